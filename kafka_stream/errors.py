@@ -1,0 +1,182 @@
+"""One tree of errors, grouped by what the caller does about them.
+
+    KafkaStreamError
+      ConfigurationError          fix it, start again
+        UnsupportedGuarantee, UnknownStore, MissingExtra, SchemaMismatch, TopicNotFound, NotAuthorized
+      TransientError              the batch is retried
+        BrokerUnavailable, StoreUnavailable, SinkUnavailable
+      OwnershipLost               fenced by another owner or an admin command
+        StreamClosed              closed by an admin command
+      CommitOutcomeUnknown        resolved inside the stream
+      OutstandingPlan             stop; an operator decides
+      DataLoss                    stop; an operator decides
+        OffsetOutOfRange, LogTruncated, TopicRecreated
+      BoundNotReached             a bounded run cannot come to its end
+      ProcessingError             user code failed; its cause is chained
+        RecordError, TransactionEscaped
+
+Each message is one sentence or two: what happened, where, and what to do next. Facts ride along as fields.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+from confluent_kafka import Message
+
+from kafka_stream.types import OffsetRange, Owner, TopicPartition
+
+
+class KafkaStreamError(Exception):
+    """The root of all errors that this library raises on purpose."""
+
+
+class ConfigurationError(KafkaStreamError):
+    """Something the user set cannot work: fix it and start again."""
+
+
+class UnsupportedGuarantee(ConfigurationError):
+    """The pairing of sink and store is weaker than the guarantee that was asked for."""
+
+
+class UnknownStore(ConfigurationError):
+    """A store URL whose scheme nothing serves."""
+
+
+class MissingExtra(ConfigurationError):
+    """A driver is not installed; the message names the extra that brings it."""
+
+
+class SchemaMismatch(ConfigurationError):
+    """The store's tables are missing, of another version, or not as they must be."""
+
+
+class TopicNotFound(ConfigurationError):
+    """A topic does not exist, or has no partition that this shard could own."""
+
+
+class NotAuthorized(ConfigurationError):
+    """The broker or the database refused the credentials or a permission."""
+
+
+class TransientError(KafkaStreamError):
+    """It may work the next time: the batch is dropped and retried after a backoff."""
+
+
+class BrokerUnavailable(TransientError):
+    """Kafka did not answer."""
+
+
+class StoreUnavailable(TransientError):
+    """The offset store did not answer, or ended the transaction (deadlock, serialization failure)."""
+
+
+class SinkUnavailable(TransientError):
+    """The sink did not answer."""
+
+
+class OwnershipLost(KafkaStreamError):
+    """Another owner or an admin command has fenced this one; nothing of the batch in hand was committed.
+
+    ``other`` is the stored owner, ``None`` if an admin command cleared it. It may equal our own owner, when only the
+    epoch was raised. ``range`` and ``stored_offset`` are of the first partition that was found lost.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        range: OffsetRange | None = None,  # noqa: A002 - the field's name in the design
+        stored_offset: int | None = None,
+        other: Owner | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.range = range
+        self.stored_offset = stored_offset
+        self.other = other
+
+
+class StreamClosed(OwnershipLost):
+    """The stream, or one of its partitions, was closed by an admin command: stop."""
+
+
+class CommitOutcomeUnknown(KafkaStreamError):
+    """The connection broke during COMMIT: neither success nor failure, until the store is asked."""
+
+
+class OutstandingPlan(KafkaStreamError):
+    """A range was planned and perhaps written, but its offsets never advanced: an operator must look.
+
+    It is what a transaction that was committed by the handler leaves behind.
+    """
+
+    def __init__(self, message: str, *, range: OffsetRange) -> None:  # noqa: A002
+        super().__init__(message)
+        self.range = range
+
+
+class DataLoss(KafkaStreamError):
+    """Records that were not read yet are gone; ``on_data_loss`` says whether to stop or where to go on.
+
+    ``wanted`` is the offset that was to be read next, ``available`` the half-open interval ``(first, end)`` that the
+    broker has, ``None`` where it could not be learned.
+    """
+
+    def __init__(
+        self, message: str, *, partition: TopicPartition, wanted: int, available: tuple[int, int] | None
+    ) -> None:
+        super().__init__(message)
+        self.partition = partition
+        self.wanted = wanted
+        self.available = available
+
+
+class OffsetOutOfRange(DataLoss):
+    """The stored offset does not exist: retention has passed it, or the log ends before it."""
+
+
+class LogTruncated(DataLoss):
+    """The log's tail that was already read has been replaced (KIP-320, leader epochs)."""
+
+
+class TopicRecreated(DataLoss):
+    """The topic was deleted and created again under its name (KIP-516, topic ids)."""
+
+
+class BoundNotReached(KafkaStreamError):
+    """A bounded run made no progress towards its end; ``partitions`` names where, and the message why."""
+
+    def __init__(self, message: str, *, partitions: tuple[TopicPartition, ...]) -> None:
+        super().__init__(message)
+        self.partitions = partitions
+
+
+class ProcessingError(KafkaStreamError):
+    """User code failed; nothing of its batch was committed, and the cause is chained."""
+
+
+class RecordError(ProcessingError):
+    """One record could not be processed; raise it from a handler to name the record.
+
+    Example:
+        ``raise RecordError("no price", topic=m.topic(), partition=m.partition(), offset=m.offset()) from error``
+    """
+
+    def __init__(self, message: str, *, topic: str, partition: int, offset: int) -> None:
+        super().__init__(f"record {topic}[{partition}]@{offset}: {message}")
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+
+    @classmethod
+    def of(cls, message: Message, reason: str) -> Self:
+        """The error for a consumed message."""
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        assert topic is not None
+        assert partition is not None
+        assert offset is not None
+        return cls(reason, topic=topic, partition=partition, offset=offset)
+
+
+class TransactionEscaped(ProcessingError):
+    """The handler committed, rolled back or left the transaction that it was given."""

@@ -1,0 +1,182 @@
+"""The values that everything else speaks in: frozen, self-checking, without I/O.
+
+An offset always names the *next* record to read; ranges are half-open, as in Spark's direct stream (`OffsetRange`).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+MAX_OFFSET = 2**63 - 1
+"""Kafka's offsets are signed 64-bit integers; every store keeps the whole range."""
+
+
+def _check_offset(offset: int, what: str) -> None:
+    if not 0 <= offset <= MAX_OFFSET:
+        raise ValueError(f"{what} is {offset}; an offset lies between 0 and 2^63-1")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TopicPartition:
+    """One partition of one topic: the key of every mapping in this library. Sorts by topic, then partition."""
+
+    topic: str
+    partition: int
+
+    def __post_init__(self) -> None:
+        if not self.topic:
+            raise ValueError("a TopicPartition needs a topic name")
+        if self.partition < 0:
+            raise ValueError(f"partition {self.partition} of {self.topic!r} is negative")
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class OffsetRange:
+    """The half-open range ``[from_offset, until_offset)`` of one partition, fixed before user code sees a record.
+
+    It may hold fewer records than its length, or none: offsets have gaps (transaction markers, aborted records,
+    compaction). The idea is Spark's direct stream (``OffsetRange``) and koeninger/kafka-exactly-once.
+    """
+
+    topic_partition: TopicPartition
+    from_offset: int
+    until_offset: int
+
+    def __post_init__(self) -> None:
+        _check_offset(self.from_offset, f"from_offset of {self.topic_partition}")
+        _check_offset(self.until_offset, f"until_offset of {self.topic_partition}")
+        if self.until_offset < self.from_offset:
+            raise ValueError(f"the range {self} ends before it starts")
+
+    @property
+    def topic(self) -> str:
+        """The topic's name."""
+        return self.topic_partition.topic
+
+    @property
+    def partition(self) -> int:
+        """The partition's number."""
+        return self.topic_partition.partition
+
+    def __len__(self) -> int:
+        """How many offsets the range spans, which is at least the number of its records."""
+        return self.until_offset - self.from_offset
+
+    def __bool__(self) -> bool:
+        return self.until_offset > self.from_offset
+
+    def __contains__(self, offset: int) -> bool:
+        return self.from_offset <= offset < self.until_offset
+
+    def __str__(self) -> str:
+        return f"{self.topic_partition} [{self.from_offset}, {self.until_offset})"
+
+
+class PositionState(enum.StrEnum):
+    """Whether a stored position may be worked from."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class PlanKind(enum.StrEnum):
+    """Who left a planned range: a transaction in flight, or a sink that is idempotent by range (to be repeated)."""
+
+    TRANSACTION = "transaction"
+    RANGE = "range"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """One process start of a stream: a random ``id``, with host and code version for people to read."""
+
+    id: str
+    host: str
+    code_version: str | None = None
+
+    def __str__(self) -> str:
+        version = f", version {self.code_version}" if self.code_version else ""
+        return f"{self.id} on {self.host}{version}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPosition:
+    """What a store keeps for one (stream, topic, partition).
+
+    ``next_offset`` is the next record to read; ``planned_until`` the end of a range that was planned and not yet
+    committed; ``owner_epoch`` only ever grows, also through delete.
+    """
+
+    next_offset: int
+    owner_epoch: int
+    owner: Owner | None = None
+    planned_until: int | None = None
+    plan_kind: PlanKind | None = None
+    leader_epoch: int | None = None
+    topic_id: str | None = None
+    state: PositionState = PositionState.OPEN
+    state_reason: str | None = None
+    changed_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        _check_offset(self.next_offset, "next_offset")
+        if self.planned_until is not None:
+            _check_offset(self.planned_until, "planned_until")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one transaction moves: sorted ranges, each under the owner epoch that this process took over with.
+
+    ``leader_epochs`` and ``topic_ids`` (by topic) ride along and are stored with the advance where they are known.
+    """
+
+    stream: str
+    owner: Owner
+    ranges: tuple[OffsetRange, ...]
+    epochs: Mapping[TopicPartition, int]
+    leader_epochs: Mapping[TopicPartition, int]
+    topic_ids: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        partitions = [r.topic_partition for r in self.ranges]
+        if not partitions:
+            raise ValueError("a claim moves at least one partition")
+        if partitions != sorted(set(partitions)):
+            raise ValueError("a claim has one range per partition, sorted by topic and partition")
+        if missing := [str(p) for p in partitions if p not in self.epochs]:
+            raise ValueError(f"no owner epoch for {', '.join(missing)}")
+
+
+class Guarantee(enum.StrEnum):
+    """What a pairing of sink and store promises about each record's effect, strongest first."""
+
+    EXACTLY_ONCE = "exactly-once"
+    EFFECTIVELY_ONCE = "effectively-once"
+    AT_LEAST_ONCE = "at-least-once"
+
+
+class Writes(enum.StrEnum):
+    """What a sink says its writes are; with the store's transaction this decides the guarantee."""
+
+    THROUGH_TRANSACTION = "through the transaction"
+    IDEMPOTENT_BY_RECORD = "idempotent by record"
+    IDEMPOTENT_BY_RANGE = "idempotent by range"
+    ANYTHING = "anything"
+
+
+class Phase(enum.StrEnum):
+    """The named points in a batch's life; fault tests kill a process at each."""
+
+    AFTER_FETCH = "after_fetch"
+    AFTER_PREPARE = "after_prepare"
+    AFTER_CLAIM = "after_claim"
+    AFTER_WRITE = "after_write"
+    AFTER_ADVANCE = "after_advance"
+    AFTER_COMMIT = "after_commit"
