@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from confluent_kafka import Message
 
+from kafka_stream.errors import KafkaStreamError
 from kafka_stream.types import (
     Claim,
     Guarantee,
@@ -70,6 +71,7 @@ class StoreTransaction(Protocol):
         """
 
 
+@runtime_checkable
 class OffsetStore(Protocol):
     """Where positions live, and whose transaction carries a batch's results. Used by one thread at a time.
 
@@ -149,6 +151,13 @@ class OffsetStore(Protocol):
         Raises:
             OwnershipLost, StreamClosed: some claim failed; nothing was written.
             OutstandingPlan: a planned range is stored that nobody committed; nothing was written.
+        """
+
+    def classify(self, error: BaseException) -> KafkaStreamError | None:
+        """What an exception that came out of a handler means to this store, by type and code, never by its text.
+
+        A ``TransientError`` if the database gave the transaction up (deadlock, serialization failure, connection
+        lost); ``None`` if it is the handler's own.
         """
 
     def positions(self, stream: str) -> Mapping[TopicPartition, StoredPosition]:
@@ -267,8 +276,14 @@ class Buffered(Protocol):
     def until_after(self, records: int) -> int:
         """The end of a range that holds the first ``records`` records; ``position`` if that is all of them."""
 
+    def records_before(self, offset: int) -> int:
+        """How many buffered records lie before that offset."""
+
     def records_within(self, value_bytes: int) -> int:
         """How many records from the front fit in that many bytes, at least one if there is any."""
+
+    def value_bytes_of(self, records: int) -> int:
+        """The size of the first ``records`` values, in bytes."""
 
 
 class Source(Protocol):
@@ -305,6 +320,12 @@ class Source(Protocol):
         A fixed number of requests, whatever the number of partitions. Raises ``BrokerUnavailable``.
         """
 
+    def group_members(self) -> Sequence[str]:
+        """Who is in the consumer group now, as ``client id on host``; empty without a group.
+
+        Raises ``BrokerUnavailable``.
+        """
+
     def subscribe(self) -> None:
         """Join the consumer group; assignments come as events."""
 
@@ -312,8 +333,9 @@ class Source(Protocol):
         """Leave the group and join it again, after another owner has fenced us; all assignments are void."""
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
-        """Own these partitions without a group (replacing what was assigned); comes back as an ``Assigned`` event
-        for the partitions that are new.
+        """Own exactly these partitions, without a group.
+
+        Those that are new come back as an ``Assigned`` event.
         """
 
     def start_reading(self, positions: Mapping[TopicPartition, tuple[int, int | None]]) -> None:

@@ -1,0 +1,490 @@
+"""The only loop: events, then the next batch, then the transaction; and what to do when one of them fails."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from confluent_kafka import Message
+
+from kafka_stream.assignment import GroupAssignment, assignment_from
+from kafka_stream.batch import Batch
+from kafka_stream.errors import (
+    BoundNotReached,
+    CommitOutcomeUnknown,
+    ConfigurationError,
+    KafkaStreamError,
+    OwnershipLost,
+    TransientError,
+)
+from kafka_stream.ownership import Ownership, resolve
+from kafka_stream.planning import FIRST_BATCH_RECORDS, PlanLimits, RateLimit, next_size, plan, plan_empty
+from kafka_stream.processing import BatchDropped, BatchProcessor, Timings
+from kafka_stream.progress import Listeners, RunSummary, StreamState, StreamStatus
+from kafka_stream.protocols import (
+    Assigned,
+    BatchProgress,
+    Failed,
+    Lost,
+    OffsetAt,
+    OffsetStore,
+    PositionLost,
+    Revoked,
+    Source,
+    SourceEvent,
+)
+from kafka_stream.retry import Rejoin, RetryAfter, Stop, backoff_s, decide
+from kafka_stream.settings import StreamSettings
+from kafka_stream.types import Claim, Guarantee, OffsetRange, Owner, Phase, TopicPartition
+
+logger = logging.getLogger("kafka_stream")
+
+START_TIMEOUT_S = 30.0
+LOOK_INTERVAL_S = 5.0
+IDLE_COMMIT_S = 1.0
+LONGEST_WAIT_S = 1.0
+NO_PROGRESS_S = 60.0
+
+
+@dataclass(slots=True)
+class StopRequest:
+    """Set from any thread or signal handler; read by the loop between and inside batches."""
+
+    stop: bool = False
+    drop_batch: bool = False
+
+
+@dataclass(slots=True)
+class _Bounded:
+    """Where a bounded run ends, and when it last came closer."""
+
+    bounds: Mapping[TopicPartition, int]
+    moved_at: float
+
+
+class Loop:
+    """One run of one stream, on one thread."""
+
+    def __init__(
+        self,
+        *,
+        settings: StreamSettings,
+        owner: Owner,
+        store: OffsetStore,
+        source: Source,
+        processor: BatchProcessor,
+        guarantee: Guarantee,
+        listeners: Listeners,
+        request: StopRequest,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._owner = owner
+        self._store = store
+        self._source = source
+        self._processor = processor
+        self._guarantee = guarantee
+        self._listeners = listeners
+        self._request = request
+        self._clock = clock
+        self._assignment = assignment_from(settings.assignment)
+        self._ownership = Ownership(
+            stream=settings.name, owner=owner, store=store, source=source, on_data_loss=settings.on_data_loss
+        )
+        self._rate = RateLimit(settings.max_rate_per_partition) if settings.max_rate_per_partition else None
+        self._size = min(FIRST_BATCH_RECORDS, settings.max_records_per_batch)
+        self._ends: Mapping[TopicPartition, int] = {}
+        self._moved: dict[TopicPartition, OffsetRange] = {}
+        self._bounded: _Bounded | None = None
+        self._to_acquire: set[TopicPartition] = set()
+        self._events: deque[SourceEvent] = deque()
+        self._failures = 0
+        self._started_at = self._busy_at = self._next_batch_at = clock()
+        self._looked_at = self._started_at - LOOK_INTERVAL_S
+        self.status = StreamStatus(owner=owner, guarantee=guarantee)
+
+    # ------------------------------------------------------------------------------------------------ start and end
+
+    def run(self, until: Any = None) -> RunSummary:
+        """Run until stopped, or until the bound is reached; raises what stopped it."""
+        failure: BaseException | None = None
+        self._set(state=StreamState.STARTING)
+        try:
+            self._retrying_for(START_TIMEOUT_S, self._store.open)
+            self._source.open(START_TIMEOUT_S)
+            self._retrying_for(START_TIMEOUT_S, lambda: self._begin(until))
+            self._listeners.on_start(self._settings.name, self._owner, self._guarantee)
+            self._set(state=StreamState.RUNNING)
+            while not self._finished():
+                self._turn()
+            self._leave()
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            self._close(failure)
+        return RunSummary(
+            self.status.batches,
+            self.status.records,
+            tuple(self._moved[tp] for tp in sorted(self._moved)),
+            self._clock() - self._started_at,
+        )
+
+    def _begin(self, until: Any) -> None:
+        topics = self._source.topics()
+        if until is not None:
+            self._refuse_live_group()
+        self._ownership.initialise(topics, self._settings.start)
+        if isinstance(self._assignment, GroupAssignment) and until is None:
+            self._source.subscribe()
+            return
+        static = assignment_from("static") if isinstance(self._assignment, GroupAssignment) else self._assignment
+        assert not isinstance(static, GroupAssignment)
+        partitions = static.partitions(topics)
+        if until is not None:
+            self._bounded = _Bounded(self._bounds(partitions, until), self._clock())
+        self._source.assign(partitions)
+
+    def _refuse_live_group(self) -> None:
+        if isinstance(self._assignment, GroupAssignment) and (members := self._source.group_members()):
+            raise ConfigurationError(
+                f"a bounded run owns all partitions itself, but group {self._group_id!r} has "
+                f"{len(members)} member(s): {', '.join(members[:3])}; stop them first"
+            )
+
+    @property
+    def _group_id(self) -> str:
+        return self._settings.group_id or self._settings.name
+
+    def _bounds(self, partitions: Sequence[TopicPartition], until: Any) -> Mapping[TopicPartition, int]:
+        if not isinstance(until, Mapping):
+            return resolve(self._source, partitions, until)
+        ends = self._source.offsets(partitions, OffsetAt.HIGH_WATERMARK)
+        for tp, offset in sorted(until.items()):
+            if tp not in ends:
+                raise ConfigurationError(f"until names {tp}, which is not a partition that this stream owns")
+            if offset > ends[tp]:
+                raise ConfigurationError(f"until={offset} of {tp} lies beyond its end, which is {ends[tp]}")
+        return {tp: until.get(tp, 0) for tp in partitions}
+
+    def _finished(self) -> bool:
+        if self._request.stop:
+            return True
+        if self._bounded is None or self._to_acquire:
+            return False
+        positions = self._ownership.next_offsets()
+        return all(positions.get(tp, -1) >= bound for tp, bound in self._bounded.bounds.items())
+
+    def _leave(self) -> None:
+        """Commit progress over empty ranges, so that a later start does not miss it after retention."""
+        self._set(state=StreamState.STOPPING)
+        if not self._request.drop_batch and (ranges := self._plan_empty()):
+            try:
+                self._process(ranges)
+            except KafkaStreamError as error:
+                logger.info("progress over empty ranges was not committed at the stop: %s", error)
+
+    def _close(self, failure: BaseException | None) -> None:
+        self._source.close()
+        self._store.close()
+        self._processor.close()
+        state = StreamState.STOPPED if failure is None else StreamState.FAILED
+        self._set(state=state, error=failure, batch_started_at=None)
+        self._listeners.on_stop(failure)
+
+    # ------------------------------------------------------------------------------------------------------ one turn
+
+    def _turn(self) -> None:
+        ranges: tuple[OffsetRange, ...] = ()
+        try:
+            self._handle_events()
+            acquired = self._acquire()
+            self._look_at_topics()
+            ranges = self._plan()
+            if ranges:
+                self._process(ranges)
+            else:
+                self._source.wait(self._wait_s())
+        except BatchDropped as dropped:
+            logger.warning("%s", dropped)
+        except (TransientError, OwnershipLost) as error:
+            self._recover(error, ranges)
+        else:
+            if ranges or acquired:
+                self._failures = 0
+                self._set(state=StreamState.RUNNING, error=None)
+
+    def _handle_events(self) -> None:
+        """An event leaves the queue when it has been dealt with: a retry deals with it again."""
+        self._events.extend(self._source.events())
+        while self._events:
+            self._handle(self._events[0])
+            self._events.popleft()
+
+    def _handle(self, event: SourceEvent) -> None:
+        match event:
+            case Assigned(partitions):
+                self._to_acquire.update(partitions)
+            case Revoked(partitions) | Lost(partitions):
+                # No batch is in hand here: what could be finished in time has been, and the rest was dropped.
+                self._to_acquire.difference_update(partitions)
+                self._ownership.drop(partitions)
+                self._source.release(partitions)
+            case PositionLost():
+                self._ownership.position_lost(event)
+            case Failed(error):
+                raise error
+        self._publish_positions()
+
+    def _acquire(self) -> bool:
+        """Take over what was assigned; what fails stays on the list, and is tried again after the backoff."""
+        if not self._to_acquire:
+            return False
+        partitions = sorted(self._to_acquire)
+        self._ownership.take_over(partitions)
+        self._to_acquire.clear()
+        positions = self._ownership.next_offsets()
+        self._listeners.on_positions({tp: positions[tp] for tp in partitions})
+        self._publish_positions()
+        return True
+
+    def _look_at_topics(self) -> None:
+        """Every few seconds: new partitions, recreated topics, and the ends that lag is measured to."""
+        now = self._clock()
+        if now - self._looked_at < LOOK_INTERVAL_S or not self._ownership.positions:
+            return
+        self._looked_at = now
+        try:
+            topics = self._source.topics()
+            self._ends = self._source.offsets(sorted(self._ownership.positions), OffsetAt.LATEST)
+        except TransientError as error:
+            logger.warning("the topics could not be looked at, and will be again in %g s: %s", LOOK_INTERVAL_S, error)
+            return
+        self._ownership.check_topics(topics)
+        if not isinstance(self._assignment, GroupAssignment) and self._bounded is None:
+            partitions = self._assignment.partitions(topics)
+            if set(partitions) - self._ownership.positions.keys() - self._to_acquire:
+                self._source.assign(partitions)
+        self._set(lag=self._lag())
+
+    # --------------------------------------------------------------------------------------------------------- plan
+
+    def _plan(self) -> tuple[OffsetRange, ...]:
+        now = self._clock()
+        if now < self._next_batch_at:
+            return ()
+        positions = self._ownership.next_offsets()
+        buffered = {tp: b for tp, b in self._source.buffered().items() if tp in positions}
+        limits = self._limits(positions, now)
+        ranges = plan(buffered, positions, limits, rotation=self.status.batches)
+        if ranges:
+            self._busy_at = now
+        elif self._bounded is not None or now - self._busy_at >= IDLE_COMMIT_S:
+            ranges = plan_empty(buffered, positions, limits)
+        if ranges and self._settings.interval_s is not None:
+            self._next_batch_at = now + self._settings.interval_s
+        return ranges
+
+    def _plan_empty(self) -> tuple[OffsetRange, ...]:
+        positions = self._ownership.next_offsets()
+        buffered = {tp: b for tp, b in self._source.buffered().items() if tp in positions}
+        return plan_empty(buffered, positions, self._limits(positions, self._clock()))
+
+    def _limits(self, positions: Mapping[TopicPartition, int], now: float) -> PlanLimits:
+        return PlanLimits(
+            max_records=self._size,
+            max_bytes=self._settings.max_bytes_per_batch,
+            max_records_per_partition=self._settings.max_records_per_partition,
+            allowances=self._rate.allowances(positions, now) if self._rate else None,
+            bounds=self._bounded.bounds if self._bounded else None,
+        )
+
+    def _wait_s(self) -> float:
+        now = self._clock()
+        if self._bounded is not None:
+            self._check_bounded_progress(self._bounded, now)
+        if now < self._next_batch_at:
+            return min(LONGEST_WAIT_S, self._next_batch_at - now)
+        if self._rate is not None:
+            return min(0.1, max(0.01, 1 / self._rate.rate))
+        return LONGEST_WAIT_S / 4
+
+    def _check_bounded_progress(self, bounded: _Bounded, now: float) -> None:
+        if now - bounded.moved_at < NO_PROGRESS_S:
+            return
+        positions = self._ownership.next_offsets()
+        short = tuple(tp for tp, bound in sorted(bounded.bounds.items()) if positions.get(tp, -1) < bound)
+        stable = self._source.offsets(short, OffsetAt.LATEST)
+        pinned = [tp for tp in short if stable[tp] < bounded.bounds[tp]]
+        why = (
+            f"the end of {pinned[0]} is pinned at {stable[pinned[0]]} by an open transaction"
+            if pinned
+            else "the broker delivers nothing"
+        )
+        raise BoundNotReached(
+            f"no progress for {NO_PROGRESS_S:g} s towards the end of {', '.join(map(str, short[:5]))}: {why}; end that "
+            "transaction, or choose an earlier end",
+            partitions=short,
+        )
+
+    # ------------------------------------------------------------------------------------------------------ process
+
+    def _process(self, ranges: tuple[OffsetRange, ...]) -> None:
+        batch = Batch(ranges, self._source.take(ranges))
+        self._set(batch_started_at=datetime.now(UTC))
+        self._listeners.on_phase(Phase.AFTER_FETCH, ranges)
+        started = self._clock()
+        prepared = self._processor.prepare(batch)
+        prepare_s = self._clock() - started
+        claim = self._ownership.claim(ranges, _leader_epochs(batch))
+        try:
+            timings = self._processor.commit(batch, prepared, claim, lambda: not self._request.drop_batch)
+            self._ownership.committed(claim)
+        except CommitOutcomeUnknown as error:
+            if not self._settled_as_committed(claim, error):
+                raise TransientError(f"the commit of {ranges[0]} did not take effect: {error}") from error
+            timings = Timings(0.0, 0.0, 0.0, self._clock() - started - prepare_s)
+        self._account(batch, replace(timings, prepare_s=prepare_s))
+
+    def _settled_as_committed(self, claim: Claim, unknown: CommitOutcomeUnknown) -> bool:
+        failures = 0
+        while True:
+            try:
+                committed = self._ownership.settle(claim)
+            except TransientError as error:
+                failures += 1
+                delay_s = backoff_s(failures, random.random())  # noqa: S311 - jitter, not a secret
+                self._retry_later(error, delay_s)
+                if self._request.drop_batch:
+                    raise unknown from error
+            else:
+                logger.info("an unknown commit outcome was settled: %s", "committed" if committed else "not committed")
+                return committed
+
+    def _account(self, batch: Batch, timings: Timings) -> None:
+        records = len(batch)
+        for r in batch.ranges:
+            first = self._moved.get(r.topic_partition, r)
+            start = min(first.from_offset, r.until_offset)
+            self._moved[r.topic_partition] = OffsetRange(r.topic_partition, start, r.until_offset)
+            if self._rate is not None:
+                self._rate.spend(r.topic_partition, len(batch.records.get(r.topic_partition, ())))
+        if self._bounded is not None:
+            self._bounded.moved_at = self._clock()
+        now = datetime.now(UTC)
+        progress = BatchProgress(
+            stream=self._settings.name,
+            batch=self.status.batches + 1,
+            ranges=batch.ranges,
+            records=records,
+            bytes=sum(sum(map(len, messages)) for messages in batch.records.values()),
+            prepare_s=timings.prepare_s,
+            claim_s=timings.claim_s,
+            write_s=timings.write_s,
+            commit_s=timings.commit_s,
+            lag=self._lag(),
+            guarantee=self._guarantee,
+            committed_at=now,
+        )
+        if records:
+            self._size = next_size(
+                self._size,
+                records,
+                progress.duration_s,
+                self._settings.target_batch_duration_s,
+                self._settings.max_records_per_batch,
+            )
+        self._set(
+            positions=self._ownership.next_offsets(),
+            lag=progress.lag,
+            batches=self.status.batches + 1,
+            records=self.status.records + records,
+            batch_started_at=None,
+            committed_at=now,
+        )
+        self._listeners.on_batch(progress)
+
+    # ------------------------------------------------------------------------------------------------------ recover
+
+    def _recover(self, error: TransientError | OwnershipLost, ranges: tuple[OffsetRange, ...]) -> None:
+        self._failures += 1
+        in_hand = [r.topic_partition for r in ranges]
+        if isinstance(error, OwnershipLost) and ranges and self._source.is_revoking(in_hand):
+            self._ownership.rewind(in_hand)  # dropped: the events to come say what we still own
+            return
+        decision = decide(
+            error,
+            owner=self._owner,
+            in_group=isinstance(self._assignment, GroupAssignment) and self._bounded is None,
+            failures=self._failures,
+            jitter=random.random(),  # noqa: S311 - jitter, not a secret
+        )
+        if isinstance(decision, Stop):
+            raise error
+        self._set(state=StreamState.RETRYING, error=error, batch_started_at=None)
+        self._retry_later(error, decision.delay_s)
+        if isinstance(decision, RetryAfter):
+            self._ownership.rewind(in_hand)
+        elif isinstance(decision, Rejoin):
+            self._ownership.drop(list(self._ownership.positions))
+            self._to_acquire.clear()
+            self._source.rejoin()
+        else:
+            self._to_acquire.update(self._ownership.positions)
+
+    def _retry_later(self, error: Exception, delay_s: float) -> None:
+        logger.warning("%s; trying again in %.1f s", error, delay_s)
+        self._listeners.on_retry(error, delay_s)
+        deadline = self._clock() + delay_s
+        while not self._request.stop and (left := deadline - self._clock()) > 0:
+            time.sleep(min(left, 0.2))
+
+    def _retrying_for(self, timeout_s: float, action: Callable[[], None]) -> None:
+        deadline = self._clock() + timeout_s
+        failures = 0
+        while True:
+            try:
+                return action()
+            except TransientError as error:
+                failures += 1
+                delay_s = backoff_s(failures, random.random())  # noqa: S311 - jitter, not a secret
+                if self._request.stop or self._clock() + delay_s > deadline:
+                    raise
+                self._retry_later(error, delay_s)
+
+    # ------------------------------------------------------------------------------------------------------- status
+
+    def _lag(self) -> Mapping[TopicPartition, int | None]:
+        return {
+            tp: None if tp not in self._ends else max(0, self._ends[tp] - position.next_offset)
+            for tp, position in self._ownership.positions.items()
+        }
+
+    def _publish_positions(self) -> None:
+        self._set(positions=self._ownership.next_offsets(), lag=self._lag())
+
+    def _set(self, **changes: Any) -> None:
+        self.status = replace(self.status, **changes)
+
+
+def _leader_epochs(batch: Batch) -> Mapping[TopicPartition, int]:
+    """The epoch of each partition's last record, with which a later truncation is detected (KIP-320)."""
+    epochs = {}
+    for tp, messages in batch.records.items():
+        if messages and (epoch := _leader_epoch(messages[-1])) is not None:
+            epochs[tp] = epoch
+    return epochs
+
+
+def _leader_epoch(message: Message) -> int | None:
+    epoch: int | None = message.leader_epoch()
+    return epoch if epoch is not None and epoch >= 0 else None
+
+
+__all__ = ["BatchDropped", "Loop", "StopRequest"]

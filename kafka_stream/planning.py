@@ -1,0 +1,170 @@
+"""Pure: what is available, and the limits, into one explicit range per partition.
+
+A batch's size is found, not guessed: batches start small, grow while they finish well within the target duration and
+shrink when the sink is slow (the idea of Spark's PID rate estimator, without the estimator).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kafka_stream.protocols import Buffered
+from kafka_stream.types import OffsetRange, TopicPartition
+
+FIRST_BATCH_RECORDS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLimits:
+    """What one batch may hold at most.
+
+    ``allowances`` caps single partitions (a rate); ``bounds`` are the offsets at which a bounded run ends.
+    """
+
+    max_records: int
+    max_bytes: int
+    max_records_per_partition: int | None = None
+    allowances: Mapping[TopicPartition, int] | None = None
+    bounds: Mapping[TopicPartition, int] | None = None
+
+
+def plan(
+    buffered: Mapping[TopicPartition, Buffered],
+    positions: Mapping[TopicPartition, int],
+    limits: PlanLimits,
+    *,
+    rotation: int = 0,
+) -> tuple[OffsetRange, ...]:
+    """The ranges of the next batch that holds records, sorted; none if there are no records to take.
+
+    Every range starts at the partition's position, holds at least one record, and ends at its last record, or, where
+    it holds all that is buffered, past the markers and gaps that follow. The records of one batch are shared evenly
+    over the partitions. A single record larger than ``max_bytes`` is a batch of its own; ``rotation`` moves which
+    partition is served first when bytes are short.
+    """
+    wanted = {}
+    for topic_partition in sorted(buffered.keys() & positions.keys()):
+        records = _records_allowed(topic_partition, buffered[topic_partition], limits)
+        if records > 0:
+            wanted[topic_partition] = records
+    counts = _shared_evenly(wanted, limits.max_records)
+    counts = _within_bytes(counts, buffered, limits.max_bytes, rotation)
+    return tuple(
+        OffsetRange(tp, positions[tp], _until(tp, buffered[tp], count, limits))
+        for tp, count in sorted(counts.items())
+        if count > 0
+    )
+
+
+def plan_empty(
+    buffered: Mapping[TopicPartition, Buffered], positions: Mapping[TopicPartition, int], limits: PlanLimits
+) -> tuple[OffsetRange, ...]:
+    """The ranges that hold no record and are progress all the same: markers, aborted records, compaction."""
+    ranges = []
+    for tp in sorted(buffered.keys() & positions.keys()):
+        if _records_before_bound(tp, buffered[tp], limits) == 0:
+            until = _until(tp, buffered[tp], 0, limits)
+            if until > positions[tp]:
+                ranges.append(OffsetRange(tp, positions[tp], until))
+    return tuple(ranges)
+
+
+def next_size(size: int, records: int, duration_s: float, target_s: float, maximum: int) -> int:
+    """How many records the next batch may hold, after one of ``records`` under a limit of ``size`` took so long.
+
+    At most doubled and at most quartered at a time; only a batch that filled its limit lets the limit grow.
+    """
+    if duration_s > target_s:
+        shrunk = int(records * target_s / duration_s)
+        return max(1, min(size, max(shrunk, size // 4)))
+    if records < size:
+        return size
+    growth = min(2.0, target_s / duration_s) if duration_s > 0 else 2.0
+    return min(maximum, max(size + 1, int(size * growth)) if growth > 1 else size)
+
+
+@dataclass(slots=True)
+class RateLimit:
+    """A token bucket per partition: ``rate`` records a second, with at most one second's worth saved up."""
+
+    rate: float
+    _tokens: dict[TopicPartition, float] = field(default_factory=dict)
+    _seen_at: dict[TopicPartition, float] = field(default_factory=dict)
+
+    def allowances(self, partitions: Mapping[TopicPartition, object], now: float) -> Mapping[TopicPartition, int]:
+        """How many records of each partition may be taken at ``now`` (seconds of a monotonic clock)."""
+        for tp in partitions:
+            elapsed = now - self._seen_at.get(tp, now)
+            capacity = max(1.0, self.rate)
+            self._tokens[tp] = min(capacity, self._tokens.get(tp, capacity) + elapsed * self.rate)
+            self._seen_at[tp] = now
+        return {tp: int(self._tokens[tp]) for tp in partitions}
+
+    def spend(self, topic_partition: TopicPartition, records: int) -> None:
+        """Count records as taken."""
+        self._tokens[topic_partition] = self._tokens.get(topic_partition, 0.0) - records
+
+
+def _records_before_bound(topic_partition: TopicPartition, buffer: Buffered, limits: PlanLimits) -> int:
+    if limits.bounds is None:
+        return buffer.records
+    return buffer.records_before(limits.bounds.get(topic_partition, 0))
+
+
+def _records_allowed(topic_partition: TopicPartition, buffer: Buffered, limits: PlanLimits) -> int:
+    records = _records_before_bound(topic_partition, buffer, limits)
+    if limits.max_records_per_partition is not None:
+        records = min(records, limits.max_records_per_partition)
+    if limits.allowances is not None:
+        records = min(records, limits.allowances.get(topic_partition, 0))
+    return records
+
+
+def _until(topic_partition: TopicPartition, buffer: Buffered, records: int, limits: PlanLimits) -> int:
+    bound = None if limits.bounds is None else limits.bounds.get(topic_partition, 0)
+    if bound is not None and records == buffer.records_before(bound):
+        return min(bound, buffer.position) if records == buffer.records else bound
+    if records == buffer.records:
+        return buffer.position
+    return buffer.until_after(records)
+
+
+def _shared_evenly(wanted: Mapping[TopicPartition, int], total: int) -> dict[TopicPartition, int]:
+    """Max-min fairness: small wants are met whole, the rest is split evenly; nobody gets less than a fair share."""
+    if sum(wanted.values()) <= total:
+        return dict(wanted)
+    shares: dict[TopicPartition, int] = {}
+    heap = [(count, tp) for tp, count in wanted.items()]
+    heapq.heapify(heap)
+    while heap:
+        share = -(-total // len(heap))
+        count, tp = heapq.heappop(heap)
+        shares[tp] = min(count, share, total)
+        total -= shares[tp]
+    return shares
+
+
+def _within_bytes(
+    counts: Mapping[TopicPartition, int],
+    buffered: Mapping[TopicPartition, Buffered],
+    max_bytes: int,
+    rotation: int,
+) -> dict[TopicPartition, int]:
+    partitions = sorted(counts)
+    if sum(buffered[tp].value_bytes for tp in partitions) <= max_bytes:
+        return dict(counts)
+    start = rotation % len(partitions)
+    kept: dict[TopicPartition, int] = {}
+    left = max_bytes
+    in_turn = partitions[start:] + partitions[:start]
+    for turn, tp in enumerate(in_turn):
+        fair = left // (len(in_turn) - turn)
+        count = min(counts[tp], buffered[tp].records_within(fair)) if counts[tp] else 0
+        size = buffered[tp].value_bytes_of(count)
+        if count == 0 or (size > left and kept):
+            continue
+        kept[tp] = count
+        left = max(0, left - size)
+    return kept

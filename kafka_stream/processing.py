@@ -1,0 +1,148 @@
+"""One batch through user code and the store's transaction: prepare, then claim · write · advance, then commit."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kafka_stream.batch import Batch
+from kafka_stream.errors import KafkaStreamError, ProcessingError
+from kafka_stream.progress import Listeners
+from kafka_stream.protocols import OffsetStore, Sink
+from kafka_stream.types import Claim, Phase, Writes
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSink:
+    """A plain ``write(prepared, transaction)``; its contract is that it writes through the transaction only."""
+
+    function: Callable[[Any, Any], None]
+
+    @property
+    def writes(self) -> Writes:
+        """Through the transaction, by contract."""
+        return Writes.THROUGH_TRANSACTION
+
+    @property
+    def needs(self) -> str | None:
+        """Whatever transaction the store offers."""
+        return None
+
+    def describe(self) -> str:
+        """The function's name."""
+        return f"function {getattr(self.function, '__qualname__', self.function)}"
+
+    def prepare(self, prepared: Any) -> Any:
+        """Nothing to do."""
+        return prepared
+
+    def write(self, prepared: Any, transaction: Any) -> None:
+        """Call the function."""
+        self.function(prepared, transaction)
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """How long each part of a batch took, in seconds."""
+
+    prepare_s: float
+    claim_s: float
+    write_s: float
+    commit_s: float
+
+
+class BatchDropped(KafkaStreamError):
+    """The batch in hand may not be committed any more (a stop ran out of time); nothing was written."""
+
+
+class BatchProcessor:
+    """Runs user code. What it raises is a ``KafkaStreamError``; a failure of user code is chained as its cause."""
+
+    def __init__(
+        self,
+        *,
+        store: OffsetStore,
+        prepare: Callable[[Any], Any] | None,
+        sinks: Sequence[Sink],
+        listeners: Listeners,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._prepare = prepare
+        self._sinks = tuple(sinks)
+        self._listeners = listeners
+        self._clock = clock
+        self._runner = asyncio.Runner()
+
+    def close(self) -> None:
+        """Close the event loop of an ``async def prepare``."""
+        self._runner.close()
+
+    def prepare(self, batch: Batch) -> Sequence[Any]:
+        """What each sink takes. Pure: it may run again for the same records.
+
+        Raises:
+            ProcessingError: user code failed.
+            TransientError: it said that trying again may help.
+        """
+        if not len(batch):
+            return ()
+        try:
+            prepared: Any = batch if self._prepare is None else self._prepare(batch)
+            if inspect.iscoroutine(prepared):
+                prepared = self._runner.run(prepared)
+            results = [sink.prepare(prepared) for sink in self._sinks]
+        except Exception as error:
+            raise self._from_user_code(error, "prepare", batch) from error
+        self._listeners.on_phase(Phase.AFTER_PREPARE, batch.ranges)
+        return results
+
+    def commit(self, batch: Batch, prepared: Sequence[Any], claim: Claim, may_commit: Callable[[], bool]) -> Timings:
+        """Claim, write, advance and commit in one transaction.
+
+        Raises:
+            OwnershipLost, OutstandingPlan, TransientError, ProcessingError, BatchDropped: nothing was committed.
+            CommitOutcomeUnknown: to be settled.
+        """
+        tell, clock = self._listeners.on_phase, self._clock
+        started = clock()
+        with self._store.begin(claim) as transaction:
+            claimed = clock()
+            tell(Phase.AFTER_CLAIM, claim.ranges)
+            if len(batch):
+                self._write(batch, prepared, transaction)
+            written = clock()
+            tell(Phase.AFTER_WRITE, claim.ranges)
+            if not may_commit():
+                raise BatchDropped("the stop's time ran out before the batch could be committed; it was rolled back")
+            transaction.advance()
+            tell(Phase.AFTER_ADVANCE, claim.ranges)
+            transaction.commit()
+        tell(Phase.AFTER_COMMIT, claim.ranges)
+        return Timings(0.0, claimed - started, written - claimed, clock() - written)
+
+    def _write(self, batch: Batch, prepared: Sequence[Any], transaction: Any) -> None:
+        for sink, value in zip(self._sinks, prepared, strict=True):
+            try:
+                outcome: Any = sink.write(value, transaction)  # type: ignore[func-returns-value]  # a user's mistake
+            except Exception as error:
+                raise self._from_user_code(error, sink.describe(), batch) from error
+            if inspect.isawaitable(outcome):
+                raise ProcessingError(
+                    f"{sink.describe()} returned an awaitable, which nobody awaits: do async work in prepare "
+                    "(async def prepare(batch)) and write in the transaction with plain calls"
+                )
+
+    def _from_user_code(self, error: Exception, where: str, batch: Batch) -> KafkaStreamError:
+        if isinstance(error, KafkaStreamError):
+            return error
+        if (known := self._store.classify(error)) is not None:
+            return known
+        ranges = ", ".join(map(str, batch.ranges[:3])) + (", …" if len(batch.ranges) > 3 else "")
+        return ProcessingError(
+            f"{where} failed on {ranges}: {type(error).__name__}: {error}; nothing of the batch was committed"
+        )

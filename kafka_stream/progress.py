@@ -1,0 +1,116 @@
+"""What a stream reports about itself: a status to ask for, a summary at the end, and listeners that are told."""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from kafka_stream.protocols import BatchProgress, Listener
+from kafka_stream.types import Guarantee, OffsetRange, Owner, Phase, TopicPartition
+
+logger = logging.getLogger("kafka_stream")
+
+
+class StreamState(enum.StrEnum):
+    """Where a stream is in its life; ``RETRYING`` is running, with a broker or store that does not answer."""
+
+    NEW = "new"
+    STARTING = "starting"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """A snapshot, made without I/O. ``positions`` are the next offsets of the partitions that are owned now.
+
+    ``lag`` is in offsets, as of the last look at the ends (every few seconds); ``error`` is what stopped the stream or
+    what it is retrying after. ``batch_started_at`` is when the batch in hand began: a stuck handler shows here.
+    """
+
+    state: StreamState = StreamState.NEW
+    owner: Owner | None = None
+    guarantee: Guarantee | None = None
+    positions: Mapping[TopicPartition, int] = field(default_factory=dict)
+    lag: Mapping[TopicPartition, int | None] = field(default_factory=dict)
+    batches: int = 0
+    records: int = 0
+    batch_started_at: datetime | None = None
+    committed_at: datetime | None = None
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What one run did: committed batches and records, and from where to where each partition was moved."""
+
+    batches: int
+    records: int
+    ranges: tuple[OffsetRange, ...]
+    duration_s: float
+
+
+class StreamListener:
+    """A listener that does nothing: subclass it and implement what you need. See ``protocols.Listener``."""
+
+    def on_start(self, stream: str, owner: Owner, guarantee: Guarantee) -> None:
+        """The stream has opened its store and its source."""
+
+    def on_positions(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Partitions were taken over and are read from these offsets."""
+
+    def on_phase(self, phase: Phase, ranges: tuple[OffsetRange, ...]) -> None:
+        """A batch has come to a named point."""
+
+    def on_batch(self, progress: BatchProgress) -> None:
+        """A batch was committed."""
+
+    def on_retry(self, error: Exception, delay_s: float) -> None:
+        """A batch was dropped and is retried after a delay."""
+
+    def on_stop(self, error: BaseException | None) -> None:
+        """The stream has stopped."""
+
+
+class Listeners(StreamListener):
+    """All of a stream's listeners as one; what one of them raises is logged and reaches nobody else."""
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self._listeners = tuple(listeners)
+
+    def _tell(self, call: Callable[[Listener], None]) -> None:
+        for listener in self._listeners:
+            try:
+                call(listener)
+            except Exception:
+                logger.exception("listener %r failed; the stream goes on", listener)
+
+    def on_start(self, stream: str, owner: Owner, guarantee: Guarantee) -> None:
+        """Tell all."""
+        self._tell(lambda it: it.on_start(stream, owner, guarantee))
+
+    def on_positions(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Tell all."""
+        self._tell(lambda it: it.on_positions(positions))
+
+    def on_phase(self, phase: Phase, ranges: tuple[OffsetRange, ...]) -> None:
+        """Tell all."""
+        self._tell(lambda it: it.on_phase(phase, ranges))
+
+    def on_batch(self, progress: BatchProgress) -> None:
+        """Tell all."""
+        self._tell(lambda it: it.on_batch(progress))
+
+    def on_retry(self, error: Exception, delay_s: float) -> None:
+        """Tell all."""
+        self._tell(lambda it: it.on_retry(error, delay_s))
+
+    def on_stop(self, error: BaseException | None) -> None:
+        """Tell all."""
+        self._tell(lambda it: it.on_stop(error))

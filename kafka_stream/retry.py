@@ -1,0 +1,65 @@
+"""Pure: an error and its history into what the loop does next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from kafka_stream.errors import OwnershipLost, StreamClosed, TransientError
+from kafka_stream.types import Owner
+
+FIRST_DELAY_S = 0.1
+LONGEST_DELAY_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAfter:
+    """Drop the batch, wait, read it again."""
+
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOverAgain:
+    """An admin command has fenced us: take the partitions over again and go on from what is stored."""
+
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rejoin:
+    """Another member owns what we thought was ours: leave the group, wait, join again."""
+
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Nothing that this process may do would help: raise the error."""
+
+
+Decision: TypeAlias = RetryAfter | TakeOverAgain | Rejoin | Stop
+
+
+def backoff_s(failures: int, jitter: float) -> float:
+    """Exponential and capped: 0.1 s doubled per failure in a row, 15 s at most; ``jitter`` in [0, 1) takes up to half.
+
+    The source of the idea is "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
+    """
+    delay = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(failures - 1, 30))
+    return delay * (1 - jitter / 2)
+
+
+def decide(error: Exception, *, owner: Owner, in_group: bool, failures: int, jitter: float) -> Decision:
+    """What to do about an error, which is the ``failures``-th in a row (from 1).
+
+    Two owners who each take over again would commit nothing for ever: only a fence by an admin command (the stored
+    owner is cleared, or still ours) is answered with another takeover.
+    """
+    if isinstance(error, TransientError):
+        return RetryAfter(backoff_s(failures, jitter))
+    if isinstance(error, StreamClosed) or not isinstance(error, OwnershipLost):
+        return Stop()
+    if error.other is None or error.other.id == owner.id:
+        return TakeOverAgain(0.0 if failures == 1 else backoff_s(failures, jitter))
+    return Rejoin(backoff_s(failures, jitter)) if in_group else Stop()

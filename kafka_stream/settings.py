@@ -1,0 +1,265 @@
+"""Everything a user can set, validated together, before anything is connected.
+
+What contradicts itself, or would break exactly-once (a consumer that commits on its own), never reaches the loop.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol, Self, TypeAlias, TypedDict, runtime_checkable
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from kafka_stream.errors import ConfigurationError
+from kafka_stream.protocols import Listener, OffsetStore, Sink, Source
+from kafka_stream.types import Guarantee, TopicPartition
+
+SecretConfig: TypeAlias = dict[str, Any]
+Bound: TypeAlias = Literal["earliest", "latest"] | datetime | Mapping[TopicPartition, int]
+Write: TypeAlias = Callable[[Any, Any], None]
+Sinks: TypeAlias = Sink | Write | Sequence[Sink | Write]
+
+_SECRET_KEY = re.compile(r"password|secret|credential|\.key(\.pem)?$|\.key\.pem|jaas|token", re.IGNORECASE)
+_FORBIDDEN = {
+    "enable.auto.commit": "offsets commit with the results, in the store's transaction",
+    "enable.auto.offset.store": "offsets commit with the results, in the store's transaction",
+    "auto.commit.interval.ms": "the consumer never commits on its own",
+    "auto.commit.enable": "the consumer never commits on its own",
+    "enable.partition.eof": "it must stay on: a range's end is found by it",
+    "group.id": "use group_id",
+    "group.instance.id": "the library names its members itself",
+    "partition.assignment.strategy": "group streams use cooperative-sticky",
+    "group.protocol": "the newer consumer protocol is not supported yet",
+    "on_commit": "the consumer never commits",
+    "offset_commit_cb": "the consumer never commits",
+}
+
+
+@runtime_checkable
+class SourceFactory(Protocol):
+    """What ``kafka=`` may be in tests instead of settings: ``MemoryKafka``."""
+
+    def source(self, group_id: str, topics: Sequence[str], limits: Any) -> Source:
+        """A source that reads these topics."""
+
+
+def _checked_topics(topics: Any) -> Any:
+    if isinstance(topics, str):
+        topics = [topic.strip() for topic in topics.split(",")]
+    if not isinstance(topics, list | tuple) or not topics or not all(isinstance(t, str) and t for t in topics):
+        raise ValueError("topics must be a list of topic names, such as topics=['orders']")
+    if len(set(topics)) != len(topics):
+        raise ValueError("a topic is named twice")
+    if patterns := [t for t in topics if t.startswith("^")]:
+        raise ValueError(f"{patterns[0]!r} is a pattern; name each topic, so that its start is stored durably")
+    return tuple(topics)
+
+
+def _checked_kafka(kafka: Any) -> Any:
+    if isinstance(kafka, SourceFactory):
+        return kafka
+    if not isinstance(kafka, Mapping):
+        raise ValueError("kafka must be librdkafka's settings, such as {'bootstrap.servers': 'localhost:9092'}")
+    config = dict(kafka)
+    for key, why in _FORBIDDEN.items():
+        if key in config:
+            raise ValueError(f"kafka setting {key!r} cannot be set: {why}")
+    if config.get("auto.offset.reset", "error") != "error":
+        raise ValueError(
+            "kafka setting 'auto.offset.reset' must be 'error': use start= for the first start and on_data_loss= "
+            "for a position that is gone"
+        )
+    if not config.keys() & {"bootstrap.servers", "metadata.broker.list", "test.mock.num.brokers"}:
+        raise ValueError("kafka needs 'bootstrap.servers', such as 'localhost:9092'")
+    return {k: SecretStr(v) if isinstance(v, str) and _SECRET_KEY.search(k) else v for k, v in config.items()}
+
+
+def _checked_store(store: Any) -> Any:
+    if isinstance(store, str):
+        return SecretStr(store)
+    if isinstance(store, SecretStr | OffsetStore):
+        return store
+    raise ValueError("store must be an offset store or its URL, such as 'sqlite:///orders.db'")
+
+
+def _checked_bound(bound: Any) -> Any:
+    if isinstance(bound, str) and bound not in ("earliest", "latest"):
+        try:
+            bound = datetime.fromisoformat(bound)
+        except ValueError:
+            raise ValueError(f"{bound!r} is not 'earliest', 'latest' or an ISO 8601 time") from None
+    if isinstance(bound, datetime) and bound.tzinfo is None:
+        raise ValueError(f"{bound.isoformat()} has no time zone; give an aware datetime")
+    if isinstance(bound, Mapping):
+        for tp, offset in bound.items():
+            if not isinstance(tp, TopicPartition) or not isinstance(offset, int) or offset < 0:
+                raise ValueError("offsets are given as {TopicPartition('orders', 0): 42, …}")
+    elif not isinstance(bound, str | datetime):
+        raise ValueError("it must be 'earliest', 'latest', an aware datetime or {TopicPartition: offset}")
+    return bound
+
+
+def _checked_sink(sink: Any) -> Any:
+    for one in sink if isinstance(sink, list | tuple) else [sink]:
+        if inspect.iscoroutinefunction(one) or inspect.iscoroutinefunction(getattr(one, "write", None)):
+            raise ValueError(
+                "a sink cannot be async: it writes in the store's transaction, on one thread; do async work in "
+                "prepare (async def prepare(batch)), which runs to completion before the transaction opens"
+            )
+        if one is not None and not isinstance(one, Sink) and not callable(one):
+            raise ValueError("sink must be a function write(prepared, transaction), a sink, or a list of sinks")
+    if isinstance(sink, list | tuple) and not sink:
+        raise ValueError("sink is an empty list; give at least one")
+    return sink
+
+
+def _checked_assignment(assignment: Any) -> Any:
+    shard = re.fullmatch(r"static:(\d+)/(\d+)", str(assignment))
+    if shard and int(shard[1]) < int(shard[2]):
+        return assignment
+    if assignment not in ("group", "static"):
+        raise ValueError(f"{assignment!r} is not 'group', 'static' or 'static:i/n' with 0 <= i < n")
+    return assignment
+
+
+class StreamSettings(BaseModel):
+    """The settings of one stream; ``DirectStream`` takes the same names as arguments.
+
+    ``kafka`` takes librdkafka's own names and callbacks; values that look like secrets are kept as ``SecretStr``.
+    Durations are in seconds, sizes in bytes (of record values).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
+
+    name: str = Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._-]+$")
+    topics: Annotated[tuple[str, ...], BeforeValidator(_checked_topics), NoDecode]
+    kafka: Annotated[Any, BeforeValidator(_checked_kafka)]
+    store: Annotated[Any, BeforeValidator(_checked_store)]
+    prepare: Callable[[Any], Any] | None = None
+    sink: Annotated[Any, BeforeValidator(_checked_sink)] = None
+    start: Annotated[Any, BeforeValidator(_checked_bound)] = "earliest"
+    assignment: Annotated[str, BeforeValidator(_checked_assignment)] = "group"
+    guarantee: Guarantee = Guarantee.EXACTLY_ONCE
+    group_id: str | None = None
+    max_records_per_batch: int = Field(default=50_000, ge=1)
+    max_records_per_partition: int | None = Field(default=None, ge=1)
+    max_bytes_per_batch: int = Field(default=64 * 2**20, ge=1)
+    target_batch_duration_s: float = Field(default=1.0, gt=0)
+    max_rate_per_partition: float | None = Field(default=None, gt=0)
+    interval_s: float | None = Field(default=None, gt=0)
+    on_data_loss: Literal["stop", "earliest", "latest"] = "stop"
+    listeners: tuple[Any, ...] = ()
+    code_version: str | None = None
+
+    @model_validator(mode="after")
+    def _check_isolation(self) -> Self:
+        if isinstance(self.kafka, Mapping):
+            isolation = self.kafka.get("isolation.level", "read_committed")
+            if isolation != "read_committed" and self.guarantee is not Guarantee.AT_LEAST_ONCE:
+                raise ValueError(
+                    "kafka setting 'isolation.level' below read_committed reads records of aborted transactions: "
+                    "leave it out, or say so with guarantee='at-least-once'"
+                )
+        return self
+
+    @classmethod
+    def checked(cls, values: Mapping[str, Any]) -> Self:
+        """The settings, or one sentence about what is wrong with them.
+
+        Raises:
+            ConfigurationError: a value is missing, unknown, contradictory or dangerous; secrets are not shown.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise ConfigurationError(_sentence(error)) from error
+
+    @classmethod
+    def from_env(
+        cls, prefix: str = "KAFKA_STREAM_", *, secrets_dir: str | Path | None = None, **values: Any
+    ) -> StreamSettings:
+        """Settings from variables such as ``KAFKA_STREAM_NAME`` or ``KAFKA_STREAM_KAFKA__BOOTSTRAP_SERVERS``.
+
+        ``secrets_dir`` is a folder with one file per variable, as Docker and Kubernetes mount secrets. ``values`` (a
+        sink, say) go before both.
+
+        Raises:
+            ConfigurationError: as in ``checked``.
+        """
+
+        class FromEnv(BaseSettings, StreamSettings):
+            model_config = SettingsConfigDict(
+                env_prefix=prefix,
+                env_nested_delimiter="__",
+                secrets_dir=secrets_dir,
+                extra="ignore",
+                hide_input_in_errors=True,
+            )
+            kafka: Annotated[dict[str, Any], BeforeValidator(_kafka_from_env)]
+
+        found = FromEnv.checked(values)
+        return StreamSettings.checked({k: getattr(found, k) for k in found.model_fields_set})
+
+    def kafka_config(self) -> dict[str, Any]:
+        """The settings for librdkafka with the secrets uncovered: for the client only, never for printing."""
+        return {k: v.get_secret_value() if isinstance(v, SecretStr) else v for k, v in self.kafka.items()}
+
+
+class StreamOptions(TypedDict, total=False):
+    """The keyword arguments of ``DirectStream``, for type checkers; ``StreamSettings`` says what they mean."""
+
+    name: str
+    topics: Sequence[str]
+    kafka: Mapping[str, Any] | SourceFactory
+    store: OffsetStore | str | SecretStr
+    prepare: Callable[[Any], Any] | None
+    sink: Sinks
+    start: Bound
+    assignment: str
+    guarantee: Guarantee | str
+    group_id: str | None
+    max_records_per_batch: int
+    max_records_per_partition: int | None
+    max_bytes_per_batch: int
+    target_batch_duration_s: float
+    max_rate_per_partition: float | None
+    interval_s: float | None
+    on_data_loss: str
+    listeners: Sequence[Listener]
+    code_version: str | None
+
+
+def checked_bound(bound: Any, what: str) -> Any:
+    """An ``until=`` (or ``start=``) that is well formed.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    try:
+        return _checked_bound(bound)
+    except ValueError as error:
+        raise ConfigurationError(f"{what}: {error}") from error
+
+
+def _kafka_from_env(kafka: Any) -> Any:
+    if isinstance(kafka, Mapping):
+        kafka = {k if "." in k or k.endswith("_cb") else k.replace("_", "."): v for k, v in kafka.items()}
+    return _checked_kafka(kafka)
+
+
+def _sentence(error: ValidationError) -> str:
+    problems = []
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        where = ".".join(str(part) for part in problem["loc"])
+        what = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "missing":
+            what = "is missing"
+        elif problem["type"] == "extra_forbidden":
+            what = "is not a setting of a stream"
+        problems.append(f"{where}: {what}" if where else what)
+    return "; ".join(problems)

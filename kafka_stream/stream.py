@@ -1,0 +1,269 @@
+"""``DirectStream``: what users build, run and embed. The loop itself is in ``loop.py``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Self, Unpack
+
+from pydantic import SecretStr
+
+from kafka_stream.errors import ConfigurationError, KafkaStreamError
+from kafka_stream.guarantee import check_guarantee
+from kafka_stream.loop import Loop, StopRequest
+from kafka_stream.plugins import store_from_url
+from kafka_stream.processing import BatchProcessor, FunctionSink
+from kafka_stream.progress import Listeners, RunSummary, StreamState, StreamStatus
+from kafka_stream.protocols import OffsetStore, Sink, Source
+from kafka_stream.settings import SourceFactory, StreamOptions, StreamSettings, checked_bound
+from kafka_stream.source import KafkaSource, SourceLimits
+from kafka_stream.types import Guarantee, Owner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STOP_TIMEOUT_S = 25.0
+REVOKE_TIMEOUT_S = 20.0
+
+
+class _StopTimedOut(BaseException):
+    """Raised in the main thread, in the middle of user code, when a stop's time has run out."""
+
+
+class DirectStream:
+    """Reads Kafka topics in explicit ranges and commits each batch's results and offsets in one transaction.
+
+    Building one validates everything and connects to nothing. Arguments are those of ``StreamSettings``; pass
+    ``StreamSettings.from_env()`` first to take them from the environment, with keywords going before it.
+
+    The idea is Spark's direct stream with offsets in the results' own database (koeninger/kafka-exactly-once).
+
+    Raises:
+        ConfigurationError: a setting is missing, unknown, contradictory or dangerous.
+        UnsupportedGuarantee: sink and store cannot give the ``guarantee`` that was asked for.
+    """
+
+    def __init__(self, settings: StreamSettings | None = None, /, **options: Unpack[StreamOptions]) -> None:
+        values: dict[str, Any] = {} if settings is None else dict(_values(settings))
+        self.settings = StreamSettings.checked({**values, **options})
+        if self.settings.sink is None:
+            raise ConfigurationError("sink: is missing; give a function write(prepared, transaction) or a sink")
+        self._store = _store(self.settings.store)
+        self._sinks = _sinks(self.settings.sink)
+        self._guarantee = check_guarantee(self._sinks, self._store.capabilities, self.settings.guarantee)
+        self._owner = Owner(uuid.uuid4().hex, socket.gethostname(), self.settings.code_version)
+        self._request = StopRequest()
+        self._source: Source | None = None
+        self._loop: Loop | None = None
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+        self._summary: RunSummary | None = None
+
+    # ------------------------------------------------------------------------------------------- what it is made of
+
+    @property
+    def name(self) -> str:
+        """The stream's identity: its positions are stored under it."""
+        return self.settings.name
+
+    @property
+    def store(self) -> OffsetStore:
+        """Where its positions are."""
+        return self._store
+
+    @property
+    def sinks(self) -> Sequence[Sink]:
+        """Where its results go."""
+        return self._sinks
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """What the pairing of sinks and store gives, computed."""
+        return self._guarantee
+
+    @property
+    def owner(self) -> Owner:
+        """This process start, as the store will know it."""
+        return self._owner
+
+    def replace(self, settings: StreamSettings | None = None, /, **options: Unpack[StreamOptions]) -> DirectStream:
+        """A copy with other settings, for tests: ``stream.replace(kafka=MemoryKafka(), store="sqlite:///t.db")``."""
+        values = {**_values(self.settings), **({} if settings is None else _values(settings)), **options}
+        return type(self)(StreamSettings.checked(values))
+
+    # --------------------------------------------------------------------------------------------------------- runs
+
+    def run(self, until: Any = None) -> RunSummary:
+        """Run until stopped, or, with ``until``, up to ``"latest"``, an aware datetime or ``{TopicPartition: offset}``.
+
+        On the main thread SIGTERM and SIGINT finish the batch in hand and leave within 25 s (a batch that takes longer
+        is dropped, uncommitted); a second signal ends the process at once. On another thread no signal is touched.
+
+        Raises:
+            KafkaStreamError: what stopped the stream; user code's own exception is chained.
+        """
+        bound = None if until is None else checked_bound(until, "until")
+        loop = self._new_loop()
+        if threading.current_thread() is not threading.main_thread():
+            return loop.run(bound)
+        with self._signals():
+            try:
+                return loop.run(bound)
+            except _StopTimedOut:
+                raise KafkaStreamError(
+                    f"stream {self.name!r} was stopped, and its batch did not finish within {STOP_TIMEOUT_S:g} s: it "
+                    "was dropped, uncommitted, and will be read again; lower target_batch_duration_s or look at the "
+                    "handler"
+                ) from None
+
+    def start(self) -> None:
+        """Run on a thread of its own, inside another program; touches neither signals nor logging.
+
+        Raises:
+            RuntimeError: it is running already.
+        """
+        loop = self._new_loop()
+        self._failure = self._summary = None
+        self._thread = threading.Thread(target=self._run_on_thread, args=(loop,), name=f"kafka-stream-{self.name}")
+        self._thread.start()
+
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> bool:
+        """Finish the batch in hand and leave; after ``timeout_s`` the batch will not be committed any more.
+
+        Callable from any thread, more than once, also when nothing runs. Returns whether the stream has stopped; a
+        handler that never returns cannot be interrupted, but what it does is rolled back.
+        """
+        self._request.stop = True
+        if (source := self._source) is not None:
+            source.wake()
+        if self._thread is None or self._thread is threading.current_thread():
+            return self._thread is None
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._request.drop_batch = True
+        return not self._thread.is_alive()
+
+    def wait(self, timeout_s: float | None = None) -> RunSummary | None:
+        """Wait for a started stream to end; ``None`` if it has not by then.
+
+        Raises:
+            KafkaStreamError: what stopped it, as ``run`` would have.
+        """
+        if self._thread is None:
+            raise RuntimeError(f"stream {self.name!r} was not started")
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            return None
+        if self._failure is not None:
+            raise self._failure
+        return self._summary
+
+    def status(self) -> StreamStatus:
+        """A snapshot, from any thread, without I/O."""
+        if self._loop is None:
+            return StreamStatus(owner=self._owner, guarantee=self._guarantee)
+        return self._loop.status
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+        if error is None:
+            self.wait(0)
+
+    # ------------------------------------------------------------------------------------------------------- inside
+
+    def _new_loop(self) -> Loop:
+        if self._loop is not None and self._loop.status.state not in (StreamState.STOPPED, StreamState.FAILED):
+            raise RuntimeError(f"stream {self.name!r} is running already")
+        settings = self.settings
+        listeners = Listeners(settings.listeners)
+        self._owner = Owner(uuid.uuid4().hex, socket.gethostname(), settings.code_version)
+        self._request = StopRequest()
+        self._source = self._new_source()
+        self._loop = Loop(
+            settings=settings,
+            owner=self._owner,
+            store=self._store,
+            source=self._source,
+            processor=BatchProcessor(
+                store=self._store, prepare=settings.prepare, sinks=self._sinks, listeners=listeners
+            ),
+            guarantee=self._guarantee,
+            listeners=listeners,
+            request=self._request,
+        )
+        return self._loop
+
+    def _new_source(self) -> Source:
+        settings = self.settings
+        limits = SourceLimits(
+            max_buffered_records=2 * settings.max_records_per_batch,
+            max_buffered_bytes=2 * settings.max_bytes_per_batch,
+            revoke_timeout_s=REVOKE_TIMEOUT_S,
+        )
+        group_id = settings.group_id or settings.name
+        if isinstance(settings.kafka, SourceFactory):
+            return settings.kafka.source(group_id, settings.topics, limits)
+        return KafkaSource(settings.kafka_config(), group_id, settings.topics, limits)
+
+    def _run_on_thread(self, loop: Loop) -> None:
+        try:
+            self._summary = loop.run()
+        except BaseException as error:  # noqa: BLE001 - handed to wait() and status()
+            self._failure = error
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT stop this stream while it runs on the main thread."""
+        watchdog: list[threading.Timer] = []
+
+        def on_signal(number: int, _frame: FrameType | None) -> None:
+            if self._request.drop_batch:
+                raise _StopTimedOut
+            if self._request.stop:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)  # a second signal leaves at once, as kill -9 would
+                return
+            self._request.stop = True
+            if self._source is not None:
+                self._source.wake()
+            watchdog.append(threading.Timer(STOP_TIMEOUT_S, self._interrupt, args=(threading.get_ident(), number)))
+            watchdog[0].daemon = True
+            watchdog[0].start()
+
+        before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for timer in watchdog:
+                timer.cancel()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _interrupt(self, main_thread: int, number: int) -> None:
+        self._request.drop_batch = True
+        signal.pthread_kill(main_thread, number)
+
+
+def _values(settings: StreamSettings) -> Mapping[str, Any]:
+    return {name: getattr(settings, name) for name in settings.model_fields_set}
+
+
+def _store(store: OffsetStore | SecretStr) -> OffsetStore:
+    return store_from_url(store.get_secret_value()) if isinstance(store, SecretStr) else store
+
+
+def _sinks(sink: Sink | Callable[[Any, Any], None] | Sequence[Any]) -> tuple[Sink, ...]:
+    several = sink if isinstance(sink, list | tuple) else [sink]
+    return tuple(one if isinstance(one, Sink) else FunctionSink(one) for one in several)
