@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,15 +15,15 @@ from confluent_kafka import Message
 
 from kafka_stream.assignment import GroupAssignment, assignment_from
 from kafka_stream.batch import Batch
+from kafka_stream.bounds import BoundedRun, resolve_until
 from kafka_stream.errors import (
-    BoundNotReached,
     CommitOutcomeUnknown,
     ConfigurationError,
     KafkaStreamError,
     OwnershipLost,
     TransientError,
 )
-from kafka_stream.ownership import Ownership, resolve
+from kafka_stream.ownership import Ownership
 from kafka_stream.planning import FIRST_BATCH_RECORDS, PlanLimits, RateLimit, next_size, plan, plan_empty
 from kafka_stream.processing import BatchDropped, BatchProcessor, Timings
 from kafka_stream.progress import Listeners, RunSummary, StreamState, StreamStatus
@@ -49,7 +49,6 @@ START_TIMEOUT_S = 30.0
 LOOK_INTERVAL_S = 5.0
 IDLE_COMMIT_S = 1.0
 LONGEST_WAIT_S = 1.0
-NO_PROGRESS_S = 60.0
 
 
 @dataclass(slots=True)
@@ -58,14 +57,6 @@ class StopRequest:
 
     stop: bool = False
     drop_batch: bool = False
-
-
-@dataclass(slots=True)
-class _Bounded:
-    """Where a bounded run ends, and when it last came closer."""
-
-    bounds: Mapping[TopicPartition, int]
-    moved_at: float
 
 
 class Loop:
@@ -101,7 +92,7 @@ class Loop:
         self._size = min(FIRST_BATCH_RECORDS, settings.max_records_per_batch)
         self._ends: Mapping[TopicPartition, int] = {}
         self._moved: dict[TopicPartition, OffsetRange] = {}
-        self._bounded: _Bounded | None = None
+        self._bounded: BoundedRun | None = None
         self._to_acquire: set[TopicPartition] = set()
         self._events: deque[SourceEvent] = deque()
         self._failures = 0
@@ -148,38 +139,23 @@ class Loop:
         assert not isinstance(static, GroupAssignment)
         partitions = static.partitions(topics)
         if until is not None:
-            self._bounded = _Bounded(self._bounds(partitions, until), self._clock())
+            self._bounded = BoundedRun(resolve_until(self._source, partitions, until), self._clock())
         self._source.assign(partitions)
 
     def _refuse_live_group(self) -> None:
         if isinstance(self._assignment, GroupAssignment) and (members := self._source.group_members()):
             raise ConfigurationError(
-                f"a bounded run owns all partitions itself, but group {self._group_id!r} has "
+                f"a bounded run owns all partitions itself, but group "
+                f"{self._settings.group_id or self._settings.name!r} has "
                 f"{len(members)} member(s): {', '.join(members[:3])}; stop them first"
             )
-
-    @property
-    def _group_id(self) -> str:
-        return self._settings.group_id or self._settings.name
-
-    def _bounds(self, partitions: Sequence[TopicPartition], until: Any) -> Mapping[TopicPartition, int]:
-        if not isinstance(until, Mapping):
-            return resolve(self._source, partitions, until)
-        ends = self._source.offsets(partitions, OffsetAt.HIGH_WATERMARK)
-        for tp, offset in sorted(until.items()):
-            if tp not in ends:
-                raise ConfigurationError(f"until names {tp}, which is not a partition that this stream owns")
-            if offset > ends[tp]:
-                raise ConfigurationError(f"until={offset} of {tp} lies beyond its end, which is {ends[tp]}")
-        return {tp: until.get(tp, 0) for tp in partitions}
 
     def _finished(self) -> bool:
         if self._request.stop:
             return True
         if self._bounded is None or self._to_acquire:
             return False
-        positions = self._ownership.next_offsets()
-        return all(positions.get(tp, -1) >= bound for tp, bound in self._bounded.bounds.items())
+        return not self._bounded.short_of(self._ownership.next_offsets())
 
     def _leave(self) -> None:
         """Commit progress over empty ranges, so that a later start does not miss it after retention."""
@@ -308,30 +284,12 @@ class Loop:
     def _wait_s(self) -> float:
         now = self._clock()
         if self._bounded is not None:
-            self._check_bounded_progress(self._bounded, now)
+            self._bounded.check_progress(self._source, self._ownership.next_offsets(), now)
         if now < self._next_batch_at:
             return min(LONGEST_WAIT_S, self._next_batch_at - now)
         if self._rate is not None:
             return min(0.1, max(0.01, 1 / self._rate.rate))
         return LONGEST_WAIT_S / 4
-
-    def _check_bounded_progress(self, bounded: _Bounded, now: float) -> None:
-        if now - bounded.moved_at < NO_PROGRESS_S:
-            return
-        positions = self._ownership.next_offsets()
-        short = tuple(tp for tp, bound in sorted(bounded.bounds.items()) if positions.get(tp, -1) < bound)
-        stable = self._source.offsets(short, OffsetAt.LATEST)
-        pinned = [tp for tp in short if stable[tp] < bounded.bounds[tp]]
-        why = (
-            f"the end of {pinned[0]} is pinned at {stable[pinned[0]]} by an open transaction"
-            if pinned
-            else "the broker delivers nothing"
-        )
-        raise BoundNotReached(
-            f"no progress for {NO_PROGRESS_S:g} s towards the end of {', '.join(map(str, short[:5]))}: {why}; end that "
-            "transaction, or choose an earlier end",
-            partitions=short,
-        )
 
     # ------------------------------------------------------------------------------------------------------ process
 

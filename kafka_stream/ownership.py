@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
+from kafka_stream.bounds import resolve_start
 from kafka_stream.errors import DataLoss, LogTruncated, OffsetOutOfRange, OutstandingPlan, TopicRecreated
 from kafka_stream.protocols import OffsetAt, OffsetStore, PositionLost, Source, TopicInfo
 from kafka_stream.types import Claim, OffsetRange, Owner, PlanKind, StoredPosition, TopicPartition
@@ -60,7 +60,7 @@ class Ownership:
             if self._store.is_started(self._stream, name):
                 continue
             partitions = [TopicPartition(name, number) for number in range(info.partitions)]
-            offsets = resolve(self._source, partitions, start)
+            offsets = resolve_start(self._source, partitions, start)
             self._store.initialise(self._stream, name, {tp.partition: offsets[tp] for tp in partitions}, info.topic_id)
 
     def take_over(self, partitions: Sequence[TopicPartition]) -> None:
@@ -173,9 +173,7 @@ class Ownership:
         if self._on_data_loss == "stop":
             raise loss
         tp = loss.partition
-        offset = log.first if self._on_data_loss == "earliest" else log.end
-        if self._on_data_loss == "latest":
-            offset = self._source.offsets([tp], OffsetAt.LATEST)[tp]
+        offset = self._source.offsets([tp], OffsetAt(self._on_data_loss))[tp]
         logger.warning("%s Going on at offset %d, as on_data_loss=%r says.", loss, offset, self._on_data_loss)
         self._store.reposition(self.claim((OffsetRange(tp, offset, offset),), {}))
         self._positions[tp] = Position(offset, self._positions[tp].owner_epoch, None)
@@ -184,16 +182,6 @@ class Ownership:
         self._source.start_reading(
             {tp: (self._positions[tp].next_offset, self._positions[tp].leader_epoch) for tp in partitions}
         )
-
-
-def resolve(source: Source, partitions: Sequence[TopicPartition], bound: Any) -> Mapping[TopicPartition, int]:
-    """A ``start`` or ``until`` as offsets. Partitions that a mapping does not name begin at the earliest offset."""
-    if isinstance(bound, datetime):
-        return source.offsets(partitions, bound)
-    if isinstance(bound, Mapping):
-        earliest = source.offsets(partitions, OffsetAt.EARLIEST)
-        return {tp: bound.get(tp, earliest[tp]) for tp in partitions}
-    return source.offsets(partitions, OffsetAt(bound))
 
 
 def refuse_outstanding_plan(stream: str, topic_partition: TopicPartition, stored: StoredPosition) -> None:
