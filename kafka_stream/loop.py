@@ -200,7 +200,11 @@ class Loop:
         """An event leaves the queue when it has been dealt with: a retry deals with it again."""
         self._events.extend(self._source.events())
         while self._events:
-            self._handle(self._events[0])
+            event = self._events[0]
+            if isinstance(event, Failed):
+                self._events.popleft()
+                raise event.error
+            self._handle(event)
             self._events.popleft()
 
     def _handle(self, event: SourceEvent) -> None:
@@ -214,8 +218,6 @@ class Loop:
                 self._source.release(partitions)
             case PositionLost():
                 self._ownership.position_lost(event)
-            case Failed(error):
-                raise error
         self._publish_positions()
 
     def _acquire(self) -> bool:
@@ -392,6 +394,7 @@ class Loop:
         elif isinstance(decision, Rejoin):
             self._ownership.drop(list(self._ownership.positions))
             self._to_acquire.clear()
+            self._events.clear()
             self._source.rejoin()
         else:
             self._to_acquire.update(self._ownership.positions)
