@@ -1,0 +1,139 @@
+"""``SqlSink``: a table as the place where results go."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Dialect
+
+from kafka_stream.errors import ConfigurationError, ProcessingError
+from kafka_stream.types import Writes
+from sinks.sql.changes import ChangeReader, Changes, OnConflict
+from sinks.sql.target import Target
+from sinks.sql.writers import Writer, writer_for
+
+_ASYNC_BELONGS = (
+    "what has to be awaited belongs in the stream's prepare, which may be async def: "
+    "DirectStream(prepare=an_async_function, sink=SqlSink(table, a_plain_function))"
+)
+
+
+class SqlTransaction(Protocol):
+    """What this sink needs of a transaction: the connection in which the offsets advance."""
+
+    @property
+    def connection(self) -> Connection:
+        """The connection, inside its transaction."""
+
+
+class SqlSink:
+    """Writes rows into one table of the database that keeps the offsets, in the same transaction.
+
+    ``to_rows`` takes what the stream's ``prepare`` gave (or the ``Batch``) and gives, in order, mappings from column
+    name to value, tuples of all columns in table order, or ``Delete`` of a key. It runs in the prepare phase, must be
+    pure, and may run again. Mappings may have different columns: a missing one takes its default in a new row, and
+    ``"update"`` leaves it alone in an old one. Columns that the database computes are left out of tuples.
+
+    ``on_conflict`` says what happens to a row whose key is in the table:
+
+    - ``"error"``: the database refuses it and the stream stops. Rows are written as given, in that order.
+    - ``"ignore"``: the first one stays. Without ``key=`` that is so for everything that is unique in the table.
+    - ``"update"``: the last one stays; the columns it has replace the stored ones.
+
+    ``"update"`` and ``Delete`` need a key: the primary key, or the columns of a unique constraint named by ``key``.
+    Changes to one key within a batch come to what they would have one after the other, and are written in key order,
+    so that copies which write the same keys do not deadlock. Keys are compared as Python values. A ``Column``'s
+    ``onupdate`` is not applied, as in SQLAlchemy's own ``on_conflict_do_update``.
+
+    Raises:
+        ConfigurationError: ``table`` is no table, there is no key where one is needed, or ``to_rows`` is async.
+    """
+
+    def __init__(
+        self,
+        table: Any,
+        to_rows: Callable[[Any], Iterable[Any]],
+        on_conflict: OnConflict = "error",
+        *,
+        key: Sequence[str] | None = None,
+    ) -> None:
+        self._target = target = Target.of(table, key)
+        if on_conflict not in ("error", "ignore", "update"):
+            raise ConfigurationError(
+                f"on_conflict={on_conflict!r} of the SqlSink for table {target.name} is unknown; "
+                "choose 'error', 'ignore' or 'update'"
+            )
+        _check_to_rows(to_rows, target)
+        if on_conflict == "update" and not target.key:
+            raise ConfigurationError(
+                f'on_conflict="update" needs a key, but table {target.name} has no primary key; give it one, '
+                "or name a unique constraint's columns with key=(…)"
+            )
+        if generated := [name for name in target.key if name not in target.columns and on_conflict == "update"]:
+            raise ConfigurationError(
+                f'on_conflict="update" needs a key that rows can hold, but {generated[0]!r} of table {target.name} is '
+                "computed by the database; name a unique constraint's columns with key=(…)"
+            )
+        self._to_rows = to_rows
+        self._on_conflict = on_conflict
+        self._conflict_key = target.key if on_conflict == "update" or key is not None else ()
+        self._reader = ChangeReader(target, on_conflict, (target.key,) if key is not None else target.uniques)
+        self._writer: tuple[Dialect, Writer] | None = None
+
+    @property
+    def writes(self) -> Writes:
+        """Rows become durable with the offsets or not at all."""
+        return Writes.THROUGH_TRANSACTION
+
+    @property
+    def needs(self) -> str:
+        """A database transaction."""
+        return "sql"
+
+    def describe(self) -> str:
+        """The table's name."""
+        return f"table {self._target.name}"
+
+    def prepare(self, prepared: Any) -> Changes:
+        """Run ``to_rows`` and fold its rows; pure, may run again.
+
+        Raises:
+            ProcessingError: ``to_rows`` gave something that is no row of this table.
+        """
+        rows: Any = self._to_rows(prepared)
+        if isinstance(rows, Awaitable):
+            if inspect.iscoroutine(rows):
+                rows.close()
+            raise ProcessingError(f"to_rows of the SqlSink for table {self._target.name} is async; {_ASYNC_BELONGS}")
+        if not isinstance(rows, Iterable) or isinstance(rows, str | bytes):
+            raise ProcessingError(
+                f"to_rows of the SqlSink for table {self._target.name} gave a {type(rows).__name__}; "
+                "it gives an iterable of mappings, tuples or Delete, which may be empty"
+            )
+        return self._reader.read(rows)
+
+    def write(self, prepared: Changes, transaction: SqlTransaction) -> None:
+        """Write one batch's changes through ``transaction.connection``.
+
+        Raises:
+            ConfigurationError: the database's dialect has no way to handle conflicts.
+            sqlalchemy.exc.DBAPIError: the database refused a row, or did not answer; nothing of the batch is kept.
+        """
+        connection = transaction.connection
+        if self._writer is None or self._writer[0] is not connection.dialect:
+            writer = writer_for(self._target, self._on_conflict, self._conflict_key, connection.dialect)
+            self._writer = (connection.dialect, writer)
+        self._writer[1].write(connection, prepared)
+
+
+def _check_to_rows(to_rows: Any, target: Target) -> None:
+    if not callable(to_rows):
+        raise ConfigurationError(
+            f"to_rows of the SqlSink for table {target.name} is a {type(to_rows).__name__}, not a function from "
+            "a batch to rows"
+        )
+    for function in (to_rows, getattr(to_rows, "func", None), type(to_rows).__call__):
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise ConfigurationError(f"to_rows of the SqlSink for table {target.name} is async; {_ASYNC_BELONGS}")
