@@ -1,0 +1,45 @@
+"""``kafka-stream``: the console script."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from kafka_stream.cli.demo.command import demo
+from kafka_stream.cli.offsets import offsets
+from kafka_stream.cli.options import warn_about_secrets
+from kafka_stream.cli.run import run
+from kafka_stream.cli.schema import schema
+from kafka_stream.cli.version import show_version
+
+app = typer.Typer(
+    name="kafka-stream",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Exactly-once batches from Kafka into the database you already run.",
+    epilog="See it survive: kafka-stream demo",
+)
+app.command(epilog="Example: kafka-stream demo --bootstrap-servers localhost:9092 --store postgresql://localhost/test")(
+    demo
+)
+app.command(epilog="Example: kafka-stream run app:stream --until latest")(run)
+app.add_typer(offsets, name="offsets")
+app.add_typer(schema, name="schema")
+app.command("version", epilog="Example: kafka-stream version --output json")(show_version)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and leave with its exit status; a user's mistake is one sentence on stderr."""
+    warn_about_secrets(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app(args=arguments, prog_name="kafka-stream")
+    except Exception as error:  # noqa: BLE001 - reported, with its traceback where it is not a user's mistake
+        from kafka_stream.cli.exit_status import report
+
+        sys.exit(report(error))
+
+
+__all__ = ["app", "main"]

@@ -1,0 +1,63 @@
+"""What a command's end means to the shell and to a supervisor, and how an error is said."""
+
+from __future__ import annotations
+
+import enum
+import re
+import sys
+import traceback
+
+from kafka_stream.errors import (
+    ConfigurationError,
+    DataLoss,
+    KafkaStreamError,
+    OutstandingPlan,
+    OwnershipLost,
+    ProcessingError,
+    UnsupportedGuarantee,
+)
+
+_PASSWORD_IN_URL = re.compile(r"(?P<user>[a-z][a-z0-9+.-]*://[^\s:/@'\"]*):[^\s@'\"]+@", re.IGNORECASE)
+
+
+class ExitStatus(enum.IntEnum):
+    """``REFUSED`` needs an operator: a supervisor that restarts on it would loop. ``USAGE`` is Typer's own, too."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    REFUSED = 3
+
+
+def exit_status(error: BaseException) -> ExitStatus:
+    """The exit status for what ended a command; a guarantee that cannot hold is refused, not a usage error."""
+    if isinstance(error, UnsupportedGuarantee | DataLoss | OutstandingPlan | OwnershipLost):
+        return ExitStatus.REFUSED
+    if isinstance(error, ConfigurationError):
+        return ExitStatus.USAGE
+    return ExitStatus.FAILED
+
+
+def report(error: Exception) -> ExitStatus:
+    """Say on stderr what went wrong: a sentence, after a traceback only where code is to be mended."""
+    status = exit_status(error)
+    if isinstance(error, ProcessingError) and error.__cause__ is not None:
+        _write("".join(traceback.format_exception(error.__cause__)))
+    elif not isinstance(error, KafkaStreamError):
+        _write("".join(traceback.format_exception(error)))
+        _write(f"error: unexpected {type(error).__name__}: {error}\n")
+        return status
+    _write(f"error: {error}\n")
+    return status
+
+
+def without_passwords(text: str) -> str:
+    """The text with the password of every URL in it replaced, whoever wrote it there (a driver's message, say)."""
+    return _PASSWORD_IN_URL.sub(r"\g<user>:***@", text)
+
+
+def _write(text: str) -> None:
+    sys.stderr.write(without_passwords(text))
+
+
+__all__ = ["ExitStatus", "exit_status", "report", "without_passwords"]

@@ -1,0 +1,87 @@
+"""Options that several commands share, and what they are turned into."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated
+
+import typer
+
+KAFKA_PREFIX = "KAFKA_STREAM_KAFKA__"
+_SECRET_ARGUMENT = re.compile(
+    r"://[^\s:/@]*:[^\s@]+@|(?:password|secret|token|jaas\.config|\.key\.pem)=.", re.IGNORECASE
+)
+
+AppOption = Annotated[
+    str | None,
+    typer.Option(
+        "--app", metavar="MODULE:STREAM", envvar="KAFKA_STREAM_APP", help="Take store and Kafka from this stream."
+    ),
+]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(metavar="URL", envvar="KAFKA_STREAM_STORE", help="Offset store, such as sqlite:///orders.db."),
+]
+NameOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", envvar="KAFKA_STREAM_NAME", help="The stream's name, its identity in the store."),
+]
+KafkaOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kafka",
+        metavar="KEY=VALUE",
+        help=f"A setting of librdkafka, such as bootstrap.servers=localhost:9092; may be repeated. "
+        f"\\[env var: {KAFKA_PREFIX}BOOTSTRAP_SERVERS, …]",
+    ),
+]
+
+
+def kafka_settings(given: Iterable[str] | None, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """``--kafka`` options as librdkafka's settings; those from ``KAFKA_STREAM_KAFKA__…`` variables go before them.
+
+    Raises:
+        ConfigurationError: an option is not ``key=value``; its value is not shown.
+    """
+    from kafka_stream.errors import ConfigurationError
+
+    settings = {
+        name.removeprefix(KAFKA_PREFIX).lower().replace("_", "."): value
+        for name, value in environment.items()
+        if name.startswith(KAFKA_PREFIX)
+    }
+    for option in given or ():
+        key, equals, value = option.partition("=")
+        if not equals or not key.strip():
+            raise ConfigurationError("--kafka takes key=value, such as --kafka bootstrap.servers=localhost:9092")
+        settings[key.strip()] = value
+    return settings
+
+
+def holds_secret(argument: str) -> bool:
+    """Whether a command-line argument looks as if it held a password."""
+    return _SECRET_ARGUMENT.search(argument) is not None
+
+
+def warn_about_secrets(arguments: Sequence[str]) -> None:
+    """Say on stderr that a password on a command line can be read by every user of the machine."""
+    if any(map(holds_secret, arguments)):
+        sys.stderr.write(
+            "warning: a password on the command line can be read in the process list; use a KAFKA_STREAM_… variable "
+            "instead\n"
+        )
+
+
+__all__ = [
+    "KAFKA_PREFIX",
+    "AppOption",
+    "KafkaOption",
+    "NameOption",
+    "StoreOption",
+    "holds_secret",
+    "kafka_settings",
+    "warn_about_secrets",
+]

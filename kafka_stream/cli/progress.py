@@ -1,0 +1,160 @@
+"""Listeners that show a person how a run is getting on: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from kafka_stream.cli.exit_status import without_passwords
+from kafka_stream.progress import StreamListener
+from kafka_stream.protocols import BatchProgress
+from kafka_stream.types import Guarantee, Owner
+
+LINE_INTERVAL_S = 1.0
+
+
+def _print_line(line: str) -> None:
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+    sys.stderr.flush()
+
+
+def thousands(number: int) -> str:
+    """``1 234 567``: readable, and the same in every locale."""
+    return f"{number:,}".replace(",", " ")
+
+
+class Totals:
+    """What has been committed since the start, by the reports of the batches."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._started_at = clock()
+        self.batches = 0
+        self.records = 0
+        self.offsets = 0
+
+    def add(self, progress: BatchProgress) -> None:
+        """Count one committed batch."""
+        self.batches += 1
+        self.records += progress.records
+        self.offsets += sum(map(len, progress.ranges))
+
+    def sentence(self) -> str:
+        """The totals, with the rate since the start."""
+        duration_s = max(self._clock() - self._started_at, 1e-9)
+        rate = round(self.records / duration_s)
+        return (
+            f"{thousands(self.records)} records in {thousands(self.batches)} batches, {duration_s:.1f} s "
+            f"({thousands(rate)} records/s)"
+        )
+
+
+class LineProgress(StreamListener):
+    """A line at the start, at most one a second while batches are committed, one at each retry and at the stop."""
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        write: Callable[[str], None] = _print_line,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._write = write
+        self._clock = clock
+        self._totals = Totals(clock)
+        self._written_at = float("-inf")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """There is nothing to tidy up."""
+
+    def on_start(self, stream: str, owner: Owner, guarantee: Guarantee) -> None:
+        """Say what runs, from where to where, as whom, and what is promised."""
+        self._write(f"{stream} started: {self._source}, owner {owner}, {guarantee}")
+
+    def on_batch(self, progress: BatchProgress) -> None:
+        """Say how far it has come, unless that was said less than a second ago."""
+        self._totals.add(progress)
+        if self._clock() - self._written_at < LINE_INTERVAL_S:
+            return
+        self._written_at = self._clock()
+        self._write(
+            f"{progress.stream} batch {progress.batch}: {thousands(progress.records)} records in "
+            f"{progress.duration_s:.2f} s, {thousands(self._totals.records)} in all, lag {_lag(progress)}"
+        )
+
+    def on_retry(self, error: Exception, delay_s: float) -> None:
+        """Nothing: the library logs its retries."""
+
+    def on_stop(self, error: BaseException | None) -> None:
+        """Say what was done in all."""
+        self._write(f"{'stopped' if error is None else 'failed'} after {self._totals.sentence()}")
+
+
+class BarProgress(LineProgress):
+    """The same on a terminal, with a bar towards the end of a bounded run."""
+
+    def __init__(self, source: str, console: Console, *, total_is_lag: bool) -> None:
+        super().__init__(source, write=self._print)
+        self._console = console
+        self._total_is_lag = total_is_lag
+        self._bar = Progress(
+            SpinnerColumn(finished_text="✓"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[records]} records"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("connecting", total=None, records="0")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Take the bar off the terminal."""
+        self._bar.stop()
+
+    def on_start(self, stream: str, owner: Owner, guarantee: Guarantee) -> None:
+        """As lines do; the bar gets its name."""
+        super().on_start(stream, owner, guarantee)
+        self._bar.update(self._task, description=stream)
+
+    def on_batch(self, progress: BatchProgress) -> None:
+        """Move the bar; its length is known once every partition's lag is."""
+        self._totals.add(progress)
+        lags = [lag for lag in progress.lag.values() if lag is not None]
+        known = self._total_is_lag and len(lags) == len(progress.lag)
+        self._bar.update(
+            self._task,
+            completed=self._totals.offsets,
+            total=self._totals.offsets + sum(lags) if known else None,
+            records=thousands(self._totals.records),
+        )
+
+    def _print(self, line: str) -> None:
+        self._console.print(without_passwords(line), highlight=False, markup=False, soft_wrap=True)
+
+
+def _lag(progress: BatchProgress) -> str:
+    lags = [lag for lag in progress.lag.values() if lag is not None]
+    return thousands(sum(lags)) if lags else "not known yet"
+
+
+__all__ = ["BarProgress", "LineProgress", "Totals", "thousands"]

@@ -1,0 +1,102 @@
+"""``kafka-stream run``: a stream in the foreground."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kafka_stream.cli.options import KafkaOption, NameOption, StoreOption, kafka_settings
+
+if TYPE_CHECKING:
+    from kafka_stream.cli.progress import LineProgress
+    from kafka_stream.stream import DirectStream
+
+
+class LogLevel(enum.StrEnum):
+    """What is logged to stderr."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def run(
+    app: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODULE:STREAM",
+            envvar="KAFKA_STREAM_APP",
+            help="Where the stream is: `app:stream` for `stream` in app.py, a DirectStream or a function returning it.",
+        ),
+    ],
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="latest|TIME",
+            envvar="KAFKA_STREAM_UNTIL",
+            help="Stop there: at the ends as they are at the start, or at a time such as 2026-01-31T00:00+00:00.",
+        ),
+    ] = None,
+    name: NameOption = None,
+    store: StoreOption = None,
+    kafka: KafkaOption = None,
+    log_level: Annotated[
+        LogLevel, typer.Option(envvar="KAFKA_STREAM_LOG_LEVEL", help="What is logged to stderr.")
+    ] = LogLevel.INFO,
+) -> None:
+    """Run a stream until it is stopped (Ctrl-C or SIGTERM finish the batch in hand), or up to an end.
+
+    Exit status: 0 done, 1 failed, 2 a wrong setting, 3 refused or stopped for an operator to decide (a guarantee that
+    cannot hold, data loss, another owner took over).
+    """
+    from kafka_stream.cli.loading import load_stream
+    from kafka_stream.settings import checked_bound
+
+    if until is not None:
+        checked_bound(until, "--until")
+    on_terminal = until is not None and sys.stderr.isatty()
+    stream = _with_settings(load_stream(app), name=name, store=store, kafka=kafka_settings(kafka))
+    with _progress(stream, until) as progress:
+        _set_up_logging(log_level, on_terminal=on_terminal)
+        stream.replace(listeners=(*stream.settings.listeners, progress)).run(until=until)
+
+
+def _with_settings(stream: DirectStream, *, name: str | None, store: str | None, kafka: dict[str, str]) -> DirectStream:
+    changes: dict[str, Any] = {}
+    if name is not None:
+        changes["name"] = name
+    if store is not None:
+        changes["store"] = store
+    if kafka:
+        own = stream.settings.kafka
+        changes["kafka"] = {**own, **kafka} if isinstance(own, dict) else kafka
+    return stream.replace(**changes) if changes else stream
+
+
+def _progress(stream: DirectStream, until: str | None) -> LineProgress:
+    from rich.console import Console
+
+    from kafka_stream.cli.progress import BarProgress, LineProgress
+
+    source = f"{', '.join(stream.settings.topics)} into {stream.store.describe()}"
+    if until is not None and sys.stderr.isatty():
+        return BarProgress(source, Console(stderr=True), total_is_lag=until == "latest")
+    return LineProgress(source)
+
+
+def _set_up_logging(level: LogLevel, *, on_terminal: bool) -> None:
+    """Plain lines on stderr, unless the stream's module has set logging up itself."""
+    root = logging.getLogger()
+    if root.handlers:
+        return
+    # On a terminal rich has replaced sys.stderr by now, so that lines go above the bar.
+    layout = "%(levelname)s %(message)s" if on_terminal else "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=level.upper(), format=layout, datefmt="%H:%M:%S", stream=sys.stderr)
+
+
+__all__ = ["LogLevel", "run"]
