@@ -1,0 +1,77 @@
+"""Creates an example's tables and produces records for it: ``python -m examples.sample_data raw_insert``.
+
+It uses the Kafka and the database that the example would.
+"""
+
+import importlib
+import json
+import os
+import random
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from confluent_kafka import Producer
+from sqlalchemy import create_engine
+
+CUSTOMERS = ("ada", "grace", "katherine", "mary")
+
+Record = tuple[str, dict[str, Any] | None]
+"""A key and a value; ``None`` is a tombstone."""
+
+
+def orders(count: int, chance: random.Random) -> Iterator[Record]:
+    for number in range(1, count + 1):
+        customer = chance.choice(CUSTOMERS)
+        yield customer, {"id": number, "customer": customer, "amount": chance.randint(1, 500)}
+
+
+def customers(count: int, chance: random.Random) -> Iterator[Record]:
+    for _ in range(count):
+        number = chance.randint(1, 20)
+        row = {"name": chance.choice(CUSTOMERS), "city": chance.choice(("Berlin", "London", "Paris"))}
+        yield str(number), row if chance.random() < 0.8 else None
+
+
+def baskets(count: int, chance: random.Random) -> Iterator[Record]:
+    for key, order in orders(count, chance):
+        assert order is not None
+        lines = [{"sku": f"sku-{chance.randint(1, 50)}", "quantity": chance.randint(1, 3)} for _ in range(3)]
+        yield key, {"id": order["id"], "customer": order["customer"], "lines": lines}
+
+
+def payments(count: int, chance: random.Random) -> Iterator[Record]:
+    for key, order in orders(count, chance):
+        assert order is not None
+        yield key, {"id": order["id"], "amount": order["amount"], "currency": chance.choice(("EUR", "SEK", "USD"))}
+
+
+SAMPLES = {"orders": orders, "customers": customers, "baskets": baskets, "payments": payments}
+
+
+def sample(topic: str, count: int = 1000, seed: int = 0) -> Iterator[Record]:
+    """Records of a topic, the same for the same seed."""
+    return SAMPLES[topic](count, random.Random(seed))
+
+
+def produce(topic: str, records: Iterator[Record], bootstrap_servers: str) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 20})
+    for key, value in records:
+        producer.produce(topic, key=key, value=None if value is None else json.dumps(value))
+    if left := producer.flush(30):
+        sys.exit(f"{left} records did not reach {bootstrap_servers} within 30 s")
+
+
+def main(name: str) -> None:
+    example = importlib.import_module(f"examples.{name}")
+    url = os.environ.get("KAFKA_STREAM_STORE", "sqlite:///orders.db")
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    example.metadata.create_all(engine)
+    engine.dispose()
+    topic = example.stream.settings.topics[0]
+    produce(topic, sample(topic), os.environ.get("KAFKA_STREAM_KAFKA__BOOTSTRAP_SERVERS", "localhost:9092"))
+    print(f"created the tables of examples.{name} and produced 1000 records to {topic}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
