@@ -44,8 +44,9 @@ class SqlSink:
 
     ``"update"`` and ``Delete`` need a key: the primary key, or the columns of a unique constraint named by ``key``.
     Changes to one key within a batch come to what they would have one after the other, and are written in key order,
-    so that copies which write the same keys do not deadlock. Keys are compared as Python values. A ``Column``'s
-    ``onupdate`` is not applied, as in SQLAlchemy's own ``on_conflict_do_update``.
+    so that copies which write the same keys do not deadlock: what else ties rows of different keys together (a second
+    unique constraint, a reference to the same table) should be deferrable. Keys are compared as Python values.
+    A ``Column``'s ``onupdate`` is not applied, as in SQLAlchemy's own ``on_conflict_do_update``.
 
     Raises:
         ConfigurationError: ``table`` is no table, there is no key where one is needed, or ``to_rows`` is async.

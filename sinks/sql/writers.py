@@ -22,7 +22,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from kafka_stream.errors import ConfigurationError
-from sinks.sql.changes import Changes, OnConflict, Values
+from sinks.sql.changes import Changes, OnConflict
+from sinks.sql.rows import Values
 from sinks.sql.target import Target
 
 _CHUNK = 10_000
