@@ -5,18 +5,20 @@ from __future__ import annotations
 import enum
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.exc import IntegrityError
 
+from integration_tests.engine import wait_until
+from integration_tests.servers import PostgresDatabase
 from sinks.sql import Delete, SqlSink
 
 METADATA = sa.MetaData()
@@ -52,33 +54,28 @@ TYPES = sa.Table(
 )
 
 
-class Postgres(Protocol):
-    @property
-    def url(self) -> str: ...
-
-
 @dataclass
 class Transaction:
     connection: sa.Connection
 
 
 @pytest.fixture
-def engine(postgres: Postgres) -> Iterator[sa.Engine]:
+def database(postgres: PostgresDatabase) -> Iterator[sa.Engine]:
     engine = sa.create_engine(postgres.url)
-    with engine.begin() as connection:
+    with database.begin() as connection:
         connection.execute(sa.schema.CreateSchema("shop"))
         METADATA.create_all(connection)
     yield engine
     engine.dispose()
 
 
-def write(sink: SqlSink, rows: Any, engine: sa.Engine) -> None:
-    with engine.begin() as connection:
+def write(sink: SqlSink, rows: Any, database: sa.Engine) -> None:
+    with database.begin() as connection:
         sink.write(sink.prepare(rows), Transaction(connection))
 
 
-def rows_of(table: sa.Table, engine: sa.Engine) -> list[tuple[Any, ...]]:
-    with engine.connect() as connection:
+def rows_of(table: sa.Table, database: sa.Engine) -> list[tuple[Any, ...]]:
+    with database.connect() as connection:
         return [tuple(row) for row in connection.execute(sa.select(table).order_by(*table.primary_key.columns))]
 
 
@@ -87,28 +84,28 @@ def given(rows: Any) -> Any:
 
 
 @pytest.mark.parametrize("on_conflict", ["error", "ignore", "update"])
-def test_values_of_all_kinds_come_back_as_they_were(engine: sa.Engine, on_conflict: Any) -> None:
+def test_values_of_all_kinds_come_back_as_they_were(database: sa.Engine, on_conflict: Any) -> None:
     at = datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=UTC)
     when = (at, date(2024, 2, 29))
     what = ({"a": [1, None]}, {"b": "ü"}, ["x", None], b"\x00\xff", Colour.RED, 0.1, True)
     full = (uuid.UUID(int=1), *when, Decimal("12.50"), *what)
     bare = {"id": uuid.UUID(int=2), "at": at, "tags": []}
-    write(SqlSink(TYPES, given, on_conflict), [bare, full], engine)
+    write(SqlSink(TYPES, given, on_conflict), [bare, full], database)
     nulls: list[Any] = [None] * 9
     nulls[4] = []
-    assert rows_of(TYPES, engine) == [full, (uuid.UUID(int=2), at, *nulls)]
+    assert rows_of(TYPES, database) == [full, (uuid.UUID(int=2), at, *nulls)]
 
 
-def test_update_ignore_and_delete(engine: sa.Engine) -> None:
-    write(SqlSink(ORDERS, given), [(1, 1, "old"), (2, 2, "old"), (3, 3, "old")], engine)
+def test_update_ignore_and_delete(database: sa.Engine) -> None:
+    write(SqlSink(ORDERS, given), [(1, 1, "old"), (2, 2, "old"), (3, 3, "old")], database)
     update = SqlSink(ORDERS, given, "update")
     changes = [(1, 5, "x"), Delete(2), {"id": 4, "note": "n"}, {"id": 1, "amount": 6}, Delete(3), {"id": 3}, Delete(9)]
-    write(update, changes, engine)
-    write(SqlSink(ORDERS, given, "ignore"), [(1, 0, "late"), (5, 5, "first"), (5, 0, "late")], engine)
-    assert rows_of(ORDERS, engine) == [(1, 6, "x"), (3, 7, None), (4, 7, "n"), (5, 5, "first")]
+    write(update, changes, database)
+    write(SqlSink(ORDERS, given, "ignore"), [(1, 0, "late"), (5, 5, "first"), (5, 0, "late")], database)
+    assert rows_of(ORDERS, database) == [(1, 6, "x"), (3, 7, None), (4, 7, "n"), (5, 5, "first")]
 
 
-def test_a_unique_constraint_as_the_key(engine: sa.Engine) -> None:
+def test_a_unique_constraint_as_the_key(database: sa.Engine) -> None:
     users = sa.Table(
         "users",
         sa.MetaData(),
@@ -119,38 +116,38 @@ def test_a_unique_constraint_as_the_key(engine: sa.Engine) -> None:
         sa.Column("shout", sa.Text, sa.Computed("upper(name)", persisted=True)),
         sa.UniqueConstraint("email", "tenant"),
     )
-    users.create(engine)
+    users.create(database)
     sink = SqlSink(users, given, "update", key=("tenant", "email"))
-    write(sink, [(1, "a", "x"), (2, "a", "y")], engine)
-    write(sink, [(1, "a", "z"), Delete(2, "a"), (2, "b", "w")], engine)
-    assert [row[1:] for row in rows_of(users, engine)] == [(1, "a", "z", "Z"), (2, "b", "w", "W")]
+    write(sink, [(1, "a", "x"), (2, "a", "y")], database)
+    write(sink, [(1, "a", "z"), Delete(2, "a"), (2, "b", "w")], database)
+    assert [row[1:] for row in rows_of(users, database)] == [(1, "a", "z", "Z"), (2, "b", "w", "W")]
 
 
-def test_a_repeated_key_raises_and_nothing_of_the_batch_is_kept(engine: sa.Engine) -> None:
+def test_a_repeated_key_raises_and_nothing_of_the_batch_is_kept(database: sa.Engine) -> None:
     with pytest.raises(IntegrityError) as caught:
-        write(SqlSink(ORDERS, given), [(1, 1, "a"), (2, 2, "b"), (1, 3, "c")], engine)
+        write(SqlSink(ORDERS, given), [(1, 1, "a"), (2, 2, "b"), (1, 3, "c")], database)
     assert getattr(caught.value.orig, "sqlstate", None) == "23505"
-    assert rows_of(ORDERS, engine) == []
+    assert rows_of(ORDERS, database) == []
 
 
 @pytest.mark.parametrize("on_conflict", ["error", "ignore", "update"])
 @pytest.mark.parametrize("shape", ["tuples", "mappings"])
-def test_more_rows_than_a_statement_has_parameters(engine: sa.Engine, on_conflict: Any, shape: str) -> None:
+def test_more_rows_than_a_statement_has_parameters(database: sa.Engine, on_conflict: Any, shape: str) -> None:
     tuples = [(n, n % 100, f"note {n}") for n in range(30_000)]
     rows: list[Any] = (
         tuples if shape == "tuples" else [dict(zip(ORDERS.columns.keys(), r, strict=True)) for r in tuples]
     )
-    write(SqlSink(ORDERS, given, on_conflict), rows, engine)
-    assert rows_of(ORDERS, engine) == tuples
+    write(SqlSink(ORDERS, given, on_conflict), rows, database)
+    assert rows_of(ORDERS, database) == tuples
 
 
-def test_copies_that_write_and_delete_the_same_keys_do_not_deadlock(engine: sa.Engine) -> None:
+def test_copies_that_write_and_delete_the_same_keys_do_not_deadlock(database: sa.Engine) -> None:
     """Between the first copy's deletes and its rows, the second one comes as far as it can."""
-    write(SqlSink(ORDERS, given), [(1, 1, "old"), (2, 2, "old")], engine)
+    write(SqlSink(ORDERS, given), [(1, 1, "old"), (2, 2, "old")], database)
     deleted, second_waits = threading.Event(), threading.Event()
 
     def first() -> None:
-        with engine.begin() as connection:
+        with database.begin() as connection:
 
             def pause(*arguments: Any) -> None:
                 if arguments[2].startswith("DELETE"):
@@ -163,28 +160,23 @@ def test_copies_that_write_and_delete_the_same_keys_do_not_deadlock(engine: sa.E
 
     def second() -> None:
         assert deleted.wait(30)
-        write(SqlSink(ORDERS, given, "update"), [Delete(1), (2, 20, "second")], engine)
+        write(SqlSink(ORDERS, given, "update"), [Delete(1), (2, 20, "second")], database)
 
     with ThreadPoolExecutor() as pool:
         copies = [pool.submit(first), pool.submit(second)]
         try:
-            _wait_for_a_blocked_session(engine, unless=copies[1].done)
+            _wait_for_a_blocked_session(database, unless=copies[1].done)
         finally:
             second_waits.set()
         for copy in copies:
             copy.result(timeout=30)
-    assert rows_of(ORDERS, engine) == [(2, 20, "second")]
+    assert rows_of(ORDERS, database) == [(2, 20, "second")]
 
 
-def _wait_for_a_blocked_session(engine: sa.Engine, unless: Any) -> None:
+def _wait_for_a_blocked_session(database: sa.Engine, unless: Callable[[], bool]) -> None:
     blocked = sa.text(
         "SELECT count(*) FROM pg_stat_activity "
         "WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"
     )
-    waiting = threading.Event()
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        for _ in range(3000):
-            if connection.execute(blocked).scalar_one() or unless():
-                return
-            waiting.wait(0.01)
-    raise AssertionError("the second copy did not come to wait for the first one within 30 s")
+    with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        assert wait_until(lambda: bool(connection.execute(blocked).scalar_one()) or unless(), 30)
