@@ -56,14 +56,20 @@ def _load(scheme: str, points: Iterable[EntryPoint]) -> Callable[[str], OffsetSt
     try:
         return cast("Callable[[str], OffsetStore]", point.load())
     except ModuleNotFoundError as error:
+        if point.module == error.name or point.module.startswith(f"{error.name}."):
+            raise _broken(scheme, point, error) from error
         raise MissingExtra(
             f"{scheme}:// is served by {point.value}, which needs the module {error.name!r}; install it (for our own "
             "stores: pip install 'kafka-stream[all]')"
         ) from error
     except (ImportError, AttributeError) as error:
-        raise ConfigurationError(
-            f"{scheme}:// is served by {point.value}, which could not be imported: {error}; reinstall that package"
-        ) from error
+        raise _broken(scheme, point, error) from error
+
+
+def _broken(scheme: str, point: EntryPoint, error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"{scheme}:// is served by {point.value}, which could not be imported ({error}); reinstall the package it is in"
+    )
 
 
 __all__ = ["ENTRY_POINT_GROUP", "known_schemes", "store_from_url"]

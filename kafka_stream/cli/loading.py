@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import inspect
 import os
 import sys
 from types import ModuleType
@@ -57,12 +59,20 @@ def _import(name: str) -> ModuleType:
 def _made(found: Any, spec: str) -> Any:
     if not callable(found) or isinstance(found, type):
         return found
+    with contextlib.suppress(ValueError, TypeError):  # some built-in callables have no signature
+        if needed := [p.name for p in inspect.signature(found).parameters.values() if _is_required(p)]:
+            raise ConfigurationError(f"the function {spec} needs arguments ({', '.join(needed)}); name one without")
     try:
         return found()
     except KafkaStreamError:
         raise
     except Exception as error:
         raise ProcessingError(f"the function {spec} failed to make a stream") from error
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return parameter.default is inspect.Parameter.empty and parameter.kind not in variadic
 
 
 def _checked(found: Any, spec: str) -> DirectStream:

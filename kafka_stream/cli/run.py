@@ -49,10 +49,13 @@ def run(
         LogLevel, typer.Option(envvar="KAFKA_STREAM_LOG_LEVEL", help="What is logged to stderr.")
     ] = LogLevel.INFO,
 ) -> None:
-    """Run a stream until it is stopped (Ctrl-C or SIGTERM finish the batch in hand), or up to an end.
+    """Run a stream until it is stopped, or up to an end.
 
-    Exit status: 0 done, 1 failed, 2 a wrong setting, 3 refused or stopped for an operator to decide (a guarantee that
-    cannot hold, data loss, another owner took over).
+    Ctrl-C and SIGTERM finish the batch in hand, then leave.
+
+    Exit status: 0 done, 1 failed, 2 a wrong setting, 3 refused or stopped for
+    an operator to decide (a guarantee that cannot hold, data loss, another
+    owner took over).
     """
     from kafka_stream.cli.loading import load_stream
     from kafka_stream.settings import checked_bound

@@ -14,9 +14,10 @@ _DRIVERS = ("psycopg", "PyMySQL", "kazoo", "pyarrow")
 
 
 def show_version(output: OutputOption = Output.TABLE) -> None:
-    """Print the versions of kafka-stream, Python, librdkafka and the drivers that are installed.
+    """Print the versions of kafka-stream, Python, librdkafka and the drivers found.
 
-    Fails with status 2 if one of kafka_stream, offset_stores and sinks is shadowed by another folder of that name.
+    Exit status 2 if kafka_stream, offset_stores or sinks is shadowed by another
+    folder of that name.
     """
     import os
 

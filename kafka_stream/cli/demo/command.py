@@ -58,10 +58,10 @@ def demo(
         int, typer.Option(min=1, max=50, envvar="KAFKA_STREAM_DEMO_KILLS", help="How often the service is killed.")
     ] = 6,
 ) -> None:
-    """See what this is for, in a minute: a service is killed again and again, and its table is right all the same.
+    """See what this is for, in a minute: kill -9, again and again, and the table is right.
 
-    Needs nothing but this package: Kafka is librdkafka's mock cluster, the database a SQLite file. Exit status 1 if an
-    order is lost or repeated.
+    Needs nothing but this package: Kafka is librdkafka's mock cluster, and the
+    database a SQLite file. Exit status 1 if an order is lost or repeated.
     """
     from rich.console import Console
 

@@ -1,0 +1,441 @@
+"""The command line: exit statuses, one sentence for a mistake, no password on any screen."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from kafka_stream import errors
+from kafka_stream.cli.app import main
+from kafka_stream.cli.exit_status import ExitStatus, exit_status, without_passwords
+from kafka_stream.cli.offsets import described
+from kafka_stream.cli.options import holds_secret, kafka_settings
+from kafka_stream.cli.progress import LineProgress, thousands
+from kafka_stream.protocols import BatchProgress
+from kafka_stream.types import Guarantee, OffsetRange, Owner, PositionState, StoredPosition, TopicPartition
+
+PASSWORD = "hush-hush"
+ORDERS_0 = TopicPartition("orders", 0)
+RANGE = OffsetRange(ORDERS_0, 0, 10)
+OWNER = Owner("0123", "host-1", "v1")
+
+APP = """
+from kafka_stream.stream import DirectStream
+
+def write(batch, transaction):
+    pass
+
+stream = DirectStream(
+    name="orders", topics=["orders"], kafka={"bootstrap.servers": "127.0.0.1:1"}, store="sqlite:///orders.db",
+    sink=write,
+)
+
+def make():
+    return stream
+
+def make_with(argument):
+    return stream
+
+def make_badly():
+    raise LookupError("no configuration here")
+
+number = 3
+"""
+
+
+@dataclass
+class Ended:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+Invoke = Callable[..., Ended]
+
+
+@pytest.fixture
+def invoke(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Invoke]:
+    """Run the console script in an empty directory, with nothing set in the environment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    modules = set(sys.modules)
+
+    def run(*arguments: str) -> Ended:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        captured = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), captured.out, captured.err)
+
+    yield run
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name in set(sys.modules) - modules:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def one_sentence(ended: Ended) -> str:
+    """What was said on stderr, which is one line without a traceback."""
+    lines = [line for line in ended.err.splitlines() if not line.startswith("warning: ")]
+    assert len(lines) == 1, ended.err
+    assert lines[0].startswith("error: ")
+    assert "Traceback" not in ended.err
+    return lines[0].removeprefix("error: ")
+
+
+# ------------------------------------------------------------------------------------------------------ exit status
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.ConfigurationError("x"), ExitStatus.USAGE),
+        (errors.UnknownStore("x"), ExitStatus.USAGE),
+        (errors.MissingExtra("x"), ExitStatus.USAGE),
+        (errors.SchemaMismatch("x"), ExitStatus.USAGE),
+        (errors.TopicNotFound("x"), ExitStatus.USAGE),
+        (errors.NotAuthorized("x"), ExitStatus.USAGE),
+        (errors.UnsupportedGuarantee("x"), ExitStatus.REFUSED),
+        (errors.TransientError("x"), ExitStatus.FAILED),
+        (errors.BrokerUnavailable("x"), ExitStatus.FAILED),
+        (errors.StoreUnavailable("x"), ExitStatus.FAILED),
+        (errors.SinkUnavailable("x"), ExitStatus.FAILED),
+        (errors.OwnershipLost("x", other=OWNER), ExitStatus.REFUSED),
+        (errors.StreamClosed("x"), ExitStatus.REFUSED),
+        (errors.CommitOutcomeUnknown("x"), ExitStatus.FAILED),
+        (errors.OutstandingPlan("x", range=RANGE), ExitStatus.REFUSED),
+        (errors.DataLoss("x", partition=ORDERS_0, wanted=1, available=None), ExitStatus.REFUSED),
+        (errors.OffsetOutOfRange("x", partition=ORDERS_0, wanted=1, available=(2, 3)), ExitStatus.REFUSED),
+        (errors.LogTruncated("x", partition=ORDERS_0, wanted=9, available=(2, 3)), ExitStatus.REFUSED),
+        (errors.TopicRecreated("x", partition=ORDERS_0, wanted=9, available=None), ExitStatus.REFUSED),
+        (errors.BoundNotReached("x", partitions=(ORDERS_0,)), ExitStatus.FAILED),
+        (errors.ProcessingError("x"), ExitStatus.FAILED),
+        (errors.RecordError("x", topic="t", partition=0, offset=1), ExitStatus.FAILED),
+        (errors.TransactionEscaped("x"), ExitStatus.FAILED),
+        (errors.KafkaStreamError("x"), ExitStatus.FAILED),
+        (ZeroDivisionError("x"), ExitStatus.FAILED),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
+def test_exit_status(error: Exception, status: ExitStatus) -> None:
+    assert exit_status(error) is status
+
+
+def test_the_table_of_exit_statuses_has_every_error() -> None:
+    (table,) = (mark for mark in test_exit_status.pytestmark if mark.name == "parametrize")  # type: ignore[attr-defined]
+    tested = {type(error) for error, _ in table.args[1]}
+    found = {e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, errors.KafkaStreamError)}
+    assert found <= tested
+
+
+# -------------------------------------------------------------------------------------------------- a user's mistake
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["version"], ["run", "--help"], ["demo", "--help"]])
+def test_help_and_version_are_done(arguments: list[str], invoke: Invoke) -> None:
+    ended = invoke(*arguments)
+    assert ended.status == 0
+    assert ended.out
+    assert not ended.err
+
+
+@pytest.mark.parametrize(
+    "command", [["run"], ["demo"], ["version"], ["offsets", "describe"], ["schema", "sql"], ["schema", "apply"]]
+)
+def test_every_command_has_an_example_that_names_it(command: list[str], invoke: Invoke) -> None:
+    text = " ".join(invoke(*command, "--help").out.split())
+    assert f"Example: kafka-stream {' '.join(command)}" in text
+
+
+@pytest.mark.parametrize("command", [["run"], ["demo"], ["version"], ["offsets", "describe"], ["schema", "sql"]])
+def test_every_option_has_a_variable(command: list[str], invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    text = invoke(*command, "--help").out
+    options = [line for line in text.splitlines() if line.startswith("│ --") and "--help" not in line]
+    assert options
+    assert text.count("[env var: KAFKA_STREAM_") == len(options) + ("MODULE:STREAM]" in text) + (command == ["run"])
+
+
+@pytest.mark.parametrize(
+    "arguments", [["frobnicate"], ["run"], ["run", "app:stream", "--nonsense"], ["version", "--output", "xml"]]
+)
+def test_usage_is_status_2(arguments: list[str], invoke: Invoke) -> None:
+    ended = invoke(*arguments)
+    assert ended.status == 2
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ("app", "'app' is not MODULE:STREAM, such as app:stream"),
+        ("app:", "'app:' is not MODULE:STREAM"),
+        (":stream", "':stream' is not MODULE:STREAM"),
+        ("nowhere:stream", "there is no module 'nowhere' in "),
+        ("app.nowhere:stream", "there is no module 'app.nowhere' in "),
+        ("app:nothing", "has no 'nothing'; it has the streams stream"),
+        ("app:number", "app:number is (or returns) a int, not a DirectStream"),
+        ("app:make_with", "the function app:make_with needs arguments (argument)"),
+    ],
+)
+def test_a_stream_that_cannot_be_found(spec: str, sentence: str, invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    ended = invoke("run", spec)
+    assert ended.status == 2
+    assert sentence in one_sentence(ended)
+
+
+@pytest.mark.parametrize(
+    ("until", "sentence"),
+    [("tomorrow", "'tomorrow' is not 'earliest', 'latest'"), ("2026-01-31T00:00", "has no time zone")],
+)
+def test_an_end_that_is_not_one(until: str, sentence: str, invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    ended = invoke("run", "app:stream", "--until", until)
+    assert ended.status == 2
+    assert sentence in one_sentence(ended)
+
+
+@pytest.mark.parametrize("option", ["bootstrap.servers", "=x", f"{PASSWORD}"])
+def test_a_kafka_option_that_is_not_key_and_value(option: str, invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    ended = invoke("run", "app:stream", "--kafka", option)
+    assert ended.status == 2
+    assert "--kafka takes key=value" in one_sentence(ended)
+    assert PASSWORD not in ended.err
+
+
+def test_a_wrong_setting_in_the_module_is_one_sentence(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP.replace('name="orders"', 'name="orders", assignment="statik"'))
+    ended = invoke("run", "app:stream")
+    assert ended.status == 2
+    assert "assignment: 'statik' is not" in one_sentence(ended)
+
+
+def test_a_dangerous_setting_on_the_command_line_is_refused(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    ended = invoke("run", "app:stream", "--kafka", "enable.auto.commit=true")
+    assert ended.status == 2
+    assert "'enable.auto.commit' cannot be set" in one_sentence(ended)
+
+
+def test_a_module_that_fails_shows_its_own_traceback(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("boom = 1 / 0\n")
+    ended = invoke("run", "app:stream")
+    assert ended.status == 1
+    assert "boom = 1 / 0" in ended.err
+    assert ended.err.splitlines()[-1] == "error: module 'app' failed while it was imported"
+
+
+def test_a_function_that_fails_shows_its_own_traceback(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    ended = invoke("run", "app:make_badly")
+    assert ended.status == 1
+    assert "LookupError: no configuration here" in ended.err
+    assert ended.err.splitlines()[-1] == "error: the function app:make_badly failed to make a stream"
+
+
+def test_a_module_that_needs_another_one_names_it(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("import not_installed_here\n")
+    ended = invoke("run", "app:stream")
+    assert ended.status == 1
+    assert "module 'app' needs 'not_installed_here', which is not installed" in ended.err
+
+
+@pytest.mark.parametrize(
+    "command", [["run", "app:stream"], ["version"], ["offsets", "describe", "--app", "app:stream"]]
+)
+def test_a_folder_that_shadows_a_package_is_named(command: list[str], invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "sinks").mkdir()
+    (tmp_path / "sinks" / "__init__.py").touch()
+    (tmp_path / "app.py").write_text(APP)
+    ended = invoke(*command)
+    assert ended.status == 2
+    assert f"{tmp_path / 'sinks'} shadows the package 'sinks'" in one_sentence(ended)
+
+
+def test_version_as_json(invoke: Invoke) -> None:
+    found = {row["component"]: row["version"] for row in json.loads(invoke("version", "--output", "json").out)}
+    assert found["kafka-stream"]
+    assert found["librdkafka"]
+    assert found["Python"] == ".".join(map(str, sys.version_info[:3]))
+
+
+# ---------------------------------------------------------------------------------------------------------- offsets
+
+
+def test_describe_without_a_stream_says_what_is_needed(invoke: Invoke) -> None:
+    ended = invoke("offsets", "describe")
+    assert ended.status == 2
+    assert "--app MODULE:STREAM, or --store URL and --stream NAME" in one_sentence(ended)
+
+
+def test_describe_of_a_stream_that_does_not_exist_creates_nothing(invoke: Invoke, tmp_path: Path) -> None:
+    ended = invoke("offsets", "describe", "--store", "sqlite:///none.db", "--stream", "orders")
+    assert ended.status == 1
+    assert "there is no stream 'orders' in " in one_sentence(ended)
+
+
+def test_one_partition_as_a_row() -> None:
+    stored = StoredPosition(
+        next_offset=7,
+        owner_epoch=3,
+        owner=OWNER,
+        planned_until=9,
+        state=PositionState.CLOSED,
+        state_reason="moved away",
+        changed_at=datetime(2026, 1, 31, 12, tzinfo=UTC),
+    )
+    assert described(ORDERS_0, stored, 12) == {
+        "topic": "orders",
+        "partition": 0,
+        "next_offset": 7,
+        "planned_until": 9,
+        "end_offset": 12,
+        "lag": 5,
+        "owner": "0123",
+        "host": "host-1",
+        "code_version": "v1",
+        "epoch": 3,
+        "state": "closed: moved away",
+        "changed_at": "2026-01-31T12:00:00+00:00",
+    }
+    unknown = described(ORDERS_0, StoredPosition(next_offset=7, owner_epoch=3), None)
+    assert (unknown["end_offset"], unknown["lag"], unknown["owner"], unknown["state"]) == (None, None, None, "open")
+
+
+# ---------------------------------------------------------------------------------------------------------- secrets
+
+
+@pytest.mark.parametrize(
+    ("argument", "secret"),
+    [
+        ("postgresql://user:pw@host/db", True),
+        ("postgresql+psycopg://user:p%40w@host:5432/db", True),
+        ("sasl.password=pw", True),
+        ("--kafka=sasl.password=pw", True),
+        ("ssl.key.password=pw", True),
+        ("postgresql://user@host/db", False),
+        ("sqlite:///orders.db", False),
+        ("bootstrap.servers=localhost:9092", False),
+        ("sasl.password=", False),
+        ("app:stream", False),
+    ],
+)
+def test_what_looks_like_a_secret(argument: str, *, secret: bool) -> None:
+    assert holds_secret(argument) is secret
+
+
+def test_a_password_on_the_command_line_is_warned_about_and_not_repeated(invoke: Invoke) -> None:
+    url = f"mongo://user:{PASSWORD}@host/db"
+    ended = invoke("offsets", "describe", "--store", url, "--stream", "orders")
+    assert "warning: a password on the command line" in ended.err
+    assert PASSWORD not in ended.err + ended.out
+
+
+def test_a_password_in_the_environment_is_not_warned_about(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_STREAM_STORE", f"mongo://user:{PASSWORD}@host/db")
+    ended = invoke("offsets", "describe", "--stream", "orders")
+    assert "no offset store serves mongo://" in one_sentence(ended)
+    assert "warning" not in ended.err
+    assert PASSWORD not in ended.err + ended.out
+
+
+def test_passwords_in_any_text_are_covered() -> None:
+    text = f"could not connect to postgresql+psycopg://u:{PASSWORD}@h:5432/d, nor to http://x:y@z"
+    assert without_passwords(text) == "could not connect to postgresql+psycopg://u:***@h:5432/d, nor to http://x:***@z"
+    assert without_passwords("see http://host:8080/path") == "see http://host:8080/path"
+
+
+def test_an_unexpected_error_shows_a_traceback_without_passwords(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "app.py").write_text(f"raise OSError('no route to postgresql://u:{PASSWORD}@h/d')\n")
+    ended = invoke("run", "app:stream")
+    assert ended.status == 1
+    assert "no route to postgresql://u:***@h/d" in ended.err
+    assert PASSWORD not in ended.err
+
+
+def test_kafka_settings_from_variables_and_options() -> None:
+    environment = {
+        "KAFKA_STREAM_KAFKA__BOOTSTRAP_SERVERS": "a:1",
+        "KAFKA_STREAM_KAFKA__SASL_PASSWORD": "from the environment",
+        "KAFKA_STREAM_NAME": "orders",
+    }
+    assert kafka_settings(["bootstrap.servers=b:2", "sasl.username=a=b"], environment) == {
+        "bootstrap.servers": "b:2",
+        "sasl.password": "from the environment",
+        "sasl.username": "a=b",
+    }
+
+
+# --------------------------------------------------------------------------------------------------------- progress
+
+
+class Clock:
+    """Moved by hand."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def progress_of(batch: int, records: int, lag: int | None) -> BatchProgress:
+    return BatchProgress(
+        stream="orders",
+        batch=batch,
+        ranges=(OffsetRange(ORDERS_0, 0, records),),
+        records=records,
+        bytes=0,
+        prepare_s=0.0,
+        claim_s=0.1,
+        write_s=0.2,
+        commit_s=0.1,
+        lag={ORDERS_0: lag},
+        guarantee=Guarantee.EXACTLY_ONCE,
+        committed_at=datetime(2026, 1, 31, tzinfo=UTC),
+    )
+
+
+def test_lines_come_at_most_once_a_second_and_the_totals_count_every_batch() -> None:
+    lines: list[str] = []
+    clock = Clock()
+    progress = LineProgress("orders into sqlite:///orders.db", write=lines.append, clock=clock)
+    progress.on_start("orders", OWNER, Guarantee.EXACTLY_ONCE)
+    for batch in range(1, 33):
+        progress.on_batch(progress_of(batch, 1000, None if batch == 1 else 5))
+        clock.now += 0.125
+    progress.on_stop(None)
+    assert lines == [
+        "orders started: orders into sqlite:///orders.db, owner 0123 on host-1, version v1, exactly-once",
+        "orders batch 1: 1 000 records in 0.40 s, 1 000 in all, lag not known yet",
+        "orders batch 9: 1 000 records in 0.40 s, 9 000 in all, lag 5",
+        "orders batch 17: 1 000 records in 0.40 s, 17 000 in all, lag 5",
+        "orders batch 25: 1 000 records in 0.40 s, 25 000 in all, lag 5",
+        "stopped after 32 000 records in 32 batches, 4.0 s (8 000 records/s)",
+    ]
+
+
+def test_a_failed_run_says_so() -> None:
+    lines: list[str] = []
+    LineProgress("x", write=lines.append, clock=Clock()).on_stop(ValueError("no"))
+    assert lines[0].startswith("failed after 0 records in 0 batches")
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0"), (999, "999"), (1000, "1 000"), (1234567, "1 234 567")])
+def test_thousands(number: int, text: str) -> None:
+    assert thousands(number) == text
