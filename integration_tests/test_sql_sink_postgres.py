@@ -62,7 +62,7 @@ class Transaction:
 @pytest.fixture
 def database(postgres: PostgresDatabase) -> Iterator[sa.Engine]:
     engine = sa.create_engine(postgres.url)
-    with database.begin() as connection:
+    with engine.begin() as connection:
         connection.execute(sa.schema.CreateSchema("shop"))
         METADATA.create_all(connection)
     yield engine
