@@ -1,0 +1,90 @@
+"""What user code receives."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kafka_stream.batch import Batch
+from kafka_stream.errors import RecordError
+from kafka_stream.types import OffsetRange, TopicPartition
+from tests.fakes import ORDERS_0, ORDERS_1, record
+
+USERS_0 = TopicPartition("users", 0)
+
+
+def _batch() -> Batch:
+    return Batch(
+        (OffsetRange(ORDERS_0, 0, 5), OffsetRange(ORDERS_1, 3, 9), OffsetRange(USERS_0, 7, 8)),
+        {
+            USERS_0: [record(7, b"u", topic="users")],
+            ORDERS_0: [record(0, b"a"), record(4, b"b")],
+        },
+    )
+
+
+def test_messages_come_partition_by_partition_in_offset_order() -> None:
+    batch = _batch()
+    assert [(m.topic(), m.partition(), m.offset()) for m in batch] == [
+        ("orders", 0, 0),
+        ("orders", 0, 4),
+        ("users", 0, 7),
+    ]
+    assert list(batch.messages) == list(batch)
+    assert len(batch) == 3
+
+
+def test_a_batch_of_one_partition_and_one_without_records() -> None:
+    one = _batch().partition(ORDERS_0)
+    assert [m.offset() for m in one] == [0, 4]
+    assert one.ranges == (OffsetRange(ORDERS_0, 0, 5),)
+    empty = _batch().partition(ORDERS_1)
+    assert (len(empty), empty.ranges, list(empty)) == (0, (OffsetRange(ORDERS_1, 3, 9),), [])
+    absent = _batch().partition(TopicPartition("orders", 9))
+    assert (len(absent), absent.ranges, list(absent)) == (0, (), [])
+
+
+def test_the_part_of_a_topic() -> None:
+    orders = _batch().topic("orders")
+    assert [r.topic_partition for r in orders.ranges] == [ORDERS_0, ORDERS_1]
+    assert [m.value() for m in orders] == [b"a", b"b"]
+    assert len(_batch().topic("nothing")) == 0
+    assert _batch().topic("nothing").ranges == ()
+
+
+def test_unsorted_or_repeated_ranges_are_refused() -> None:
+    zero, one = OffsetRange(ORDERS_0, 0, 1), OffsetRange(ORDERS_1, 0, 1)
+    with pytest.raises(ValueError, match="one range per partition, sorted"):
+        Batch((one, zero), {})
+    with pytest.raises(ValueError, match="one range per partition, sorted"):
+        Batch((zero, zero), {})
+
+
+def test_records_without_a_range_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"records of orders\[1\], but no range"):
+        Batch((OffsetRange(ORDERS_0, 0, 1),), {ORDERS_1: [record(0, partition=1)]})
+    assert len(Batch((OffsetRange(ORDERS_0, 0, 1),), {ORDERS_1: []})) == 0
+
+
+def test_decoded_pairs_and_tombstones() -> None:
+    batch = Batch((OffsetRange(ORDERS_0, 0, 3),), {ORDERS_0: [record(0, b'{"a": 1}'), record(1, None)]})
+    pairs = list(batch.decoded(json.loads))
+    assert [(m.offset(), value) for m, value in pairs] == [(0, {"a": 1}), (1, None)]
+
+
+def test_a_value_that_cannot_be_decoded_names_its_record() -> None:
+    batch = Batch((OffsetRange(ORDERS_0, 0, 3),), {ORDERS_0: [record(0, b"1"), record(2, b"{oops")]})
+    decoded = iter(batch.decoded(json.loads))
+    assert next(decoded)[1] == 1
+    with pytest.raises(RecordError, match=r"record orders\[0\]@2: its value could not be decoded") as caught:
+        next(decoded)
+    assert (caught.value.topic, caught.value.partition, caught.value.offset) == ("orders", 0, 2)
+    assert isinstance(caught.value.__cause__, json.JSONDecodeError)
+
+
+def test_an_error_of_the_consumer_of_the_pairs_is_not_taken_for_a_decoding_error() -> None:
+    batch = Batch((OffsetRange(ORDERS_0, 0, 1),), {ORDERS_0: [record(0, b"1")]})
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012
+        for _, value in batch.decoded(json.loads):
+            value / 0
