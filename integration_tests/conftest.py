@@ -1,0 +1,131 @@
+"""The servers of docker-compose.yml, started once per session on free ports of 127.0.0.1.
+
+Nothing here skips: where the servers cannot be had, the tests that need them fail with a sentence that says what to do.
+
+    KAFKA_STREAM_TEST_KEEP=1        leave the servers (and a private engine) up; the next run with it reuses them
+    KAFKA_STREAM_TEST_KAFKA=…       use this broker (127.0.0.1:29092) instead of starting one
+    KAFKA_STREAM_TEST_POSTGRES=…    use this server (postgresql+psycopg://user:password@host:port/database) instead
+    KAFKA_IMAGE=… POSTGRES_IMAGE=…  images for a Docker engine that answers; the official ones by default
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from integration_tests.engine import COMPOSE_FILE, KEEP, DockerEngine, docker_engine, state_directory
+from integration_tests.proxy import PostgresProxy
+from integration_tests.servers import KafkaServer, PostgresDatabase, PostgresServer, PrivateKafka, ServerPorts
+
+KEPT_PROJECT = "kafka-stream-kept"
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[DockerEngine]:
+    """The Docker engine, with the images."""
+    with docker_engine() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def server_ports() -> ServerPorts:
+    """The ports of this session's servers."""
+    return ServerPorts.kept(state_directory() / "ports.json") if KEEP else ServerPorts()
+
+
+@pytest.fixture(scope="session")
+def docker_compose_project_name() -> str:
+    return KEPT_PROJECT if KEEP else f"kafka-stream-{os.getpid()}"
+
+
+@pytest.fixture(scope="session")
+def docker_compose_file() -> str:
+    return str(COMPOSE_FILE)
+
+
+@pytest.fixture(scope="session")
+def docker_compose_command(engine: DockerEngine, server_ports: ServerPorts) -> Iterator[str]:
+    """What pytest-docker runs; the compose file's variables reach it through the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**engine.images, **server_ports.variables()}.items():
+            patch.setenv(name, value)
+        yield " ".join(engine.compose_command)
+
+
+@pytest.fixture(scope="session")
+def docker_setup() -> list[str]:
+    return ["up --detach --wait --wait-timeout 180"]
+
+
+@pytest.fixture(scope="session")
+def docker_cleanup() -> list[str]:
+    return [] if KEEP else ["down --volumes --timeout 5"]
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> Iterator[KafkaServer]:
+    """The session's broker: shared by all tests, so only for topics of one's own."""
+    address = os.environ.get("KAFKA_STREAM_TEST_KAFKA")
+    if address is None:
+        request.getfixturevalue("docker_services")
+        address = request.getfixturevalue("server_ports").bootstrap_servers
+    server = KafkaServer(address)
+    if not server.is_up():
+        raise ConnectionError(f"Kafka does not answer at {address}: start it there, or unset KAFKA_STREAM_TEST_KAFKA")
+    yield server
+    server.delete_created_topics()
+
+
+@pytest.fixture(scope="module")
+def private_broker(engine: DockerEngine) -> Iterator[PrivateKafka]:
+    """The container behind ``private_kafka``: one for each module that asks."""
+    ports = ServerPorts()
+    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    project = f"kafka-stream-private-{uuid.uuid4().hex[:8]}"
+    compose = engine.compose(project, KAFKA_CLUSTER_ID=cluster_id, **ports.variables())
+    try:
+        compose("up", "--detach", "--wait", "--wait-timeout", "180", "kafka")
+        broker = PrivateKafka(compose, ports)
+        broker.wait_until_up()
+        yield broker
+    finally:
+        compose("down", "--volumes", "--timeout", "5")
+
+
+@pytest.fixture
+def private_kafka(private_broker: PrivateKafka) -> Iterator[PrivateKafka]:
+    """A broker that the test may kill, stop, freeze and cut; it is up again for the next test."""
+    yield private_broker
+    private_broker.restore()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(request: pytest.FixtureRequest) -> PostgresServer:
+    """The session's PostgreSQL, with superuser rights."""
+    url = os.environ.get("KAFKA_STREAM_TEST_POSTGRES")
+    if url is None:
+        request.getfixturevalue("docker_services")
+        url = request.getfixturevalue("server_ports").postgres_url
+    return PostgresServer(url)
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgresServer) -> Iterator[PostgresDatabase]:
+    """A fresh database; dropped after the test, together with the sessions left in it."""
+    database = postgres_server.create_database()
+    with contextlib.ExitStack() as stack:
+        stack.callback(postgres_server.drop_database, database)
+        yield database
+
+
+@pytest.fixture
+def postgres_proxy(postgres_server: PostgresServer, postgres: PostgresDatabase) -> Iterator[PostgresProxy]:
+    """A proxy in front of the server; ``url`` is the test's database through it."""
+    with PostgresProxy(*postgres_server.address) as proxy:
+        proxy.url = postgres.at(proxy.host, proxy.port).url
+        yield proxy

@@ -1,0 +1,94 @@
+"""The images: official ones where they are present or can be pulled, otherwise built from packages on Debian."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+OFFICIAL_IMAGES = {"KAFKA_IMAGE": "apache/kafka:4.3.0", "POSTGRES_IMAGE": "postgres:15"}
+RECIPE = Path(__file__).parent / "docker"
+
+# A file that is there once the package is -> the packages that bring it, the first one that the release has.
+_PACKAGES = {
+    "/usr/sbin/dockerd": ("docker.io",),
+    "/usr/bin/docker": ("docker-cli", "docker.io"),
+    "/var/lib/dpkg/info/busybox-static.list": ("busybox-static",),
+    "/usr/lib/jvm/java-*-openjdk-*/bin/jlink": ("openjdk-17-jdk-headless", "openjdk-21-jdk-headless"),
+    "/usr/bin/mvn": ("maven",),
+    "/usr/lib/postgresql/*/bin/postgres": ("postgresql-15", "postgresql-17"),
+}
+
+
+class CannotPrepareServers(Exception):
+    """No Docker engine with the images can be had; the message says how to get one."""
+
+
+def wanted_images() -> dict[str, str]:
+    """The images that docker-compose.yml is to use: the environment's choice, or the official ones."""
+    return {name: os.environ.get(name, official) for name, official in OFFICIAL_IMAGES.items()}
+
+
+def obtain(images: Mapping[str, str]) -> str | None:
+    """See that the engine has the images, pulling what is missing; return why not, or None."""
+    for image in images.values():
+        if subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode == 0:
+            continue
+        pulled = subprocess.run(["docker", "pull", "--quiet", image], capture_output=True, text=True, check=False)
+        if pulled.returncode != 0:
+            reason = (pulled.stderr.strip().splitlines() or ["docker pull failed"])[-1]
+            return f"the image {image} is not there and cannot be pulled ({reason})"
+    return None
+
+
+def is_debian_with_root() -> bool:
+    """Whether packages can be installed and a private engine started."""
+    return os.geteuid() == 0 and Path("/etc/debian_version").exists() and shutil.which("apt-get") is not None
+
+
+def install_packages(log: Path) -> None:
+    """Install what the private engine and the image recipe need, if it is not all there."""
+    missing = [names for file, names in _PACKAGES.items() if not glob.glob(file)]
+    if not missing:
+        return
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    apt_get = ["apt-get", "-y", "-qq", "-o", "DPkg::Lock::Timeout=300"]
+    with log.open("ab") as output:
+        for command in (["update"], ["install", "--no-install-recommends"]):
+            packages = [_available(names) for names in missing] if command[0] == "install" else []
+            done = subprocess.run(
+                [*apt_get, *command, *packages], env=environment, stdout=output, stderr=output, check=False
+            )
+            if done.returncode != 0:
+                raise CannotPrepareServers(
+                    f"`apt-get {' '.join(command + packages)}` failed (see {log}): install these packages, or start a "
+                    "Docker engine that has or can pull the images of docker-compose.yml"
+                )
+
+
+def _available(names: tuple[str, ...]) -> str:
+    for name in names:
+        shown = subprocess.run(["apt-cache", "show", name], capture_output=True, check=False)
+        if shown.returncode == 0 and shown.stdout.strip():
+            return name
+    return names[-1]
+
+
+def build(work: Path, log: Path) -> dict[str, str]:
+    """Build both images in the engine of ``DOCKER_HOST``, unless it has them from this very recipe; return them."""
+    recipe = hashlib.sha256()
+    for file in sorted(path for path in RECIPE.rglob("*") if path.is_file()):
+        recipe.update(file.read_bytes())
+    images = {name: f"kafka-stream-test/{name[:-6].lower()}:{recipe.hexdigest()[:12]}" for name in OFFICIAL_IMAGES}
+    present = subprocess.run(["docker", "image", "inspect", *images.values()], capture_output=True, check=False)
+    if present.returncode != 0:
+        with log.open("ab") as output:
+            command = [str(RECIPE / "build-images.sh"), str(work), images["KAFKA_IMAGE"], images["POSTGRES_IMAGE"]]
+            built = subprocess.run(command, stdout=output, stderr=output, check=False)
+        if built.returncode != 0:
+            raise CannotPrepareServers(f"building the images failed: see {log}, then run the tests again")
+    return images

@@ -1,0 +1,417 @@
+"""Kafka and PostgreSQL as the tests see them, through plain clients of their own: nothing here uses the library."""
+
+from __future__ import annotations
+
+import json
+import random
+import shlex
+import socket
+import subprocess
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import psycopg
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+from confluent_kafka.cimpl import NewPartitions, NewTopic
+
+from integration_tests import log_tail
+from integration_tests.engine import Compose, wait_until
+
+Text = bytes | str | None
+Record = Text | tuple[Text, Text]
+"""A value, or a key and a value."""
+
+_TIMEOUT_S = 60.0
+_KAFKA_DATA = "/var/lib/kafka/data"
+# Librdkafka would log every refused connection to stderr, and back off for 10 s while a broker is down.
+_CLIENT = {"log_level": 2, "reconnect.backoff.max.ms": 500, "socket.connection.setup.timeout.ms": 5000}
+
+
+def random_name(prefix: str = "t") -> str:
+    """A name that no other test has; fit for topics, databases and streams."""
+    return f"{prefix}_{uuid.uuid4().hex[:12]}"
+
+
+def free_port() -> int:
+    """A port on 127.0.0.1 that nothing listens on now, nor will by chance.
+
+    It lies below the ports that the kernel hands to clients: while a broker is down, a client that keeps dialling a
+    port of that range may be given that very port, and then has connected to itself.
+    """
+    for port in random.sample(range(20_000, 32_000), 200):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no port between 20000 and 32000 is free on 127.0.0.1")
+
+
+@dataclass(frozen=True)
+class ServerPorts:
+    """The ports of one copy of docker-compose.yml's servers."""
+
+    kafka: int = field(default_factory=free_port)
+    kafka_controller: int = field(default_factory=free_port)
+    postgres: int = field(default_factory=free_port)
+
+    @classmethod
+    def kept(cls, path: Path) -> ServerPorts:
+        """The ports that an earlier run wrote down, or new ones, which are written down."""
+        if not path.exists():
+            path.write_text(json.dumps(vars(cls())))
+        return cls(**json.loads(path.read_text()))
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Kafka's address."""
+        return f"127.0.0.1:{self.kafka}"
+
+    @property
+    def postgres_url(self) -> str:
+        """PostgreSQL's administrative database, as a SQLAlchemy URL."""
+        return f"postgresql+psycopg://test:test@127.0.0.1:{self.postgres}/test"
+
+    def variables(self) -> dict[str, str]:
+        """What docker-compose.yml reads."""
+        return {
+            "KAFKA_PORT": str(self.kafka),
+            "KAFKA_CONTROLLER_PORT": str(self.kafka_controller),
+            "POSTGRES_PORT": str(self.postgres),
+        }
+
+
+class OpenTransaction:
+    """A Kafka transaction whose records are in the log, and which nobody has ended yet."""
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+
+    def commit(self) -> None:
+        """Make the records visible to read-committed consumers."""
+        self._producer.commit_transaction(_TIMEOUT_S)
+
+    def abort(self) -> None:
+        """End it; read-committed consumers never see the records."""
+        self._producer.abort_transaction(_TIMEOUT_S)
+
+
+class KafkaServer:
+    """A broker, and what tests do to it from outside."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self.bootstrap_servers = bootstrap_servers
+        self.created_topics: list[str] = []
+        self._admin = AdminClient(self._config())
+
+    def _config(self, **more: Any) -> dict[str, Any]:
+        named = {name.replace("_", "."): value for name, value in more.items()}
+        return {"bootstrap.servers": self.bootstrap_servers, **_CLIENT, **named}
+
+    def is_up(self) -> bool:
+        """Whether the broker answers and every partition has a leader."""
+        try:
+            topics = self._admin.list_topics(timeout=2).topics.values()
+        except KafkaException:
+            return False
+        return all(partition.leader >= 0 for topic in topics for partition in topic.partitions.values())
+
+    def create_topic(self, name: str | None = None, partitions: int = 4, **config: object) -> str:
+        """Create a topic, wait until it can be used, and return its name. ``segment_bytes=…`` is ``segment.bytes``."""
+        name = name or random_name()
+        settings = {key.replace("_", "."): str(value) for key, value in config.items()}
+        created = self._admin.create_topics([NewTopic(name, partitions, 1, config=settings)])
+        created[name].result(_TIMEOUT_S)
+        self._wait_for_partitions(name, partitions)
+        self.created_topics.append(name)
+        return name
+
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic and wait until the broker no longer lists it."""
+        self._admin.delete_topics([name])[name].result(_TIMEOUT_S)
+        if not wait_until(lambda: name not in self._admin.list_topics(timeout=_TIMEOUT_S).topics, _TIMEOUT_S):
+            raise TimeoutError(f"topic {name} is still there {_TIMEOUT_S:.0f} s after it was deleted")
+
+    def delete_created_topics(self) -> None:
+        """Delete what ``create_topic`` created; not waited for."""
+        if self.created_topics:
+            self._admin.delete_topics(self.created_topics)
+        self.created_topics = []
+
+    def add_partitions(self, name: str, total: int) -> None:
+        """Give a topic more partitions, ``total`` in all."""
+        self._admin.create_partitions([NewPartitions(name, total)])[name].result(_TIMEOUT_S)
+        self._wait_for_partitions(name, total)
+
+    def topic_id(self, name: str) -> str:
+        """The id that tells a topic from an earlier one of its name."""
+        described = self._admin.describe_topics(TopicCollection([name]))[name].result(_TIMEOUT_S)
+        return str(described.topic_id)
+
+    def _wait_for_partitions(self, name: str, total: int) -> None:
+        def usable() -> bool:
+            topic = self._admin.list_topics(name, timeout=_TIMEOUT_S).topics[name]
+            return len(topic.partitions) == total and all(p.leader >= 0 for p in topic.partitions.values())
+
+        if not wait_until(usable, _TIMEOUT_S):
+            raise TimeoutError(f"topic {name} has not got its {total} partitions within {_TIMEOUT_S:.0f} s")
+
+    def produce(self, topic: str, records: Iterable[Record], partition: int | None = None) -> None:
+        """Produce outside of any transaction; returns when the broker has acknowledged every record.
+
+        Without ``partition`` the key decides, and records without a key are spread by the client.
+        """
+        producer = Producer(self._config(enable_idempotence=True, linger_ms=20, compression_type="lz4"))
+        failed = _send(producer, topic, records, partition)
+        if (left := producer.flush(_TIMEOUT_S)) or failed:
+            raise RuntimeError(f"{left} records to {topic} were not delivered; {len(failed)} failed: {failed[:1]}")
+
+    def open_transaction(
+        self, topic: str, values: Iterable[Record], partition: int | None = None, timeout_s: float = 600
+    ) -> OpenTransaction:
+        """Write records in a transaction and leave it open; the broker aborts it by itself after ``timeout_s``."""
+        config = self._config(transactional_id=random_name("test-producer"), linger_ms=5)
+        producer = Producer({**config, "transaction.timeout.ms": int(timeout_s * 1000)})
+        producer.init_transactions(_TIMEOUT_S)
+        producer.begin_transaction()
+        failed = _send(producer, topic, values, partition)
+        if (left := producer.flush(_TIMEOUT_S)) or failed:
+            raise RuntimeError(f"{left} records to {topic} were not delivered; {len(failed)} failed: {failed[:1]}")
+        return OpenTransaction(producer)
+
+    def transaction(
+        self,
+        topic: str,
+        values: Iterable[Record],
+        partition: int | None = None,
+        outcome: Literal["commit", "abort"] = "commit",
+    ) -> None:
+        """Write records in a transaction of their own and end it."""
+        opened = self.open_transaction(topic, values, partition)
+        if outcome == "commit":
+            opened.commit()
+        else:
+            opened.abort()
+
+    def delete_records(self, topic: str, partition: int, before_offset: int) -> None:
+        """Do what retention does: move the log's start to ``before_offset``."""
+        wanted = TopicPartition(topic, partition, before_offset)
+        for deleted in self._admin.delete_records([wanted]).values():
+            deleted.result(_TIMEOUT_S)
+
+    def end_offsets(self, topic: str, *, committed: bool = True) -> dict[int, int]:
+        """Each partition's end: the last stable offset, or with ``committed=False`` the high watermark."""
+        isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+        partitions = self._partitions(topic)
+        latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        asked = dict.fromkeys(partitions, latest)
+        found: dict[int, int] = {}
+
+        def answered() -> bool:
+            answers = self._admin.list_offsets(asked, isolation_level=isolation)
+            try:
+                found.update({tp.partition: answer.result(_TIMEOUT_S).offset for tp, answer in answers.items()})
+            except KafkaException as error:
+                if not error.args[0].retriable():  # a new partition's leader may not know that it is
+                    raise
+            return len(found) == len(asked)
+
+        if not wait_until(answered, _TIMEOUT_S):
+            raise TimeoutError(f"{topic}: no end offsets within {_TIMEOUT_S:.0f} s")
+        return found
+
+    def _partitions(self, topic: str) -> list[TopicPartition]:
+        numbers = sorted(self._admin.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions)
+        return [TopicPartition(topic, number, OFFSET_BEGINNING) for number in numbers]
+
+    def read_committed(self, topic: str) -> list[tuple[int, int, bytes | None, bytes | None]]:
+        """Every committed record up to the last stable offsets: (partition, offset, key, value), sorted."""
+        config = self._config(group_id=random_name("reader"), isolation_level="read_committed")
+        config |= {"enable.partition.eof": True, "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+        records: list[tuple[int, int, bytes | None, bytes | None]] = []
+        partitions = self._partitions(topic)
+        reading = {tp.partition for tp in partitions}
+        with Consumer(config) as consumer:
+            consumer.assign(partitions)
+
+            def drained() -> bool:
+                for message in consumer.consume(10_000, 0.2):
+                    number, offset = message.partition() or 0, message.offset() or 0
+                    if (error := message.error()) is None:
+                        records.append((number, offset, _bytes(message.key()), _bytes(message.value())))
+                    elif error.code() == KafkaError._PARTITION_EOF:
+                        reading.discard(number)
+                    elif not error.retriable():
+                        raise KafkaException(error)
+                return not reading
+
+            if not wait_until(drained, 4 * _TIMEOUT_S):
+                raise TimeoutError(f"{topic}: no end seen of partitions {sorted(reading)}")
+        return sorted(records, key=lambda record: record[:2])
+
+
+def _bytes(data: str | bytes | None) -> bytes | None:
+    return data.encode() if isinstance(data, str) else data
+
+
+def _send(producer: Producer, topic: str, records: Iterable[Record], partition: int | None) -> list[KafkaError]:
+    """Hand all records to the producer; the list gets the errors, up to the flush that follows."""
+    failed: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, _: object) -> None:
+        if error is not None:
+            failed.append(error)
+
+    for record in records:
+        key, value = record if isinstance(record, tuple) else (None, record)
+        number = -1 if partition is None else partition
+        while True:
+            try:
+                producer.produce(topic, value, key, number, on_delivery=delivered)
+            except BufferError:
+                producer.poll(0.1)  # the queue is full: wait for deliveries
+            else:
+                break
+        producer.poll(0)
+    return failed
+
+
+class PrivateKafka(KafkaServer):
+    """A broker in a container of its own, which a test may kill, stop, freeze, and rob of its log's tail."""
+
+    def __init__(self, compose: Compose, ports: ServerPorts) -> None:
+        super().__init__(ports.bootstrap_servers)
+        self._compose = compose
+        self._paused = False
+
+    def kill(self) -> None:
+        """End the broker with SIGKILL."""
+        self._compose("kill", "--signal", "KILL", "kafka")
+
+    def stop(self) -> None:
+        """Stop the broker in order."""
+        self._compose("stop", "--timeout", "30", "kafka")
+
+    def start(self) -> None:
+        """Start the broker, and return when it answers and every partition has its leader."""
+        self._compose("start", "kafka")
+        self.wait_until_up()
+
+    def pause(self) -> None:
+        """Freeze the broker: its connections stay open and nothing answers."""
+        self._compose("pause", "kafka")
+        self._paused = True
+
+    def unpause(self) -> None:
+        """Let a frozen broker go on."""
+        self._compose("unpause", "kafka")
+        self._paused = False
+
+    def restore(self) -> None:
+        """Whatever a test did to the broker, have it up again."""
+        if self._paused:
+            self.unpause()
+        self.start()
+
+    def wait_until_up(self) -> None:
+        """Return when the broker answers and every partition has its leader."""
+        if not wait_until(self.is_up, 2 * _TIMEOUT_S):
+            log = self._compose("logs", "--tail", "20", "kafka")
+            raise TimeoutError(f"the broker at {self.bootstrap_servers} does not come up: {log}")
+
+    def truncate_tail(self, topic: str, partition: int, from_offset: int) -> int:
+        """While the broker is stopped, remove the record batches from ``from_offset`` on; return the new log end.
+
+        The cut lies between batches, so the log may end before ``from_offset``. Indexes, producer snapshots and the
+        marks of a clean shutdown go too: the broker then recovers the log from what the segments still hold.
+        """
+        container = self._compose.container("kafka")
+        if _docker("inspect", "--format", "{{.State.Running}}", container).strip() != b"false":
+            raise ValueError("stop or kill the broker before its log is cut")
+        directory = f"{_KAFKA_DATA}/{topic}-{partition}"
+        logs = log_tail.segments(_docker("cp", f"{container}:{directory}", "-"))
+        cut = log_tail.cut_before(logs, from_offset)
+        script = (
+            f"set -eu; cd {_KAFKA_DATA}; rm -f .kafka_cleanshutdown recovery-point-offset-checkpoint; "
+            f"cd {shlex.quote(directory)}; truncate -s {cut.size} {cut.segment}; "
+            f"rm -f {' '.join(cut.later_segments)} *.index *.timeindex *.txnindex *.snapshot"
+        )
+        shell = ("run", "--rm", "--network", "none", "--volumes-from", container, "--entrypoint", "/bin/sh")
+        _docker(*shell, self._compose.environment["KAFKA_IMAGE"], "-c", script)
+        return cut.end_offset
+
+
+def _docker(*arguments: str) -> bytes:
+    done = subprocess.run(["docker", *arguments], capture_output=True, timeout=120, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"`docker {arguments[0]}` failed: {done.stderr.decode(errors='replace')[-2000:]}")
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class PostgresDatabase:
+    """A database of one test's own; ``url`` is SQLAlchemy's."""
+
+    url: str
+
+    @property
+    def conninfo(self) -> str:
+        """The same address for psycopg and libpq."""
+        return self.url.replace("postgresql+psycopg://", "postgresql://", 1)
+
+    @property
+    def name(self) -> str:
+        """The database's name."""
+        return self.url.partition("?")[0].rpartition("/")[2]
+
+    def execute(self, sql: str, parameters: tuple[Any, ...] | Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Run a statement in autocommit on a connection of its own; return its rows, if it has any."""
+        with psycopg.connect(self.conninfo, autocommit=True) as connection:
+            cursor = connection.execute(sql.encode(), parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def at(self, host: str, port: int) -> PostgresDatabase:
+        """The same database behind another address, unencrypted, so that a proxy can read what passes."""
+        conninfo = psycopg.conninfo.conninfo_to_dict(self.conninfo)
+        user, password = conninfo["user"], conninfo["password"]
+        options = "sslmode=disable&gssencmode=disable"
+        return PostgresDatabase(f"postgresql+psycopg://{user}:{password}@{host}:{port}/{self.name}?{options}")
+
+
+class PostgresServer:
+    """A server, where each test gets a database of its own."""
+
+    def __init__(self, url: str) -> None:
+        self._admin = PostgresDatabase(url)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        conninfo = psycopg.conninfo.conninfo_to_dict(self._admin.conninfo)
+        return str(conninfo["host"]), int(conninfo.get("port") or 5432)
+
+    def create_database(self) -> PostgresDatabase:
+        """A fresh, empty database."""
+        name = random_name()
+        self._admin.execute(f'CREATE DATABASE "{name}"')
+        base, _, options = self._admin.url.partition("?")
+        return PostgresDatabase(f"{base.rpartition('/')[0]}/{name}" + (f"?{options}" if options else ""))
+
+    def drop_database(self, database: PostgresDatabase) -> None:
+        """Drop it, and end the sessions that are left in it."""
+        self._admin.execute(f'DROP DATABASE IF EXISTS "{database.name}" WITH (FORCE)')
