@@ -21,7 +21,7 @@ from kafka_stream.plugins import store_from_url
 from kafka_stream.processing import BatchProcessor, FunctionSink
 from kafka_stream.progress import Listeners, RunSummary, StreamState, StreamStatus
 from kafka_stream.protocols import OffsetStore, Sink, Source
-from kafka_stream.settings import SourceFactory, StreamOptions, StreamSettings, checked_bound
+from kafka_stream.settings import Sinks, SourceFactory, StreamOptions, StreamSettings, Write, checked_bound
 from kafka_stream.source import KafkaSource, SourceLimits
 from kafka_stream.types import Guarantee, Owner
 
@@ -264,6 +264,6 @@ def _store(store: OffsetStore | SecretStr) -> OffsetStore:
     return store_from_url(store.get_secret_value()) if isinstance(store, SecretStr) else store
 
 
-def _sinks(sink: Sink | Callable[[Any, Any], None] | Sequence[Any]) -> tuple[Sink, ...]:
-    several = sink if isinstance(sink, list | tuple) else [sink]
+def _sinks(sink: Sinks) -> tuple[Sink, ...]:
+    several: Sequence[Sink | Write] = sink if isinstance(sink, list | tuple) else [sink]  # type: ignore[list-item]
     return tuple(one if isinstance(one, Sink) else FunctionSink(one) for one in several)
