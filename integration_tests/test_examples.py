@@ -1,0 +1,104 @@
+"""The examples on a real Kafka and a real PostgreSQL: two bounded runs each, the second with more records."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from http.server import ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from examples.rates_service import RATES, RatesHandler
+from examples.sample_data import Record, produce, sample
+from integration_tests.servers import KafkaServer, PostgresDatabase, random_name
+
+Rows = list[tuple[Any, ...]]
+
+
+@pytest.fixture
+def rates(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The exchange rates, where the example looks for them."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), RatesHandler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        monkeypatch.setattr("examples.async_enrichment.RATES_URL", f"http://127.0.0.1:{server.server_port}/rates")
+        yield
+        server.shutdown()
+
+
+def _values(records: list[Record]) -> list[dict[str, Any]]:
+    return [value for _, value in records if value is not None]
+
+
+def every_order(records: list[Record]) -> dict[str, Rows]:
+    return {"orders": [(order["id"], order["customer"], order["amount"]) for order in _values(records)]}
+
+
+def every_order_of_the_service(records: list[Record]) -> dict[str, Rows]:
+    return {"service_orders": [(order["id"], order["customer"]) for order in _values(records)]}
+
+
+def the_totals(records: list[Record]) -> dict[str, Rows]:
+    amounts: Counter[str] = Counter()
+    for order in _values(records):
+        amounts[order["customer"]] += order["amount"]
+    return {"totals": list(amounts.items())}
+
+
+def the_latest_of_each_customer(records: list[Record]) -> dict[str, Rows]:
+    latest = {int(key): row for key, row in records}
+    return {"customers": [(key, row["name"], row["city"]) for key, row in latest.items() if row is not None]}
+
+
+def every_basket_and_line(records: list[Record]) -> dict[str, Rows]:
+    lines = [
+        (basket["id"], number, line["sku"], line["quantity"])
+        for basket in _values(records)
+        for number, line in enumerate(basket["lines"], start=1)
+    ]
+    return {"baskets": [(basket["id"], basket["customer"]) for basket in _values(records)], "basket_lines": lines}
+
+
+def every_payment_in_euros(records: list[Record]) -> dict[str, Rows]:
+    return {"payments": [(p["id"], p["amount"] * Decimal(RATES[p["currency"]])) for p in _values(records)]}
+
+
+@pytest.mark.usefixtures("rates")
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("raw_insert", every_order),
+        ("totals", the_totals),
+        ("cdc", the_latest_of_each_customer),
+        ("two_tables", every_basket_and_line),
+        ("async_enrichment", every_payment_in_euros),
+        ("fastapi_service", every_order_of_the_service),
+    ],
+)
+def test_an_example_runs_on_real_servers(
+    kafka: KafkaServer, postgres: PostgresDatabase, name: str, expected: Callable[[list[Record]], dict[str, Rows]]
+) -> None:
+    example = importlib.import_module(f"examples.{name}")
+    records = list(sample(example.stream.settings.topics[0], count=2000))
+    topic = kafka.create_topic(random_name(name))
+    stream = example.stream.replace(
+        topics=[topic], kafka={"bootstrap.servers": kafka.bootstrap_servers}, store=postgres.url
+    )
+    engine = sa.create_engine(postgres.url)
+    example.metadata.create_all(engine)
+
+    for part in (records[:1500], records[1500:]):
+        produce(topic, iter(part), kafka.bootstrap_servers)
+        assert stream.run(until="latest").records == len(part)
+
+    tables = example.metadata.tables
+    with engine.connect() as connection:
+        stored = {name: [tuple(row) for row in connection.execute(sa.select(tables[name]))] for name in tables}
+    engine.dispose()
+    assert {name: sorted(rows) for name, rows in stored.items()} == {
+        name: sorted(rows) for name, rows in expected(records).items()
+    }
