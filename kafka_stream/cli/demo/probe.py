@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from kafka_stream.cli.exit_status import ExitStatus, report
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Probe(StreamListener):
     """A listener that reports to the demo."""
 
-    def __init__(self, orders: TextIO | None = None, reports: TextIO | None = None) -> None:
+    def __init__(self, orders: Iterable[str] | None = None, reports: TextIO | None = None) -> None:
         self._orders = orders or sys.stdin
         self._reports = reports or sys.stdout
         self._hold_at: Phase | None = None
