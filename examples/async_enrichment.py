@@ -10,7 +10,7 @@ import os
 from decimal import Decimal
 
 import httpx
-from sqlalchemy import BigInteger, Column, MetaData, Numeric, Table
+from sqlalchemy import BigInteger, Column, MetaData, Table
 
 from kafka_stream import Batch, DirectStream
 from kafka_stream.errors import TransientError
@@ -19,16 +19,16 @@ from sinks.sql import SqlSink
 RATES_URL = os.environ.get("RATES_URL", "http://127.0.0.1:8080/rates")
 
 metadata = MetaData()
-payments = Table("payments", metadata, Column("id", BigInteger, primary_key=True), Column("euros", Numeric(12, 2)))
+payments = Table("payments", metadata, Column("id", BigInteger, primary_key=True), Column("euro_cents", BigInteger))
 
 
-async def prepare(batch: Batch) -> list[tuple[int, Decimal]]:
+async def prepare(batch: Batch) -> list[tuple[int, int]]:
     found = [payment for _, payment in batch.decoded(json.loads)]
     currencies = sorted({payment["currency"] for payment in found})
     async with httpx.AsyncClient(base_url=RATES_URL, timeout=5, limits=httpx.Limits(max_connections=20)) as client:
         rates = await asyncio.gather(*(fetch_rate(client, currency) for currency in currencies))
     euros = dict(zip(currencies, rates, strict=True))
-    return [(payment["id"], payment["amount"] * euros[payment["currency"]]) for payment in found]
+    return [(payment["id"], round(payment["cents"] * euros[payment["currency"]])) for payment in found]
 
 
 async def fetch_rate(client: httpx.AsyncClient, currency: str) -> Decimal:

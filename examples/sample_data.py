@@ -43,7 +43,7 @@ def baskets(count: int, chance: random.Random) -> Iterator[Record]:
 def payments(count: int, chance: random.Random) -> Iterator[Record]:
     for key, order in orders(count, chance):
         assert order is not None
-        yield key, {"id": order["id"], "amount": order["amount"], "currency": chance.choice(("EUR", "SEK", "USD"))}
+        yield key, {"id": order["id"], "cents": order["amount"], "currency": chance.choice(("EUR", "SEK", "USD"))}
 
 
 SAMPLES = {"orders": orders, "customers": customers, "baskets": baskets, "payments": payments}

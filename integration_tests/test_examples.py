@@ -64,7 +64,7 @@ def every_basket_and_line(records: list[Record]) -> dict[str, Rows]:
 
 
 def every_payment_in_euros(records: list[Record]) -> dict[str, Rows]:
-    return {"payments": [(p["id"], p["amount"] * Decimal(RATES[p["currency"]])) for p in _values(records)]}
+    return {"payments": [(p["id"], round(p["cents"] * Decimal(RATES[p["currency"]]))) for p in _values(records)]}
 
 
 @pytest.mark.usefixtures("rates")

@@ -101,8 +101,9 @@ def test_update_ignore_and_delete(database: sa.Engine) -> None:
     update = SqlSink(ORDERS, given, "update")
     changes = [(1, 5, "x"), Delete(2), {"id": 4, "note": "n"}, {"id": 1, "amount": 6}, Delete(3), {"id": 3}, Delete(9)]
     write(update, changes, database)
+    write(update, [Delete(4), {"id": 4, "amount": 8}], database)
     write(SqlSink(ORDERS, given, "ignore"), [(1, 0, "late"), (5, 5, "first"), (5, 0, "late")], database)
-    assert rows_of(ORDERS, database) == [(1, 6, "x"), (3, 7, None), (4, 7, "n"), (5, 5, "first")]
+    assert rows_of(ORDERS, database) == [(1, 6, "x"), (3, 7, None), (4, 8, None), (5, 5, "first")]
 
 
 def test_a_unique_constraint_as_the_key(database: sa.Engine) -> None:

@@ -296,6 +296,12 @@ def test_the_outcome_does_not_depend_on_where_a_batch_ends(
         assert outcome([changes]) == outcome([[change] for change in changes]), changes
 
 
+def test_a_full_row_needs_no_delete_before_it() -> None:
+    sink = SqlSink(ORDERS, given, "update")
+    assert sink.prepare([Delete(1), (1, 2, "a")]).deletes == []
+    assert sink.prepare([Delete(1), {"id": 1, "note": "a"}]).deletes == [(1,)]
+
+
 def test_a_key_of_two_columns(connection: sa.Connection) -> None:
     sink = SqlSink(PRICES, given, "update")
     write(sink, [("eu", 2, 1), ("eu", 1, 2), ("us", 1, 3)], connection)
