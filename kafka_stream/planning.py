@@ -6,8 +6,7 @@ shrink when the sink is slow (the idea of Spark's PID rate estimator, without th
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kafka_stream.protocols import Buffered
@@ -49,8 +48,9 @@ def plan(
         records = _records_allowed(topic_partition, buffered[topic_partition], limits)
         if records > 0:
             wanted[topic_partition] = records
-    counts = _shared_evenly(wanted, limits.max_records)
-    counts = _within_bytes(counts, buffered, limits.max_bytes, rotation)
+    in_turn = [tp for tp in _rotated(sorted(positions), rotation) if tp in wanted]
+    counts = _shared_evenly(wanted, limits.max_records, in_turn)
+    counts = _within_bytes(counts, buffered, limits.max_bytes, in_turn)
     return tuple(
         OffsetRange(tp, positions[tp], _until(tp, buffered[tp], count, limits))
         for tp, count in sorted(counts.items())
@@ -131,17 +131,26 @@ def _until(topic_partition: TopicPartition, buffer: Buffered, records: int, limi
     return buffer.until_after(records)
 
 
-def _shared_evenly(wanted: Mapping[TopicPartition, int], total: int) -> dict[TopicPartition, int]:
-    """Max-min fairness: small wants are met whole, the rest is split evenly; nobody gets less than a fair share."""
+def _rotated(partitions: Sequence[TopicPartition], rotation: int) -> Sequence[TopicPartition]:
+    """All owned partitions, not only those with records: else a set that changes with the turn could starve one."""
+    start = rotation % max(1, len(partitions))
+    return [*partitions[start:], *partitions[:start]]
+
+
+def _shared_evenly(
+    wanted: Mapping[TopicPartition, int], total: int, in_turn: Sequence[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """Max-min fairness: small wants are met whole, the rest is split evenly; nobody gets less than a fair share.
+
+    Where there is less than one record for each, those whose turn it is get one.
+    """
     if sum(wanted.values()) <= total:
         return dict(wanted)
+    if total < len(wanted):
+        return dict.fromkeys(in_turn[:total], 1)
     shares: dict[TopicPartition, int] = {}
-    heap = [(count, tp) for tp, count in wanted.items()]
-    heapq.heapify(heap)
-    while heap:
-        share = -(-total // len(heap))
-        count, tp = heapq.heappop(heap)
-        shares[tp] = min(count, share, total)
+    for left, tp in enumerate(sorted(wanted, key=lambda tp: (wanted[tp], tp))):
+        shares[tp] = min(wanted[tp], -(-total // (len(wanted) - left)))
         total -= shares[tp]
     return shares
 
@@ -150,20 +159,18 @@ def _within_bytes(
     counts: Mapping[TopicPartition, int],
     buffered: Mapping[TopicPartition, Buffered],
     max_bytes: int,
-    rotation: int,
+    in_turn: Sequence[TopicPartition],
 ) -> dict[TopicPartition, int]:
-    partitions = sorted(counts)
-    if sum(buffered[tp].value_bytes for tp in partitions) <= max_bytes:
+    if sum(buffered[tp].value_bytes for tp in counts) <= max_bytes:
         return dict(counts)
-    start = rotation % len(partitions)
     kept: dict[TopicPartition, int] = {}
     left = max_bytes
-    in_turn = partitions[start:] + partitions[:start]
-    for turn, tp in enumerate(in_turn):
-        fair = left // (len(in_turn) - turn)
-        count = min(counts[tp], buffered[tp].records_within(fair)) if counts[tp] else 0
+    sharing = [tp for tp in in_turn if tp in counts]
+    for turn, tp in enumerate(sharing):
+        fair = left // (len(sharing) - turn)
+        count = min(counts[tp], buffered[tp].records_within(fair))
         size = buffered[tp].value_bytes_of(count)
-        if count == 0 or (size > left and kept):
+        if size > left and kept:
             continue
         kept[tp] = count
         left = max(0, left - size)
