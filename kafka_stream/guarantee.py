@@ -39,13 +39,12 @@ def check_guarantee(sinks: Sequence[Sink], store: StoreCapabilities, asked: Guar
     Raises:
         UnsupportedGuarantee: it is weaker, or some sink cannot write with this store at all.
     """
-    found = {sink.describe(): guarantee_of(sink, store) for sink in sinks}
-    weakest = min(found.values(), key=_STRENGTH.index)
+    found = [(guarantee_of(sink, store), sink) for sink in sinks]
+    weakest, sink = min(found, key=lambda pair: _STRENGTH.index(pair[0]))
     if _STRENGTH.index(weakest) < _STRENGTH.index(asked):
-        sink = next(name for name, guarantee in found.items() if guarantee is weakest)
         raise UnsupportedGuarantee(
-            f"{asked} was asked for, but {sink} with {_article(store.transaction)} offset store gives {weakest}: "
-            f"{_what_would_do(asked)}, or ask for guarantee={str(weakest)!r} by name"
+            f"{asked} was asked for, but {sink.describe()} with {_article(store.transaction)} offset store gives "
+            f"{weakest}: {_what_would_do(asked)}, or ask for guarantee={str(weakest)!r} by name"
         )
     return weakest
 
