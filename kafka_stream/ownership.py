@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,19 +71,32 @@ class Ownership:
             DataLoss: the stored offset is gone, and ``on_data_loss`` is ``"stop"``.
             StreamClosed: an admin command closed the stream.
         """
-        ordered = sorted(partitions)
-        if not ordered:
-            return
-        logs = self._logs(ordered)
-        stored = self._store.take_over(self._stream, self._owner, ordered, self._topic_ids)
+        self._take_over(partitions)
+
+    def _take_over(self, partitions: Sequence[TopicPartition]) -> Collection[TopicPartition]:
+        """Also the other partitions of a topic that was recreated; returns those whose loss was answered."""
+        if not partitions:
+            return ()
+        topic_ids = _topic_ids(self._source.topics())
+        recreated = {name for name, known in self._topic_ids.items() if topic_ids.get(name, known) != known}
+        ordered = sorted({*partitions, *(tp for tp in self._positions if tp.topic in recreated)})
+        stored = self._store.take_over(self._stream, self._owner, ordered, topic_ids)
         for tp in ordered:
             refuse_outstanding_plan(self._stream, tp, stored[tp])
-        for tp in ordered:
-            found = stored[tp]
-            self._positions[tp] = Position(found.next_offset, found.owner_epoch, found.leader_epoch)
-            if (loss := find_loss(tp, found, logs[tp])) is not None:
-                self._answer_loss(loss, logs[tp])
+        # After the takeover: until then an older owner may have committed past an end that was asked for before.
+        logs = self._logs(ordered, topic_ids)
+        taken = {
+            tp: Position(stored[tp].next_offset, stored[tp].owner_epoch, stored[tp].leader_epoch) for tp in ordered
+        }
+        losses = [loss for tp in ordered if (loss := find_loss(tp, stored[tp], logs[tp])) is not None]
+        for loss in losses:
+            tp = loss.partition
+            taken[tp] = self._answer_loss(loss, taken[tp].owner_epoch, topic_ids)
+        # Only now: what failed on the way is found again by the retry.
+        self._positions.update(taken)
+        self._topic_ids.update(topic_ids)
         self._start_reading(ordered)
+        return {loss.partition for loss in losses}
 
     def rewind(self, partitions: Sequence[TopicPartition]) -> None:
         """Read again from the last committed offsets: a batch was dropped."""
@@ -152,36 +165,47 @@ class Ownership:
         tp = event.partition
         if tp not in self._positions:
             return
-        self.take_over([tp])  # raises the fitting error if the stored position is gone
-        log = self._logs([tp])[tp]
+        if event.offset < self._positions[tp].next_offset:  # reported before we moved on
+            self._start_reading([tp])
+            return
+        if tp in self._take_over([tp]):  # raises the fitting error if the stored position is gone
+            return
+        log = self._logs([tp], self._topic_ids)[tp]
         if event.truncated:
-            self._answer_loss(_truncated(tp, event.offset, log), log)
+            loss: DataLoss = _truncated(tp, event.offset, log)
         elif not log.first <= event.offset <= log.end:
-            self._answer_loss(_out_of_range(tp, event.offset, log), log)
+            loss = _out_of_range(tp, event.offset, log)
+        else:
+            return
+        self._positions[tp] = self._answer_loss(loss, self._positions[tp].owner_epoch, self._topic_ids)
         self._start_reading([tp])
 
-    def _logs(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, _Log]:
-        topics = self._source.topics()
-        for name, info in topics.items():
-            if info.topic_id is not None:
-                self._topic_ids[name] = info.topic_id
+    def _logs(
+        self, partitions: Sequence[TopicPartition], topic_ids: Mapping[str, str]
+    ) -> Mapping[TopicPartition, _Log]:
         first = self._source.offsets(partitions, OffsetAt.EARLIEST)
         end = self._source.offsets(partitions, OffsetAt.HIGH_WATERMARK)
-        return {tp: _Log(first[tp], end[tp], topics[tp.topic].topic_id) for tp in partitions}
+        return {tp: _Log(first[tp], end[tp], topic_ids.get(tp.topic)) for tp in partitions}
 
-    def _answer_loss(self, loss: DataLoss, log: _Log) -> None:
+    def _answer_loss(self, loss: DataLoss, epoch: int, topic_ids: Mapping[str, str]) -> Position:
         if self._on_data_loss == "stop":
             raise loss
         tp = loss.partition
         offset = self._source.offsets([tp], OffsetAt(self._on_data_loss))[tp]
         logger.warning("%s Going on at offset %d, as on_data_loss=%r says.", loss, offset, self._on_data_loss)
-        self._store.reposition(self.claim((OffsetRange(tp, offset, offset),), {}))
-        self._positions[tp] = Position(offset, self._positions[tp].owner_epoch, None)
+        known = {tp.topic: topic_ids[tp.topic]} if tp.topic in topic_ids else {}
+        move = OffsetRange(tp, offset, offset)
+        self._store.reposition(Claim(self._stream, self._owner, (move,), {tp: epoch}, {}, known))
+        return Position(offset, epoch, None)
 
     def _start_reading(self, partitions: Sequence[TopicPartition]) -> None:
         self._source.start_reading(
             {tp: (self._positions[tp].next_offset, self._positions[tp].leader_epoch) for tp in partitions}
         )
+
+
+def _topic_ids(topics: Mapping[str, TopicInfo]) -> Mapping[str, str]:
+    return {name: info.topic_id for name, info in topics.items() if info.topic_id is not None}
 
 
 def refuse_outstanding_plan(stream: str, topic_partition: TopicPartition, stored: StoredPosition) -> None:
