@@ -15,10 +15,16 @@ NO_PROGRESS_S = 60.0
 
 
 def resolve_start(source: Source, partitions: Sequence[TopicPartition], start: Any) -> Mapping[TopicPartition, int]:
-    """A ``start`` as offsets; partitions that a mapping does not name begin at the earliest offset."""
+    """A ``start`` as offsets; partitions that a mapping does not name begin at the earliest offset.
+
+    Raises:
+        ConfigurationError: an offset lies beyond the partition's end, or the topic has no such partition.
+    """
     if isinstance(start, datetime):
         return source.offsets(partitions, start)
     if isinstance(start, Mapping):
+        topics = {tp.topic for tp in partitions}
+        _check_ends(source, partitions, {tp: at for tp, at in start.items() if tp.topic in topics}, "start")
         earliest = source.offsets(partitions, OffsetAt.EARLIEST)
         return {tp: start.get(tp, earliest[tp]) for tp in partitions}
     return source.offsets(partitions, OffsetAt(start))
@@ -34,13 +40,19 @@ def resolve_until(source: Source, partitions: Sequence[TopicPartition], until: A
     """
     if not isinstance(until, Mapping):
         return resolve_start(source, partitions, until)
-    ends = source.offsets(partitions, OffsetAt.HIGH_WATERMARK)
-    for tp, offset in sorted(until.items()):
-        if tp not in ends:
-            raise ConfigurationError(f"until names {tp}, which is not a partition that this stream owns")
-        if offset > ends[tp]:
-            raise ConfigurationError(f"until={offset} of {tp} lies beyond its end, which is {ends[tp]}")
+    _check_ends(source, partitions, until, "until")
     return {tp: until.get(tp, 0) for tp in partitions}
+
+
+def _check_ends(
+    source: Source, partitions: Sequence[TopicPartition], given: Mapping[TopicPartition, int], what: str
+) -> None:
+    ends = source.offsets(partitions, OffsetAt.HIGH_WATERMARK)
+    for tp, offset in sorted(given.items()):
+        if tp not in ends:
+            raise ConfigurationError(f"{what} names {tp}, which is not a partition that this stream owns")
+        if offset > ends[tp]:
+            raise ConfigurationError(f"{what}={offset} of {tp} lies beyond its end, which is {ends[tp]}")
 
 
 @dataclass(slots=True)
@@ -49,6 +61,7 @@ class BoundedRun:
 
     bounds: Mapping[TopicPartition, int]
     moved_at: float
+    patience_s: float = NO_PROGRESS_S
 
     def short_of(self, positions: Mapping[TopicPartition, int]) -> tuple[TopicPartition, ...]:
         """The partitions that have not come to their end."""
@@ -58,10 +71,10 @@ class BoundedRun:
         """Report what holds the run up, rather than wait for ever.
 
         Raises:
-            BoundNotReached: nothing has moved for a minute; it names the partitions and an open transaction, if that
-                is what pins them.
+            BoundNotReached: nothing has moved for a minute (longer, where the settings ask for pauses); it names the
+                partitions, and an open transaction if that is what pins them.
         """
-        if now - self.moved_at < NO_PROGRESS_S:
+        if now - self.moved_at < self.patience_s:
             return
         short = self.short_of(positions)
         stable = source.offsets(short, OffsetAt.LATEST)
@@ -73,6 +86,6 @@ class BoundedRun:
             else "the broker delivers nothing; look at its log"
         )
         raise BoundNotReached(
-            f"no progress for {NO_PROGRESS_S:g} s towards the end of {', '.join(map(str, short[:5]))}: {why}",
+            f"no progress for {self.patience_s:g} s towards the end of {', '.join(map(str, short[:5]))}: {why}",
             partitions=short,
         )

@@ -15,7 +15,7 @@ from confluent_kafka import Message
 
 from kafka_stream.assignment import GroupAssignment, assignment_from
 from kafka_stream.batch import Batch
-from kafka_stream.bounds import BoundedRun, resolve_until
+from kafka_stream.bounds import NO_PROGRESS_S, BoundedRun, resolve_until
 from kafka_stream.errors import (
     CommitOutcomeUnknown,
     ConfigurationError,
@@ -139,8 +139,12 @@ class Loop:
         assert not isinstance(static, GroupAssignment)
         partitions = static.partitions(topics)
         if until is not None:
-            self._bounded = BoundedRun(resolve_until(self._source, partitions, until), self._clock())
+            bounds = resolve_until(self._source, partitions, until)
+            self._bounded = BoundedRun(bounds, self._clock(), NO_PROGRESS_S + self._longest_pause_s())
         self._source.assign(partitions)
+
+    def _longest_pause_s(self) -> float:
+        return (self._settings.interval_s or 0.0) + (1 / self._rate.rate if self._rate else 0.0)
 
     def _refuse_live_group(self) -> None:
         if isinstance(self._assignment, GroupAssignment) and (members := self._source.group_members()):
@@ -206,6 +210,10 @@ class Loop:
                 raise event.error
             self._handle(event)
             self._events.popleft()
+            if isinstance(event, PositionLost):  # it was answered: others of the partition tell of the same position
+                self._events = deque(
+                    e for e in self._events if not (isinstance(e, PositionLost) and e.partition == event.partition)
+                )
 
     def _handle(self, event: SourceEvent) -> None:
         match event:
@@ -237,14 +245,15 @@ class Loop:
         now = self._clock()
         if now - self._looked_at < LOOK_INTERVAL_S or not self._ownership.positions:
             return
-        self._looked_at = now
         try:
             topics = self._source.topics()
             self._ends = self._source.offsets(sorted(self._ownership.positions), OffsetAt.LATEST)
         except TransientError as error:
+            self._looked_at = now
             logger.warning("the topics could not be looked at, and will be again in %g s: %s", LOOK_INTERVAL_S, error)
             return
-        self._ownership.check_topics(topics)
+        self._ownership.check_topics(topics)  # what fails here is tried again after the backoff, before a batch
+        self._looked_at = now
         if not isinstance(self._assignment, GroupAssignment) and self._bounded is None:
             partitions = self._assignment.partitions(topics)
             if set(partitions) - self._ownership.positions.keys() - self._to_acquire:
@@ -320,7 +329,7 @@ class Loop:
             except TransientError as error:
                 failures += 1
                 delay_s = backoff_s(failures, random.random())  # noqa: S311 - jitter, not a secret
-                self._retry_later(error, delay_s)
+                self._retry_later(error, delay_s, lambda: self._request.drop_batch)  # a stop waits for the answer too
                 if self._request.drop_batch:
                     raise unknown from error
             else:
@@ -399,11 +408,12 @@ class Loop:
         else:
             self._to_acquire.update(self._ownership.positions)
 
-    def _retry_later(self, error: Exception, delay_s: float) -> None:
+    def _retry_later(self, error: Exception, delay_s: float, given_up: Callable[[], bool] | None = None) -> None:
         logger.warning("%s; trying again in %.1f s", error, delay_s)
         self._listeners.on_retry(error, delay_s)
+        given_up = given_up or (lambda: self._request.stop)
         deadline = self._clock() + delay_s
-        while not self._request.stop and (left := deadline - self._clock()) > 0:
+        while not given_up() and (left := deadline - self._clock()) > 0:
             time.sleep(min(left, 0.2))
 
     def _retrying_for(self, timeout_s: float, action: Callable[[], None]) -> None:

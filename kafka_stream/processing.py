@@ -132,6 +132,8 @@ class BatchProcessor:
             except Exception as error:
                 raise self._from_user_code(error, sink.describe(), batch) from error
             if inspect.isawaitable(outcome):
+                if inspect.iscoroutine(outcome):
+                    outcome.close()
                 raise ProcessingError(
                     f"{sink.describe()} returned an awaitable, which nobody awaits: do async work in prepare "
                     "(async def prepare(batch)) and write in the transaction with plain calls"
