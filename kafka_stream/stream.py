@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -62,6 +62,9 @@ class DirectStream:
         self._source: Source | None = None
         self._loop: Loop | None = None
         self._thread: threading.Thread | None = None
+        self._runs_on: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._ended.set()
         self._failure: BaseException | None = None
         self._summary: RunSummary | None = None
 
@@ -110,17 +113,10 @@ class DirectStream:
         """
         bound = None if until is None else checked_bound(until, "until")
         loop = self._new_loop()
-        if threading.current_thread() is not threading.main_thread():
-            return loop.run(bound)
-        with self._signals():
-            try:
-                return loop.run(bound)
-            except _StopTimedOut:
-                raise KafkaStreamError(
-                    f"stream {self.name!r} was stopped, and its batch did not finish within {STOP_TIMEOUT_S:g} s: it "
-                    "was dropped, uncommitted, and will be read again; lower target_batch_duration_s or look at the "
-                    "handler"
-                ) from None
+        try:
+            return self._run_here(loop, bound)
+        finally:
+            self._ended.set()
 
     def start(self) -> None:
         """Run on a thread of its own, inside another program; touches neither signals nor logging.
@@ -142,12 +138,11 @@ class DirectStream:
         self._request.stop = True
         if (source := self._source) is not None:
             source.wake()
-        if self._thread is None or self._thread is threading.current_thread():
-            return self._thread is None
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
+        if self._runs_on is threading.current_thread():
+            return self._ended.is_set()  # called by a handler or listener, which must return first
+        if not self._ended.wait(timeout_s):
             self._request.drop_batch = True
-        return not self._thread.is_alive()
+        return self._ended.is_set()
 
     def wait(self, timeout_s: float | None = None) -> RunSummary | None:
         """Wait for a started stream to end; ``None`` if it has not by then.
@@ -157,8 +152,7 @@ class DirectStream:
         """
         if self._thread is None:
             raise RuntimeError(f"stream {self.name!r} was not started")
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
+        if not self._ended.wait(timeout_s):
             return None
         if self._failure is not None:
             raise self._failure
@@ -203,7 +197,23 @@ class DirectStream:
             listeners=listeners,
             request=self._request,
         )
+        self._runs_on = None
+        self._ended.clear()
         return self._loop
+
+    def _run_here(self, loop: Loop, until: Any) -> RunSummary:
+        self._runs_on = threading.current_thread()
+        if self._runs_on is not threading.main_thread():
+            return loop.run(until)
+        with self._signals():
+            try:
+                return loop.run(until)
+            except _StopTimedOut:
+                raise KafkaStreamError(
+                    f"stream {self.name!r} was stopped, and its batch did not finish within {STOP_TIMEOUT_S:g} s: it "
+                    "was dropped, uncommitted, and will be read again; lower target_batch_duration_s or look at the "
+                    "handler"
+                ) from None
 
     def _new_source(self) -> Source:
         settings = self.settings
@@ -218,10 +228,13 @@ class DirectStream:
         return KafkaSource(settings.kafka_config(), group_id, settings.topics, limits)
 
     def _run_on_thread(self, loop: Loop) -> None:
+        self._runs_on = threading.current_thread()
         try:
             self._summary = loop.run()
         except BaseException as error:  # noqa: BLE001 - handed to wait() and status()
             self._failure = error
+        finally:
+            self._ended.set()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
