@@ -168,10 +168,10 @@ def test_columns_that_the_database_computes_are_left_out(connection: sa.Connecti
 
 def test_awkward_names_are_quoted(connection: sa.Connection) -> None:
     table = sa.Table(
-        "order", sa.MetaData(), sa.Column("from %(x)s", sa.Text, primary_key=True), sa.Column("select:1", sa.Text)
+        "order", sa.MetaData(), sa.Column("from 100%", sa.Text, primary_key=True), sa.Column("select:1", sa.Text)
     )
     table.create(connection)
-    write(SqlSink(table, given, "update"), [{"from %(x)s": "a", "select:1": "%s"}, Delete("b")], connection)
+    write(SqlSink(table, given, "update"), [{"from 100%": "a", "select:1": "%s"}, Delete("b")], connection)
     assert rows_of(table, connection) == [("a", "%s")]
 
 
