@@ -1,0 +1,170 @@
+"""A consumer service as a process of its own: the tests start it, kill it, freeze it and deploy its second version.
+
+Its result table has no unique key, so that a record whose effect happens twice is there twice.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from integration_tests.service_settings import ServiceSettings
+from kafka_stream import Batch, DirectStream
+from kafka_stream.errors import KafkaStreamError
+from kafka_stream.progress import StreamListener
+from kafka_stream.protocols import BatchProgress
+from kafka_stream.testing.crash_points import KillAt, PauseAt
+from kafka_stream.types import TopicPartition
+from offset_stores.sql import SqlOffsetStore, SqlTransaction
+
+# One statement and one parameter per column: fast enough that the table keeps up with 200,000 records.
+INSERT = sa.text(
+    "INSERT INTO results (partition, record_offset, key, value, code_version, pid) "
+    "SELECT *, :code_version, :pid FROM unnest(CAST(:partitions AS integer[]), CAST(:offsets AS bigint[]), "
+    "CAST(:keys AS text[]), CAST(:values AS text[]))"
+)
+INSERT_2 = sa.text(
+    "INSERT INTO results (partition, record_offset, key, value, value_length, code_version, pid) "
+    "SELECT *, :code_version, :pid FROM unnest(CAST(:partitions AS integer[]), CAST(:offsets AS bigint[]), "
+    "CAST(:keys AS text[]), CAST(:values AS text[]), CAST(:lengths AS integer[]))"
+)
+TOTALS = sa.text("INSERT INTO totals (records, value_bytes) VALUES (:records, :value_bytes)")
+LINGER = sa.text("SELECT pg_sleep(:seconds)")
+
+
+def columns_of(batch: Batch) -> dict[str, Any]:
+    """The batch by columns."""
+    return {
+        "partitions": [message.partition() for message in batch],
+        "offsets": [message.offset() for message in batch],
+        "keys": [_text(message.key()) for message in batch],
+        "values": [_text(message.value()) for message in batch],
+        "pid": os.getpid(),
+    }
+
+
+def _text(data: str | bytes | None) -> str | None:
+    return data.decode() if isinstance(data, bytes) else data
+
+
+@dataclass(frozen=True)
+class RowWriter:
+    """Version 1: everything happens in the sink. With ``linger_s`` the transaction stays open for that long."""
+
+    linger_s: float = 0.0
+
+    def __call__(self, batch: Batch, transaction: SqlTransaction) -> None:
+        transaction.connection.execute(INSERT, {**columns_of(batch), "code_version": "1"})
+        if self.linger_s:
+            transaction.connection.execute(LINGER, {"seconds": self.linger_s})
+
+
+def enrich(batch: Batch) -> dict[str, Any]:
+    """Version 2 prepares its rows ahead, with a column that version 1 did not know."""
+    columns = columns_of(batch)
+    return {**columns, "lengths": [len(value or "") for value in columns["values"]]}
+
+
+@dataclass(frozen=True)
+class EnrichedRowWriter:
+    """Version 2, of another class and with another statement."""
+
+    linger_s: float = 0.0
+
+    def __call__(self, columns: dict[str, Any], transaction: SqlTransaction) -> None:
+        if self.linger_s:
+            transaction.connection.execute(LINGER, {"seconds": self.linger_s})
+        transaction.connection.execute(INSERT_2, {**columns, "code_version": "2"})
+
+
+def write_totals(batch: Batch, transaction: SqlTransaction) -> None:
+    """One row per batch: for a backlog that is about memory, not about rows."""
+    total = {"records": len(batch), "value_bytes": sum(map(len, batch))}
+    transaction.connection.execute(TOTALS, total)
+
+
+Handler = tuple[Callable[[Any], Any] | None, Callable[[Any, SqlTransaction], None], str]
+
+
+def handler_of(settings: ServiceSettings) -> Handler:
+    """``prepare``, ``sink`` and code version."""
+    handlers: dict[str, Handler] = {
+        "rows": (None, RowWriter(settings.linger_s), "1"),
+        "enriched": (enrich, EnrichedRowWriter(settings.linger_s), "2"),
+        "totals": (None, write_totals, "1"),
+    }
+    return handlers[settings.handler]
+
+
+class Announcer(StreamListener):
+    """Prints one line where something happens that a test waits for."""
+
+    def on_positions(self, positions: Mapping[TopicPartition, int]) -> None:
+        say("positions", {str(tp): offset for tp, offset in positions.items()})
+
+    def on_batch(self, progress: BatchProgress) -> None:
+        if progress.records:
+            say("batch", progress.records)
+
+    def on_retry(self, error: Exception, delay_s: float) -> None:
+        say("retry", type(error).__name__)
+
+
+def say(what: str, value: Any = None) -> None:
+    """One line of output that ``RunningService`` can wait for."""
+    print(f"{what} {json.dumps(value, default=str)}", flush=True)
+
+
+def build(settings: ServiceSettings) -> DirectStream:
+    """The stream, as a service's module would have it."""
+    prepare, sink, version = handler_of(settings)
+    injected = [listener for listener in (KillAt.from_env(), PauseAt.from_env()) if listener is not None]
+    return DirectStream(
+        name=settings.stream,
+        topics=[settings.topic],
+        kafka={"bootstrap.servers": settings.bootstrap_servers, "log_level": 3, **settings.kafka},
+        store=SqlOffsetStore(settings.store),
+        prepare=prepare,
+        sink=sink,
+        start=settings.start,
+        assignment=settings.assignment,
+        max_records_per_batch=settings.max_records_per_batch,
+        code_version=version,
+        listeners=[Announcer(), *injected],
+    )
+
+
+def peak_memory_bytes() -> int:
+    """The most memory this process has had resident; unlike getrusage's figure it does not include its parent's."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
+def main() -> int:
+    """Run until stopped; say how it ended."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    settings = ServiceSettings.from_environment()
+    stream = build(settings)
+    say("ready", datetime.now().isoformat())
+    try:
+        summary = stream.run(until=settings.until)
+    except KafkaStreamError as error:
+        logging.getLogger("service").exception("stopped")
+        say("failed", {"type": type(error).__name__, "message": str(error)})
+        return 1
+    say("done", {"records": summary.records, "peak_memory_bytes": peak_memory_bytes()})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""What a start of the service is told."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+VARIABLE = "KAFKA_STREAM_TEST_SERVICE"
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """What one start of the service is told; it travels as JSON in the environment."""
+
+    bootstrap_servers: str
+    store: str
+    topic: str
+    stream: str
+    assignment: str = "static"
+    start: Literal["earliest", "latest"] = "earliest"
+    handler: str = "rows"
+    until: str | None = None
+    max_records_per_batch: int = 500
+    linger_s: float = 0.0
+    kafka: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_environment(cls) -> ServiceSettings:
+        """Those that this process was given."""
+        return cls(**json.loads(os.environ[VARIABLE]))
+
+    def environment(self) -> dict[str, str]:
+        """The variables that carry these settings."""
+        return {VARIABLE: json.dumps(asdict(self))}

@@ -1,0 +1,241 @@
+"""What was not read yet and is gone stops the stream with an error that says so, or is passed over by choice."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+
+from integration_tests.engine import wait_until
+from integration_tests.results import ResultTable
+from integration_tests.servers import KafkaServer, PostgresDatabase, PrivateKafka
+from integration_tests.service import RowWriter
+from integration_tests.streams import WAIT_S, stream_of
+from kafka_stream import Batch
+from kafka_stream.errors import DataLoss, LogTruncated, OffsetOutOfRange, TopicRecreated
+from kafka_stream.types import TopicPartition
+from offset_stores.sql import SqlTransaction
+
+
+def values(first: int, count: int, kind: str = "committed") -> list[str]:
+    return [f"{kind} {n}" for n in range(first, first + count)]
+
+
+def stored_values(table: ResultTable) -> list[str]:
+    return [value for (value,) in table.database.execute("SELECT value FROM results ORDER BY value")]
+
+
+def assert_lost(error: DataLoss, partition: TopicPartition, wanted: int, available: tuple[int, int]) -> None:
+    assert (error.partition, error.wanted, error.available) == (partition, wanted, available)
+    for fact in (str(partition), str(wanted), *map(str, available), "on_data_loss"):
+        assert fact in str(error)
+
+
+def recreate(kafka: KafkaServer, topic: str, records: list[str]) -> None:
+    kafka.delete_topic(topic)
+    kafka.create_topic(topic, partitions=1)
+    kafka.produce(topic, records)
+
+
+# ------------------------------------------------------------------------------------------------------- recreated
+
+
+@pytest.mark.parametrize("records", [50, 200], ids=["shorter", "longer"])
+def test_a_topic_that_was_recreated_while_nobody_looked(
+    kafka: KafkaServer, postgres: PostgresDatabase, table: ResultTable, records: int
+) -> None:
+    topic = kafka.create_topic(partitions=1)
+    kafka.produce(topic, values(0, 100))
+    stream = stream_of(kafka, postgres, topic)
+    assert stream.run(until="latest").records == 100
+
+    recreate(kafka, topic, values(1000, records))
+    for _ in range(2):
+        with pytest.raises(TopicRecreated) as lost:
+            stream.run(until="latest")
+        assert_lost(lost.value, TopicPartition(topic, 0), 100, (0, records))
+    assert table.count() == 100
+
+
+@pytest.mark.parametrize(("choice", "expected"), [("earliest", 150), ("latest", 100)])
+def test_a_recreated_topic_is_read_on_by_choice(
+    kafka: KafkaServer,
+    postgres: PostgresDatabase,
+    table: ResultTable,
+    caplog: pytest.LogCaptureFixture,
+    choice: str,
+    expected: int,
+) -> None:
+    topic = kafka.create_topic(partitions=1)
+    kafka.produce(topic, values(0, 100))
+    stream = stream_of(kafka, postgres, topic)
+    stream.run(until="latest")
+    recreate(kafka, topic, values(1000, 50))
+
+    going_on = stream.replace(on_data_loss=choice)
+    with caplog.at_level(logging.WARNING, "kafka_stream"):
+        going_on.run(until="latest")
+    assert table.count() == expected
+    assert "deleted and created again" in caplog.text
+    kafka.produce(topic, values(2000, 10))
+    stream.run(until="latest")
+    assert table.count() == expected + 10
+
+
+def test_a_topic_that_is_recreated_under_a_running_stream(
+    kafka: KafkaServer, postgres: PostgresDatabase, table: ResultTable
+) -> None:
+    topic = kafka.create_topic(partitions=1)
+    kafka.produce(topic, values(0, 100))
+    stream = stream_of(kafka, postgres, topic)
+    with pytest.raises(TopicRecreated) as lost, stream:
+        assert wait_until(lambda: table.count() == 100, WAIT_S)
+        recreate(kafka, topic, values(1000, 50))
+        stream.wait(WAIT_S)
+    assert lost.value.partition == TopicPartition(topic, 0)
+    assert stream.status().error is lost.value
+
+
+# -------------------------------------------------------------------------------------------------------- retention
+
+
+def test_retention_that_has_passed_the_stored_offset(
+    kafka: KafkaServer, postgres: PostgresDatabase, table: ResultTable
+) -> None:
+    topic = kafka.create_topic(partitions=2)
+    kafka.produce(topic, values(0, 10), partition=0)
+    kafka.produce(topic, values(10, 10), partition=1)
+    stream = stream_of(kafka, postgres, topic)
+    stream.run(until="latest")
+    kafka.produce(topic, values(100, 50), partition=1)
+    kafka.delete_records(topic, 1, before_offset=30)
+
+    with pytest.raises(OffsetOutOfRange) as lost:
+        stream.run(until="latest")
+    assert_lost(lost.value, TopicPartition(topic, 1), 10, (30, 60))
+    assert table.count() == 20
+
+
+@pytest.mark.parametrize(("choice", "expected"), [("earliest", values(130, 30)), ("latest", [])])
+def test_retention_is_passed_over_by_choice(
+    kafka: KafkaServer,
+    postgres: PostgresDatabase,
+    table: ResultTable,
+    caplog: pytest.LogCaptureFixture,
+    choice: str,
+    expected: list[str],
+) -> None:
+    topic = kafka.create_topic(partitions=1)
+    kafka.produce(topic, values(0, 10))
+    stream = stream_of(kafka, postgres, topic)
+    stream.run(until="latest")
+    kafka.produce(topic, values(110, 50))
+    kafka.delete_records(topic, 0, before_offset=30)
+
+    with caplog.at_level(logging.WARNING, "kafka_stream"):
+        stream.replace(on_data_loss=choice).run(until="latest")
+    assert sorted(stored_values(table)) == sorted(values(0, 10) + expected)
+    assert "Going on at offset" in caplog.text
+
+
+def test_retention_that_passes_a_stream_while_it_is_running(
+    kafka: KafkaServer, postgres: PostgresDatabase, table: ResultTable
+) -> None:
+    topic = kafka.create_topic(partitions=1)
+    kafka.produce(topic, [f"committed {n} {'x' * 1000}" for n in range(20_000)])
+    in_hand, may_go_on = threading.Event(), threading.Event()
+    write = RowWriter()
+
+    def held_up(batch: Batch, transaction: SqlTransaction) -> None:
+        in_hand.set()
+        assert may_go_on.wait(WAIT_S)
+        write(batch, transaction)
+
+    little = {"queued.min.messages": 1, "queued.max.messages.kbytes": 64, "fetch.message.max.bytes": 65_536}
+    stream = stream_of(kafka, postgres, topic, sink=held_up, max_records_per_batch=10, client=little)
+    with pytest.raises(OffsetOutOfRange) as lost, stream:
+        assert in_hand.wait(WAIT_S)
+        kafka.delete_records(topic, 0, before_offset=19_000)
+        may_go_on.set()
+        stream.wait(WAIT_S)
+    assert lost.value.available == (19_000, 20_000)
+    assert lost.value.wanted == stream.store.positions(stream.name)[TopicPartition(topic, 0)].next_offset
+    assert table.count() == lost.value.wanted < 19_000
+
+
+# ------------------------------------------------------------------------------------------------------- truncation
+
+
+def truncated(broker: PrivateKafka, topic: str) -> int:
+    """Produce 60 records in six batches, have the last ones disappear in a crash, and return the new end."""
+    broker.kill()
+    return broker.truncate_tail(topic, 0, from_offset=40)
+
+
+def produce_in_batches(kafka: KafkaServer, topic: str, batches: int) -> None:
+    for batch in range(batches):
+        kafka.produce(topic, values(10 * batch, 10))
+
+
+def test_a_log_that_lost_its_tail(private_kafka: PrivateKafka, postgres: PostgresDatabase, table: ResultTable) -> None:
+    topic = private_kafka.create_topic(partitions=1)
+    produce_in_batches(private_kafka, topic, 6)
+    stream = stream_of(private_kafka, postgres, topic)
+    assert stream.run(until="latest").records == 60
+
+    end = truncated(private_kafka, topic)
+    private_kafka.start()
+    with pytest.raises(LogTruncated) as lost:
+        stream.run(until="latest")
+    assert_lost(lost.value, TopicPartition(topic, 0), 60, (0, end))
+    assert table.count() == 60
+
+
+@pytest.mark.parametrize("choice", ["stop", "earliest", "latest"])
+def test_a_log_that_lost_its_tail_and_grew_past_the_stored_offset_again(
+    private_kafka: PrivateKafka,
+    postgres: PostgresDatabase,
+    table: ResultTable,
+    caplog: pytest.LogCaptureFixture,
+    choice: str,
+) -> None:
+    """Offsets cannot tell: only the leader epoch of what was read does."""
+    topic = private_kafka.create_topic(partitions=1)
+    produce_in_batches(private_kafka, topic, 6)
+    stream = stream_of(private_kafka, postgres, topic)
+    stream.run(until="latest")
+    end = truncated(private_kafka, topic)
+    private_kafka.start()
+    private_kafka.produce(topic, values(1000, 100))
+
+    if choice == "stop":
+        with pytest.raises(LogTruncated) as lost:
+            stream.run(until="latest")
+        assert_lost(lost.value, TopicPartition(topic, 0), 60, (0, end + 100))
+        assert table.count() == 60
+    else:
+        with caplog.at_level(logging.WARNING, "kafka_stream"):
+            stream.replace(on_data_loss=choice).run(until="latest")
+        assert table.count() == {"earliest": 60 + end + 100, "latest": 60}[choice]
+        assert "truncated" in caplog.text
+        private_kafka.produce(topic, values(2000, 5))
+        stream.run(until="latest")
+        assert table.count("value LIKE 'committed 20__'") == 5
+
+
+def test_a_log_that_loses_its_tail_under_a_running_stream(
+    private_kafka: PrivateKafka, postgres: PostgresDatabase, table: ResultTable
+) -> None:
+    topic = private_kafka.create_topic(partitions=1)
+    produce_in_batches(private_kafka, topic, 6)
+    stream = stream_of(private_kafka, postgres, topic)
+    with pytest.raises(LogTruncated) as lost, stream:
+        assert wait_until(lambda: table.count() == 60, WAIT_S)
+        end = truncated(private_kafka, topic)
+        private_kafka.start()
+        private_kafka.produce(topic, values(1000, 100))
+        stream.wait(WAIT_S)
+    assert (lost.value.partition, lost.value.wanted) == (TopicPartition(topic, 0), 60)
+    assert lost.value.available == (0, end + 100)
+    assert table.count() == 60
