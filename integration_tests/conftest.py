@@ -13,29 +13,48 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import signal
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from integration_tests.engine import COMPOSE_FILE, KEEP, DockerEngine, docker_engine, state_directory
 from integration_tests.proxy import PostgresProxy
-from integration_tests.servers import KafkaServer, PostgresDatabase, PostgresServer, PrivateKafka, ServerPorts
-
-KEPT_PROJECT = "kafka-stream-kept"
+from integration_tests.results import ResultTable
+from integration_tests.running_service import Services
+from integration_tests.servers import (
+    KEPT_PORTS,
+    KEPT_PROJECT,
+    KafkaServer,
+    PostgresDatabase,
+    PostgresServer,
+    PrivateKafka,
+    ServerPorts,
+)
 
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[DockerEngine]:
     """The Docker engine, with the images."""
-    with docker_engine() as running:
-        yield running
+    before = signal.signal(signal.SIGTERM, _stop_in_order)
+    try:
+        with docker_engine() as running:
+            yield running
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop_in_order(number: int, frame: object) -> None:
+    """Tear the servers down as Ctrl-C does, instead of leaving them behind."""
+    pytest.exit("terminated by SIGTERM", returncode=128 + number)
 
 
 @pytest.fixture(scope="session")
 def server_ports() -> ServerPorts:
     """The ports of this session's servers."""
-    return ServerPorts.kept(state_directory() / "ports.json") if KEEP else ServerPorts()
+    return ServerPorts.kept(state_directory() / KEPT_PORTS) if KEEP else ServerPorts()
 
 
 @pytest.fixture(scope="session")
@@ -129,3 +148,16 @@ def postgres_proxy(postgres_server: PostgresServer, postgres: PostgresDatabase) 
     with PostgresProxy(*postgres_server.address) as proxy:
         proxy.url = postgres.at(proxy.host, proxy.port).url
         yield proxy
+
+
+@pytest.fixture
+def table(postgres: PostgresDatabase) -> ResultTable:
+    """The result table, empty, in the test's database."""
+    return ResultTable(postgres)
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    """Starts processes of the consumer service; whatever state they are in, they end with the test."""
+    with Services(tmp_path) as running:
+        yield running

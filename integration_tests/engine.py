@@ -215,6 +215,16 @@ def stop_private_engine(state: Path) -> None:
             subprocess.run(["umount", str(namespace)], capture_output=True, check=False)
 
 
+def stop_kept_servers(project: str) -> None:
+    """Take down what was left running: the private engine with all it holds, or the project in another engine."""
+    state = state_directory()
+    if _private_pid(state) is not None:
+        with private_engine_environment(state):
+            stop_private_engine(state)
+    elif _engine_answers():
+        Compose(_compose_command(state), project, {})("down", "--volumes", "--timeout", "5")
+
+
 def _remove(command: str, listing: str) -> None:
     found = subprocess.run(listing.split(), capture_output=True, text=True, check=False).stdout.split()
     if found:

@@ -35,6 +35,9 @@ Text = bytes | str | None
 Record = Text | tuple[Text, Text]
 """A value, or a key and a value."""
 
+KEPT_PROJECT = "kafka-stream-kept"
+KEPT_PORTS = "ports.json"
+
 _TIMEOUT_S = 60.0
 _KAFKA_DATA = "/var/lib/kafka/data"
 # Librdkafka would log every refused connection to stderr, and back off for 10 s while a broker is down.
@@ -117,6 +120,7 @@ class KafkaServer:
     def __init__(self, bootstrap_servers: str) -> None:
         self.bootstrap_servers = bootstrap_servers
         self.created_topics: list[str] = []
+        self._producer: Producer | None = None
         self._admin = AdminClient(self._config())
 
     def _config(self, **more: Any) -> dict[str, Any]:
@@ -176,9 +180,10 @@ class KafkaServer:
 
         Without ``partition`` the key decides, and records without a key are spread by the client.
         """
-        producer = Producer(self._config(enable_idempotence=True, linger_ms=20, compression_type="lz4"))
-        failed = _send(producer, topic, records, partition)
-        if (left := producer.flush(_TIMEOUT_S)) or failed:
+        if self._producer is None:
+            self._producer = Producer(self._config(enable_idempotence=True, linger_ms=20, compression_type="lz4"))
+        failed = _send(self._producer, topic, records, partition)
+        if (left := self._producer.flush(_TIMEOUT_S)) or failed:
             raise RuntimeError(f"{left} records to {topic} were not delivered; {len(failed)} failed: {failed[:1]}")
 
     def open_transaction(
@@ -243,6 +248,7 @@ class KafkaServer:
         """Every committed record up to the last stable offsets: (partition, offset, key, value), sorted."""
         config = self._config(group_id=random_name("reader"), isolation_level="read_committed")
         config |= {"enable.partition.eof": True, "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+        config["fetch.wait.max.ms"] = 20
         records: list[tuple[int, int, bytes | None, bytes | None]] = []
         partitions = self._partitions(topic)
         reading = {tp.partition for tp in partitions}
@@ -301,10 +307,12 @@ class PrivateKafka(KafkaServer):
 
     def kill(self) -> None:
         """End the broker with SIGKILL."""
+        self._producer = None  # its sequence numbers may be cut off the log
         self._compose("kill", "--signal", "KILL", "kafka")
 
     def stop(self) -> None:
         """Stop the broker in order."""
+        self._producer = None
         self._compose("stop", "--timeout", "30", "kafka")
 
     def start(self) -> None:
@@ -413,5 +421,8 @@ class PostgresServer:
         return PostgresDatabase(f"{base.rpartition('/')[0]}/{name}" + (f"?{options}" if options else ""))
 
     def drop_database(self, database: PostgresDatabase) -> None:
-        """Drop it, and end the sessions that are left in it."""
+        """Drop it, and end the sessions that are left in it.
+
+        The server waits up to a minute for clients anywhere that froze while they logged in: cut those first.
+        """
         self._admin.execute(f'DROP DATABASE IF EXISTS "{database.name}" WITH (FORCE)')

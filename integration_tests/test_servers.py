@@ -171,13 +171,13 @@ def test_connections_are_cut_refused_and_admitted(table: PostgresDatabase, postg
     assert table.execute("SELECT n FROM t") == [(3,)]
 
 
-def test_a_paused_proxy_holds_back_what_it_forwards_later(postgres_server: PostgresServer) -> None:
+def test_a_paused_proxy_holds_back_what_it_forwards_later(
+    postgres_server: PostgresServer, postgres: PostgresDatabase
+) -> None:
     with TcpProxy(*postgres_server.address) as proxy:
+        behind = postgres.at(proxy.host, proxy.port).conninfo
         proxy.pause()
-        database = postgres_server.create_database()
-        behind = database.at(proxy.host, proxy.port).conninfo
         with pytest.raises(psycopg.OperationalError, match="timeout"):
             psycopg.connect(behind, connect_timeout=2)
         proxy.resume()
         psycopg.connect(behind, connect_timeout=30).close()
-        postgres_server.drop_database(database)

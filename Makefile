@@ -1,0 +1,71 @@
+# Needs Python 3.11 or newer with its venv module, and make. Everything else goes into .venv, pinned by hash.
+.NOTPARALLEL:
+.PHONY: has-python env lint test test-unit test-integration demo servers-up servers-down lock clean
+
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo $$python && break; \
+	done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+has-python:
+	@test -n "$(PYTHON)"
+
+env: .venv/.dev
+
+lint: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: test-unit test-integration
+
+test-unit: .venv/.dev
+	$(BIN)/pytest tests
+
+# Kafka and PostgreSQL in Docker; integration_tests/conftest.py says what it uses and which variables it knows.
+test-integration: .venv/.dev
+	$(BIN)/pytest integration_tests
+
+demo: .venv/.runtime
+	$(BIN)/kafka-stream demo
+
+# Kafka and PostgreSQL for development; test runs with KAFKA_STREAM_TEST_KEEP=1 use them too.
+servers-up: .venv/.dev
+	$(BIN)/python -m integration_tests up
+
+servers-down: .venv/.dev
+	$(BIN)/python -m integration_tests down
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with its venv module was found: install one" \
+		"(Debian: apt-get install python3-venv), or name it with make PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# The runtime's pins are among the development's, so that the second environment contains the first.
+.venv/.dev: requirements-dev.lock pyproject.toml | .venv/bin/python
+	$(PIP) install --quiet --require-hashes --requirement requirements-dev.lock
+	$(PIP) install --quiet --no-deps --editable .
+	touch .venv/.runtime $@
+
+.venv/.runtime: requirements.lock pyproject.toml | .venv/bin/python
+	$(PIP) install --quiet --require-hashes --requirement requirements.lock
+	$(PIP) install --quiet --no-deps --editable .
+	touch $@
+
+UV := build/lock/bin/uv
+COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock" --quiet
+
+# Newest versions of everything; commit both files.
+lock: $(UV)
+	$(COMPILE) --upgrade --all-extras --group dev --output-file requirements-dev.lock
+	$(COMPILE) --upgrade --extra postgresql --constraint requirements-dev.lock --output-file requirements.lock
+
+$(UV):
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip --disable-pip-version-check install --quiet uv
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
