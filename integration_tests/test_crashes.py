@@ -18,8 +18,8 @@ from integration_tests.streams import SHORT_SESSIONS, settings_of, wait_for_rows
 from kafka_stream.types import Phase
 
 SEED = 20_240_229
-ROUNDS = 20
-ROUND_WITH_OPEN_TRANSACTIONS = 16
+ROUNDS = 10
+ROUND_WITH_OPEN_TRANSACTIONS = 7
 COMMITTED = 200_500
 RANDOM_KILLS = 20
 
@@ -43,9 +43,9 @@ def topic(kafka: KafkaServer) -> TransactionalTopic:
         return [(f"key-{n % 997}", f"{kind} {n}") for n in itertools.islice(numbers, count)]
 
     for turn in range(ROUNDS):
-        kafka.produce(name, values("committed", 5_000))
-        kafka.transaction(name, values("committed", 5_000))
-        kafka.transaction(name, values("aborted", 500), outcome="abort")
+        kafka.produce(name, values("committed", 10_000))
+        kafka.transaction(name, values("committed", 10_000))
+        kafka.transaction(name, values("aborted", 1_000), outcome="abort")
         if turn == ROUND_WITH_OPEN_TRANSACTIONS:
             opened.append(kafka.open_transaction(name, values("committed", 500)))
             opened.append(kafka.open_transaction(name, values("aborted", 500)))

@@ -9,7 +9,6 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -180,8 +179,16 @@ def test_batches_keep_their_limits(
     kafka: KafkaServer, postgres: PostgresDatabase, table: ResultTable, topic: str
 ) -> None:
     log = BatchLog()
-    limits: dict[str, Any] = {"max_records_per_batch": 300, "max_records_per_partition": 90, "max_bytes_per_batch": 4_000}
-    stream_of(kafka, postgres, topic, listeners=[log], **limits).run(until="latest")
+    stream = stream_of(
+        kafka,
+        postgres,
+        topic,
+        listeners=[log],
+        max_records_per_batch=300,
+        max_records_per_partition=90,
+        max_bytes_per_batch=4_000,
+    )
+    stream.run(until="latest")
     assert max(report.records for report in log.reports) <= 300
     assert max(len(r) for report in log.reports for r in report.ranges) <= 90 + 300  # the aborted ones have no record
     assert max(report.bytes for report in log.reports) <= 4_000
