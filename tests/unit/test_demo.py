@@ -23,11 +23,12 @@ from kafka_stream.batch import Batch
 from kafka_stream.cli.demo import command, service_v1, service_v2
 from kafka_stream.cli.demo.cluster import EmbeddedCluster
 from kafka_stream.cli.demo.display import Board, LiveDisplay, Mark, PlainDisplay, display_for
+from kafka_stream.cli.demo.kills import Kill, Script
 from kafka_stream.cli.demo.ledger import Ledger, Verdict
 from kafka_stream.cli.demo.orders import Acknowledged, OrderProducer
 from kafka_stream.cli.demo.probe import Probe
 from kafka_stream.cli.demo.report import Places, print_intro, print_outcome
-from kafka_stream.cli.demo.show import Kill, Outcome, Script
+from kafka_stream.cli.demo.show import Outcome
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.types import Guarantee, OffsetRange, Owner, Phase, TopicPartition
 
@@ -43,7 +44,7 @@ RIGHT = Verdict(
     cents_stored=123_456,
     stored_by={"version 1": 4, "version 2": 5},
 )
-KILLS = (Kill(1, Phase.AFTER_WRITE, at_random=False, records=3, rows_after=4),)
+KILLS = (Kill(1, Phase.AFTER_WRITE, at_random=False, records=3),)
 PLACES = Places(
     store_url="sqlite:////tmp/x/orders.db", stream="demo-orders-1", table="orders", sqlite_file="/tmp/x/orders.db"
 )
@@ -228,7 +229,7 @@ def test_every_kill_is_shared_out_and_one_hits_inside_the_transaction(kills: int
 @pytest.mark.parametrize("phase", [*Phase, None])
 @pytest.mark.parametrize("at_random", [True, False])
 def test_every_point_has_words(phase: Phase | None, *, at_random: bool) -> None:
-    words = Kill(1, phase, at_random, 1234, 0).where()
+    words = Kill(1, phase, at_random, 1234).where()
     assert ("1 234" in words) is (phase is not None)
     assert ("random" in words) is (at_random and phase is not None)
 
@@ -282,7 +283,7 @@ def test_the_outcome_of_a_right_run_says_where_to_go_next() -> None:
         "1 234.56",
         "✔ Every order is there once",
         "3 rows were written",
-        "README.md",
+        "the README",
     ):
         assert part in text
     assert "kafka-stream offsets describe --store sqlite:////tmp/x/orders.db --stream demo-orders-1" in text

@@ -176,8 +176,9 @@ def _stage(stack: ExitStack, kafka: Mapping[str, str], store_url: str | None, re
 
 def _play(stack: ExitStack, console: Console, stage: _Stage, kills: int) -> Outcome:
     from kafka_stream.cli.demo.display import Board, display_for
+    from kafka_stream.cli.demo.kills import Script
     from kafka_stream.cli.demo.orders import OrderProducer
-    from kafka_stream.cli.demo.show import Script, Show
+    from kafka_stream.cli.demo.show import Show
 
     board = Board(stage.cluster.describe(), stage.database, stage.records, kills)
     show = Show(

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from kafka_stream.cli.exit_status import ExitStatus, report
 from kafka_stream.progress import StreamListener
-from kafka_stream.protocols import BatchProgress
 from kafka_stream.types import Guarantee, OffsetRange, Owner, Phase, TopicPartition
 
 if TYPE_CHECKING:
@@ -46,10 +45,6 @@ class Probe(StreamListener):
         self._report("phase", phase=phase, records=records, held=held)
         if held:
             threading.Event().wait()
-
-    def on_batch(self, progress: BatchProgress) -> None:
-        """A batch was committed."""
-        self._report("batch", records=progress.records)
 
     def on_stop(self, error: BaseException | None) -> None:
         """The service ends."""

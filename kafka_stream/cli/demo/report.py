@@ -46,7 +46,8 @@ def print_outcome(console: Console, outcome: Outcome, places: Places) -> None:
     console.print(_counts(verdict))
     console.print(_conclusion(outcome))
     console.print()
-    console.print(_next_steps(places), soft_wrap=True)
+    for what, how in _next_steps(places):
+        console.print(Text.assemble((f"{what:<16}", "bold"), how), soft_wrap=True)
 
 
 def _kills(outcome: Outcome) -> Table:
@@ -55,9 +56,8 @@ def _kills(outcome: Outcome) -> Table:
     table.add_column("", style="red")
     table.add_column("version", justify="right")
     table.add_column("where it hit")
-    table.add_column("rows after", justify="right")
     for number, kill in enumerate(outcome.kills, 1):
-        table.add_row(str(number), str(kill.version), kill.where(), thousands(kill.rows_after))
+        table.add_row(str(number), str(kill.version), kill.where())
     return table
 
 
@@ -84,32 +84,31 @@ def _conclusion(outcome: Outcome) -> Panel:
         return Panel(text, box=ROUNDED, border_style="red", expand=False)
     text = Text.assemble(
         ("✔ Every order is there once", "bold green"),
-        f", through {len(outcome.kills)} kills and a change of code "
-        f"({thousands(outcome.batches)} batches, {outcome.duration_s:.0f} s).\n"
-        "Each batch's rows and its Kafka offsets commit in one transaction of the database:\n"
-        "whatever moment the process dies at, both are there or neither is.",
+        f", through {len(outcome.kills)} kills and a change of code.\n"
+        "Each batch's rows and its offsets commit in one transaction of the database:\n"
+        "whatever moment the process dies at, both are stored or neither is.\n",
+        (f"{thousands(outcome.batches)} batches in {outcome.duration_s:.0f} s", "dim"),
     )
     return Panel(text, box=ROUNDED, border_style="green", expand=False)
 
 
-def _next_steps(places: Places) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+def _next_steps(places: Places) -> tuple[tuple[str, str], ...]:
+    """What to look at, and a line to copy; never folded."""
     select = f"SELECT * FROM {places.table} ORDER BY order_id DESC LIMIT 5"
     if places.sqlite_file is not None:
-        table.add_row("the rows", f'sqlite3 {places.sqlite_file} "{select}"')
+        rows = f'sqlite3 {places.sqlite_file} "{select}"'
     else:
-        table.add_row(
-            "the rows", f"{select};  -- remove them with DROP TABLE {places.table}, {places.table}_acknowledged"
-        )
-    table.add_row("the offsets", f"kafka-stream offsets describe --store {places.store_url} --stream {places.stream}")
-    table.add_row("the service", _path(Path(__file__).with_name("service_v1.py")))
-    table.add_row(
-        "on your servers", "kafka-stream demo --bootstrap-servers localhost:9092 --store postgresql://localhost/test"
+        rows = f"{select};  -- when done: DROP TABLE {places.table}, {places.table}_acknowledged"
+    return (
+        ("the rows", rows),
+        ("the offsets", f"kafka-stream offsets describe --store {places.store_url} --stream {places.stream}"),
+        (
+            "the service",
+            f"{_path(Path(__file__).with_name('service_v1.py'))} and service_v2.py beside it",
+        ),
+        ("on your servers", "kafka-stream demo --bootstrap-servers localhost:9092 --store postgresql://localhost/test"),
+        ("your own", "the README has an example of 15 lines, examples/ has more"),
     )
-    table.add_row("your own", "README.md has an example of 15 lines; examples/ has more")
-    return table
 
 
 def _path(path: Path) -> str:

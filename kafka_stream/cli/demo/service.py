@@ -25,7 +25,6 @@ class Observed:
 
     positions: Mapping[int, int] = field(default_factory=dict)
     batches: int = 0
-    records: int = 0
     phase: Phase | None = None
     phase_records: int = 0
     held: bool = False
@@ -118,9 +117,7 @@ class ServiceProcess:
             case "phase":
                 seen.phase, seen.phase_records = Phase(event["phase"]), event["records"]
                 seen.held = event["held"]
-            case "batch":
-                seen.batches += 1
-                seen.records += event["records"]
+                seen.batches += seen.phase is Phase.AFTER_COMMIT
             case "stopped":
                 seen.error = event["error"]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from kafka_stream.cli.demo.display import Board, Display, Mark
+from kafka_stream.cli.demo.kills import Kill, Script
 from kafka_stream.cli.demo.ledger import Ledger, Verdict
 from kafka_stream.cli.demo.orders import OrderProducer
 from kafka_stream.cli.demo.service import ServiceProcess
@@ -21,46 +21,9 @@ TICK_S = 0.05
 COUNT_INTERVAL_S = 0.4
 PATIENCE_S = 45.0
 
-_SCRIPT: tuple[Phase | None, ...] = (
-    Phase.AFTER_WRITE,
-    Phase.AFTER_COMMIT,
-    None,
-    Phase.AFTER_ADVANCE,
-    Phase.AFTER_CLAIM,
-    None,
-)
-"""Where the kills hit, in turn; ``None`` is a random instant."""
-
-_WHERE = {
-    Phase.AFTER_FETCH: "{n} orders were fetched, nothing was done with them yet",
-    Phase.AFTER_PREPARE: "{n} orders were prepared, no transaction was open yet",
-    Phase.AFTER_CLAIM: "the transaction for {n} orders was open, no row was written yet",
-    Phase.AFTER_WRITE: "{n} rows were written, their offsets were not, nothing was committed",
-    Phase.AFTER_ADVANCE: "{n} rows and their offsets were written, but not committed",
-    Phase.AFTER_COMMIT: "{n} rows had been committed, and nobody had been told yet",
-}
-
 
 class DemoFailed(KafkaStreamError):
     """The demo could not be carried through; that says nothing about the orders."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """One ``kill -9``: whom it hit, where in a batch, and with how many records in hand."""
-
-    version: int
-    phase: Phase | None
-    at_random: bool
-    records: int
-    rows_after: int
-
-    def where(self) -> str:
-        """The point in words."""
-        if self.phase is None:
-            return "before its first batch"
-        words = _WHERE[self.phase].format(n=thousands(self.records))
-        return f"at a random instant; at last {words}" if self.at_random else words
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +41,6 @@ class Services(Protocol):
 
     def __call__(self, version: int) -> ServiceProcess:
         """A new process of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """How long a show it is to be."""
-
-    kills: int
-    random: random.Random
-
-    def points(self) -> tuple[tuple[Phase | None, ...], tuple[Phase | None, ...]]:
-        """Where to kill version 1, and where version 2."""
-        points = tuple(_SCRIPT[number % len(_SCRIPT)] for number in range(self.kills))
-        first = (2 * self.kills + 2) // 3
-        return points[:first], points[first:]
 
 
 class Show:
@@ -135,7 +84,7 @@ class Show:
         points_1, points_2 = self._script.points()
         self._producer.start()
         self._next_scene()
-        service = self._start(1, "reads orders and stores them, a batch at a time")
+        service = self._start(1, "It reads orders and stores them, a batch at a time.")
         for point in points_1:
             self._next_scene()
             self._kill(service, point)
@@ -147,7 +96,7 @@ class Show:
             self._kill(service, point)
             service = self._restart(2)
         self._finish(service)
-        self._display.say(Mark.NOTE, "Now the table is counted, against what Kafka had acknowledged to the producer")
+        self._display.say(Mark.NOTE, "now the table is counted, against what Kafka has acknowledged")
         verdict = self._ledger.verdict(self._producer.acknowledged)
         return Outcome(verdict, tuple(self._kills), self._batches, time.monotonic() - started_at)
 
@@ -195,27 +144,23 @@ class Show:
         self._board.service = f"version {service.version} is dead"
         seen = service.observed
         rows, offsets = self._settled_rows_and_offsets()
-        self._kills.append(Kill(service.version, seen.phase, point is None, seen.phase_records, rows))
-        self._display.say(Mark.KILL, f"kill -9: {self._kills[-1].where()}")
+        self._kills.append(Kill(service.version, seen.phase, point is None, seen.phase_records))
+        self._display.say(Mark.KILL, f"kill -9 {self._kills[-1].where()}")
         self._show_consistency(point, rows, offsets)
 
     def _show_consistency(self, point: Phase | None, rows: int, offsets: int) -> None:
         if rows != offsets:
             self._display.say(Mark.WRONG, f"{thousands(rows)} rows, but the offsets say {thousands(offsets)}")
             return
-        batch = "that batch was rolled back, all of it"
-        if point is Phase.AFTER_COMMIT:
-            batch = "that batch is stored, all of it"
-        elif point is None:
-            batch = "its last batch is there as a whole, or not at all"
+        batch = {Phase.AFTER_COMMIT: "stored", None: "consistent"}.get(point, "rolled back")
         self._display.say(
-            Mark.CHECK, f"the table has {thousands(rows)} rows, the offsets say {thousands(offsets)}: {batch}"
+            Mark.CHECK, f"{batch}: the table has {thousands(rows)} rows, the offsets say {thousands(offsets)}"
         )
 
     def _restart(self, version: int) -> ServiceProcess:
         service = self._launch(version)
         self._wait_until(lambda: bool(service.observed.positions), "the service to read its offsets", service)
-        self._display.say(Mark.START, f"restarted: goes on at {_positions(service.observed.positions)}")
+        self._display.say(Mark.START, f"restarted: resumes at {_positions(service.observed.positions)}")
         self._wait_for_batches(service)
         return service
 
@@ -224,18 +169,18 @@ class Show:
         new = self._launch(2)
         self._display.say(
             Mark.CHANGE,
-            "version 2 is deployed while version 1 runs: another column, other classes",
-            "It takes the partitions over. No checkpoint, nothing pickled: progress is a few numbers in the database.",
+            "version 2 is deployed while version 1 runs: a new column, other classes",
+            "No checkpoint, nothing pickled: progress is a few numbers in a table.",
         )
         self._wait_until(lambda: bool(new.observed.positions), "version 2 to take over", new)
-        self._display.say(Mark.START, f"version 2 goes on at {_positions(new.observed.positions)}")
+        self._display.say(Mark.START, f"version 2 resumes at {_positions(new.observed.positions)}")
         self._wait_until(lambda: old.exit_status is not None, "version 1 to notice", new)
         status = old.wait()
         self._running.remove(old)
         self._batches += old.observed.batches
         self._display.say(
             Mark.CHECK,
-            f"version 1 was fenced: its next batch was refused, and it left ({old.observed.error}, exit {status})",
+            f"version 1 was refused its next batch, and left ({old.observed.error}, exit {status})",
         )
         self._wait_for_batches(new)
         return new
@@ -255,7 +200,7 @@ class Show:
         self._batches += service.observed.batches
         self._board.service = "stopped"
         self._count()
-        self._display.say(Mark.CHECK, f"the service has read everything and was stopped (SIGTERM, exit {status})")
+        self._display.say(Mark.CHECK, f"the service has read everything, and stops on SIGTERM (exit {status})")
 
     # --------------------------------------------------------------------------------------------- watching, waiting
 
@@ -310,7 +255,7 @@ class Show:
 
 
 def _positions(positions: Mapping[int, int]) -> str:
-    return "offsets " + ", ".join(f"[{partition}] {thousands(positions[partition])}" for partition in sorted(positions))
+    return "offsets " + " · ".join(thousands(positions[partition]) for partition in sorted(positions))
 
 
-__all__ = ["DemoFailed", "Kill", "Outcome", "Script", "Show"]
+__all__ = ["DemoFailed", "Outcome", "Services", "Show"]
