@@ -13,8 +13,6 @@ from kafka_stream.cli.demo.orders import Acknowledged
 _DRIVERS = {
     "postgres": "postgresql+psycopg",
     "postgresql": "postgresql+psycopg",
-    "mysql": "mysql+pymysql",
-    "mariadb": "mysql+pymysql",
 }
 
 
