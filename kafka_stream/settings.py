@@ -13,11 +13,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, Self, TypeAlias, TypedDict, runtime_checkable
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NestedSecretsSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.protocols import Listener, OffsetStore, Sink, Source
-from kafka_stream.types import Guarantee, TopicPartition
+from kafka_stream.types import MAX_OFFSET, Guarantee, TopicPartition
 
 SecretConfig: TypeAlias = dict[str, Any]
 Bound: TypeAlias = Literal["earliest", "latest"] | datetime | Mapping[TopicPartition, int]
@@ -37,6 +44,7 @@ _FORBIDDEN = {
     "group.protocol": "the newer consumer protocol is not supported yet",
     "on_commit": "the consumer never commits",
     "offset_commit_cb": "the consumer never commits",
+    "default.topic.config": "give its settings beside the others",
 }
 
 
@@ -97,8 +105,8 @@ def _checked_bound(bound: Any) -> Any:
         raise ValueError(f"{bound.isoformat()} has no time zone; give an aware datetime")
     if isinstance(bound, Mapping):
         for tp, offset in bound.items():
-            if not isinstance(tp, TopicPartition) or not isinstance(offset, int) or offset < 0:
-                raise ValueError("offsets are given as {TopicPartition('orders', 0): 42, …}")
+            if not isinstance(tp, TopicPartition) or type(offset) is not int or not 0 <= offset <= MAX_OFFSET:
+                raise ValueError("offsets are given as {TopicPartition('orders', 0): 42, …}, from 0 to 2^63-1")
     elif not isinstance(bound, str | datetime):
         raise ValueError("it must be 'earliest', 'latest', an aware datetime or {TopicPartition: offset}")
     return bound
@@ -106,7 +114,7 @@ def _checked_bound(bound: Any) -> Any:
 
 def _checked_sink(sink: Any) -> Any:
     for one in sink if isinstance(sink, list | tuple) else [sink]:
-        if inspect.iscoroutinefunction(one) or inspect.iscoroutinefunction(getattr(one, "write", None)):
+        if any(inspect.iscoroutinefunction(f) for f in (one, getattr(one, "write", None), type(one).__call__)):
             raise ValueError(
                 "a sink cannot be async: it writes in the store's transaction, on one thread; do async work in "
                 "prepare (async def prepare(batch)), which runs to completion before the transaction opens"
@@ -145,13 +153,13 @@ class StreamSettings(BaseModel):
     start: Annotated[Any, BeforeValidator(_checked_bound)] = "earliest"
     assignment: Annotated[str, BeforeValidator(_checked_assignment)] = "group"
     guarantee: Guarantee = Guarantee.EXACTLY_ONCE
-    group_id: str | None = None
+    group_id: str | None = Field(default=None, min_length=1)
     max_records_per_batch: int = Field(default=50_000, ge=1)
     max_records_per_partition: int | None = Field(default=None, ge=1)
     max_bytes_per_batch: int = Field(default=64 * 2**20, ge=1)
     target_batch_duration_s: float = Field(default=1.0, gt=0)
-    max_rate_per_partition: float | None = Field(default=None, gt=0)
-    interval_s: float | None = Field(default=None, gt=0)
+    max_rate_per_partition: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    interval_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     on_data_loss: Literal["stop", "earliest", "latest"] = "stop"
     listeners: tuple[Any, ...] = ()
     code_version: str | None = None
@@ -165,6 +173,13 @@ class StreamSettings(BaseModel):
                     "kafka setting 'isolation.level' below read_committed reads records of aborted transactions: "
                     "leave it out, or say so with guarantee='at-least-once'"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_start(self) -> Self:
+        for tp in self.start if isinstance(self.start, Mapping) else ():
+            if tp.topic not in self.topics:
+                raise ValueError(f"start names {tp}, which is of none of the topics {', '.join(self.topics)}")
         return self
 
     @classmethod
@@ -200,9 +215,22 @@ class StreamSettings(BaseModel):
                 extra="ignore",
                 hide_input_in_errors=True,
             )
-            kafka: Annotated[dict[str, Any], BeforeValidator(_kafka_from_env)]
+            kafka: Annotated[dict[str, Any] | SourceFactory, BeforeValidator(_kafka_from_env)]
 
-        found = FromEnv.checked(values)
+            @classmethod
+            def settings_customise_sources(
+                cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: Any
+            ) -> tuple[PydanticBaseSettingsSource, ...]:
+                """Folders of secrets with nested names too: ``kafka_stream_kafka__sasl_password``."""
+                secrets = NestedSecretsSettingsSource(named["file_secret_settings"])
+                return named["init_settings"], named["env_settings"], secrets
+
+        if secrets_dir is not None and not Path(secrets_dir).is_dir():
+            raise ConfigurationError(f"secrets_dir: {str(secrets_dir)!r} is not a folder; mount the secrets there")
+        try:
+            found = FromEnv.checked(values)
+        except SettingsError as error:
+            raise ConfigurationError(f"a variable cannot be read: {error}") from error
         return StreamSettings.checked({k: getattr(found, k) for k in found.model_fields_set})
 
     def kafka_config(self) -> dict[str, Any]:
