@@ -1,0 +1,129 @@
+"""The fetched and not yet taken records of one partition.
+
+Confluent's ``Message`` objects are kept as they came: an object of our own per record would cost as much as
+fetching it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import accumulate, islice
+
+from confluent_kafka import Message
+
+from kafka_stream.types import OffsetRange
+
+
+def offset_of(message: Message) -> int:
+    """The offset of a consumed record, which always has one."""
+    offset = message.offset()
+    assert offset is not None
+    return offset
+
+
+class BufferSnapshot:
+    """What the planner sees of one partition (``protocols.Buffered``); valid until the next ``take`` of it.
+
+    Records that arrive meanwhile are appended to the same list, behind what this snapshot counts.
+    """
+
+    __slots__ = ("_messages", "position", "records", "value_bytes")
+
+    def __init__(self, messages: Sequence[Message], value_bytes: int, position: int) -> None:
+        self._messages = messages
+        self.records = len(messages)
+        self.value_bytes = value_bytes
+        self.position = position
+
+    def until_after(self, records: int) -> int:
+        """The end of a range that holds the first ``records`` records; ``position`` if that is all of them."""
+        return offset_of(self._messages[records]) if records < self.records else self.position
+
+    def records_before(self, offset: int) -> int:
+        """How many buffered records lie before that offset."""
+        return bisect_left(self._messages, offset, hi=self.records, key=offset_of)
+
+    def records_within(self, value_bytes: int) -> int:
+        """How many records from the front fit in that many bytes, at least one if there is any."""
+        if self.value_bytes <= value_bytes:
+            return self.records
+        fitting = 0
+        for total in accumulate(map(len, islice(self._messages, self.records))):
+            if total > value_bytes:
+                break
+            fitting += 1
+        return max(fitting, 1)
+
+    def value_bytes_of(self, records: int) -> int:
+        """The size of the first ``records`` values, in bytes."""
+        if records >= self.records:
+            return self.value_bytes
+        return sum(map(len, islice(self._messages, records)))
+
+
+class PartitionBuffer:
+    """Records in offset order between ``start`` (the front) and ``position`` (where reading has come to).
+
+    ``position`` may be past the last record: markers, aborted and compacted records leave gaps. Not thread-safe.
+    """
+
+    __slots__ = ("_messages", "position", "start", "value_bytes")
+
+    def __init__(self, offset: int) -> None:
+        self.start = offset
+        self.position = offset
+        self.value_bytes = 0
+        self._messages: list[Message] = []
+
+    def __len__(self) -> int:
+        """The number of records."""
+        return len(self._messages)
+
+    def append(self, run: Sequence[Message]) -> int:
+        """Add records of this partition, in offset order; return the size of the values that were added, in bytes.
+
+        Those before ``position`` were delivered already (or lie before the start) and are dropped.
+        """
+        if run and offset_of(run[0]) < self.position:
+            run = run[bisect_left(run, self.position, key=offset_of) :]
+        if not run:
+            return 0
+        added = sum(map(len, run))
+        self._messages.extend(run)
+        self.value_bytes += added
+        self.position = offset_of(run[-1]) + 1  # the one place where an offset becomes the next one to read
+        return added
+
+    def advance(self, offset: int) -> bool:
+        """Reading has come to ``offset`` without a record; return whether that is further than before."""
+        if offset <= self.position:
+            return False
+        self.position = offset
+        return True
+
+    def snapshot(self) -> BufferSnapshot:
+        """What is buffered now."""
+        return BufferSnapshot(self._messages, self.value_bytes, self.position)
+
+    def take(self, offsets: OffsetRange) -> Sequence[Message]:
+        """Remove and return the records of a range.
+
+        Raises:
+            ValueError: the range does not begin at ``start``, or ends past ``position``.
+        """
+        if offsets.from_offset != self.start or offsets.until_offset > self.position:
+            raise ValueError(f"cannot take {offsets}: what is buffered is [{self.start}, {self.position})")
+        count = bisect_left(self._messages, offsets.until_offset, key=offset_of)
+        if count == len(self._messages):
+            taken, self._messages = self._messages, []
+            self.value_bytes = 0
+        else:
+            taken = self._messages[:count]
+            del self._messages[:count]
+            self.value_bytes -= sum(map(len, taken))
+        self.start = offsets.until_offset
+        return taken
+
+
+__all__ = ["BufferSnapshot", "PartitionBuffer", "offset_of"]

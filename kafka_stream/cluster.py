@@ -1,0 +1,255 @@
+"""Questions to the cluster that need no consumer: is it there, which topics, which offsets."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from datetime import datetime
+from typing import Any
+
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, Uuid
+from confluent_kafka import TopicPartition as ClientTopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from kafka_stream.errors import BrokerUnavailable, ConfigurationError, KafkaStreamError, NotAuthorized, TopicNotFound
+from kafka_stream.protocols import OffsetAt, TopicInfo
+from kafka_stream.types import TopicPartition
+
+REQUEST_TIMEOUT_S = 10.0
+
+_NO_SUCH_TOPIC = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNKNOWN_TOPIC_ID,
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - librdkafka's own codes begin with an underscore
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+    }
+)
+_NOT_AUTHENTICATED = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})  # noqa: SLF001
+_NOT_AUTHORIZED = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    }
+)
+_CONNECTION_SETTINGS = (
+    "bootstrap.servers",
+    "broker.address.",
+    "client.",
+    "connections.",
+    "debug",
+    "enable.sasl.",
+    "enable.ssl.",
+    "https.",
+    "log",
+    "metadata.broker.list",
+    "oauth",
+    "reconnect.",
+    "resolve_cb",
+    "retry.backoff.",
+    "sasl.",
+    "security.",
+    "socket.",
+    "ssl",
+)
+# librdkafka's mock cluster says so in its id; it has no topic ids, and requests to describe things time out.
+_MOCK_CLUSTER = "mockCluster"
+_ZERO_UUID = str(Uuid(0, 0))
+
+
+def is_missing_topic(error: KafkaError) -> bool:
+    """Whether the broker says that there is no such topic or partition."""
+    return error.code() in _NO_SUCH_TOPIC
+
+
+def refusal(error: KafkaError, servers: str, what: str) -> NotAuthorized | None:
+    """The typed error if the broker has refused us."""
+    if error.code() in _NOT_AUTHENTICATED:
+        return NotAuthorized(f"{servers} refused the credentials ({error.str()}); check security.protocol and sasl.*")
+    if error.code() in _NOT_AUTHORIZED:
+        return NotAuthorized(
+            f"{servers} refused access to {what} ({error.str()}); grant this principal READ and DESCRIBE"
+        )
+    return None
+
+
+def connection_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that say how to reach the cluster, without those of consumers."""
+    return {key: value for key, value in config.items() if key.startswith(_CONNECTION_SETTINGS)}
+
+
+class Cluster:
+    """An admin client's view of the cluster. Safe to use from several threads.
+
+    ``config`` are librdkafka's settings; only those of the connection are used.
+    """
+
+    def __init__(self, config: Mapping[str, Any], logger: logging.Logger) -> None:
+        settings = connection_settings(config)
+        self.servers = str(settings.get("bootstrap.servers") or settings.get("metadata.broker.list") or "(no servers)")
+        self._last_error: KafkaError | None = None
+        self._has_topic_ids = True
+        self._is_mock = False
+        settings.setdefault("logger", logger)
+        settings["error_cb"] = self._remember
+        try:
+            self._admin = AdminClient(settings)
+        except KafkaException as error:
+            raise ConfigurationError(f"these Kafka settings were refused: {error.args[0].str()}") from error
+
+    def connect(self, timeout_s: float) -> None:
+        """Wait until a broker answers.
+
+        Raises:
+            BrokerUnavailable: none did within ``timeout_s``.
+            NotAuthorized: it refused the credentials.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                cluster_id = self._admin.cluster_id(timeout=max(0.01, min(0.5, deadline - time.monotonic())))
+            except KafkaException as error:
+                self._admin.poll(0)
+                last = self._last_error or error.args[0]
+                if (refused := refusal(last, self.servers, "the cluster")) is not None:
+                    raise refused from error
+                if time.monotonic() >= deadline:
+                    raise BrokerUnavailable(
+                        f"no Kafka broker answered at {self.servers} within {timeout_s:g} s ({last.str()}); "
+                        "check bootstrap.servers, and that it is running and reachable from here"
+                    ) from error
+            else:
+                self._is_mock = str(cluster_id).startswith(_MOCK_CLUSTER)
+                self._has_topic_ids = not self._is_mock
+                return
+
+    def topics(self, names: Sequence[str]) -> Mapping[str, TopicInfo]:
+        """These topics as the broker knows them now.
+
+        Raises:
+            TopicNotFound, NotAuthorized, BrokerUnavailable.
+        """
+        self._admin.poll(0)
+        if self._has_topic_ids:
+            try:
+                return self._described(names)
+            except KafkaException as error:
+                if error.args[0].code() not in {
+                    KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001
+                    KafkaError.UNSUPPORTED_VERSION,
+                }:
+                    raise self._translated(error, f"topics {', '.join(names)}") from error
+                self._has_topic_ids = False
+        return self._listed(names)
+
+    def offsets(self, partitions: Sequence[TopicPartition], at: OffsetAt | datetime) -> Mapping[TopicPartition, int]:
+        """The offset of each partition's end, or of its first record at or after a time (else its latest end).
+
+        Raises:
+            TopicNotFound, NotAuthorized, BrokerUnavailable.
+        """
+        self._admin.poll(0)
+        if not isinstance(at, datetime):
+            spec = OffsetSpec.earliest() if at is OffsetAt.EARLIEST else OffsetSpec.latest()
+            return self._list_offsets(partitions, spec, committed=at is not OffsetAt.HIGH_WATERMARK)
+        if at.tzinfo is None:
+            raise ValueError(f"the time {at} has no zone; give an aware datetime")
+        found = self._list_offsets(partitions, OffsetSpec.for_timestamp(int(at.timestamp() * 1000)), committed=True)
+        if without := [partition for partition, offset in found.items() if offset < 0]:
+            return {**found, **self._list_offsets(without, OffsetSpec.latest(), committed=True)}
+        return found
+
+    def group_members(self, group_id: str) -> Sequence[str]:
+        """Who is in a consumer group now, as ``client id on host``; nobody, if there is no such group.
+
+        Raises:
+            NotAuthorized, BrokerUnavailable.
+        """
+        if self._is_mock:
+            return ()
+        self._admin.poll(0)
+        answer = self._admin.describe_consumer_groups([group_id], request_timeout=REQUEST_TIMEOUT_S)[group_id]
+        try:
+            members = answer.result().members
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return ()
+            raise self._translated(error, f"group {group_id}") from error
+        return [f"{member.client_id} on {str(member.host).removeprefix('/')}" for member in members]
+
+    def not_found(self, topic: str, names: Iterable[str]) -> TopicNotFound:
+        """The error for a topic that does not exist."""
+        listed = ", ".join(repr(name) for name in names)
+        return TopicNotFound(
+            f"topic {topic!r} does not exist on {self.servers}; create it, or correct topics=[{listed}]"
+        )
+
+    def _remember(self, error: KafkaError) -> None:
+        # Authentication is the cause; "all brokers down", which follows, only its consequence.
+        if self._last_error is None or self._last_error.code() not in _NOT_AUTHENTICATED:
+            self._last_error = error
+
+    def _described(self, names: Sequence[str]) -> Mapping[str, TopicInfo]:
+        described: Mapping[str, Future[Any]] = self._admin.describe_topics(
+            TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_S
+        )
+        infos = {}
+        for name in names:
+            try:
+                description = described[name].result()
+            except KafkaException as error:
+                if is_missing_topic(error.args[0]):
+                    raise self.not_found(name, names) from error
+                raise
+            topic_id = str(description.topic_id)
+            infos[name] = TopicInfo(len(description.partitions), None if topic_id == _ZERO_UUID else topic_id)
+        return infos
+
+    def _listed(self, names: Sequence[str]) -> Mapping[str, TopicInfo]:
+        try:
+            # All of them: asking for one by name may create it.
+            topics = self._admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
+        except KafkaException as error:
+            raise self._translated(error, f"topics {', '.join(names)}") from error
+        infos = {}
+        for name in names:
+            if name not in topics:
+                raise self.not_found(name, names)
+            if topics[name].error is not None:
+                raise self._translated(KafkaException(topics[name].error), f"topic {name}")
+            infos[name] = TopicInfo(len(topics[name].partitions), None)
+        return infos
+
+    def _list_offsets(
+        self, partitions: Sequence[TopicPartition], spec: OffsetSpec, *, committed: bool
+    ) -> Mapping[TopicPartition, int]:
+        if not partitions:
+            return {}
+        answers: Mapping[ClientTopicPartition, Future[Any]] = self._admin.list_offsets(
+            {ClientTopicPartition(p.topic, p.partition): spec for p in partitions},
+            isolation_level=IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=REQUEST_TIMEOUT_S,
+        )
+        found = {}
+        for partition, answer in answers.items():
+            try:
+                found[TopicPartition(partition.topic, partition.partition)] = int(answer.result().offset)
+            except KafkaException as error:
+                if is_missing_topic(error.args[0]):
+                    raise self.not_found(partition.topic, [partition.topic]) from error
+                raise self._translated(error, f"{partition.topic}[{partition.partition}]") from error
+        return found
+
+    def _translated(self, error: KafkaException, what: str) -> KafkaStreamError:
+        reason = error.args[0]
+        if (refused := refusal(reason, self.servers, what)) is not None:
+            return refused
+        return BrokerUnavailable(
+            f"{self.servers} did not answer about {what} ({reason.str()}); is the cluster healthy?"
+        )
+
+
+__all__ = ["Cluster", "connection_settings", "is_missing_topic", "refusal"]

@@ -1,0 +1,183 @@
+"""Reading from Kafka: ``KafkaSource``, the only user of confluent-kafka's consumer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+
+from kafka_stream.cluster import Cluster, refusal
+from kafka_stream.consumer_thread import ConsumerThread, Start
+from kafka_stream.errors import ConfigurationError
+from kafka_stream.inbox import Inbox, SourceLimits
+from kafka_stream.protocols import Buffered, OffsetAt, SourceEvent, TopicInfo
+from kafka_stream.types import OffsetRange, TopicPartition
+
+_librdkafka = logging.getLogger("kafka_stream.librdkafka")
+
+_DEFAULTS: Mapping[str, Any] = {
+    "isolation.level": "read_committed",
+    # librdkafka's own defaults read at a third of this speed: its queue runs empty while the fetcher backs off.
+    "queued.min.messages": 200_000,
+    "fetch.queue.backoff.ms": 2,
+    # Of the whole consumer; with what is on its way in one response per broker it bounds librdkafka's memory.
+    "queued.max.messages.kbytes": 65_536,
+    "fetch.max.bytes": 16 * 2**20,
+    # A partition that is resumed or moved waits for the request that is under way.
+    "fetch.wait.max.ms": 100,
+    "topic.metadata.refresh.interval.ms": 30_000,
+}
+_FORCED: Mapping[str, Any] = {
+    "allow.auto.create.topics": False,
+    "auto.offset.reset": "error",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "enable.partition.eof": True,
+}
+_MOCK_BROKERS = "test.mock.num.brokers"
+
+
+def consumer_settings(config: Mapping[str, Any], group_id: str) -> dict[str, Any]:
+    """The user's librdkafka settings, with what the guarantee rests on, and defaults that read fast."""
+    settings = {**_DEFAULTS, **config, **_FORCED, "group.id": group_id}
+    if settings.get("group.protocol", "classic") == "classic":
+        settings["partition.assignment.strategy"] = "cooperative-sticky"
+    return settings
+
+
+class KafkaSource:
+    """A ``Source`` that reads topics through one librdkafka consumer, which one thread of its own touches.
+
+    Building one connects to nothing. ``config`` are librdkafka settings; its Python callbacks (``error_cb``,
+    ``stats_cb``, ``oauth_cb``, ``logger``) are the user's. Positions are never committed to Kafka; what librdkafka
+    logs goes to the logger ``kafka_stream.librdkafka``.
+    """
+
+    def __init__(self, config: Mapping[str, Any], group_id: str, topics: Sequence[str], limits: SourceLimits) -> None:
+        if not topics:
+            raise ValueError("a source needs at least one topic")
+        self._config = dict(config)
+        self._group_id = group_id
+        self._topics = tuple(topics)
+        self._inbox = Inbox(limits)
+        self._cluster: Cluster | None = None
+        self._thread: ConsumerThread | None = None
+
+    def open(self, timeout_s: float) -> None:
+        """Connect and start the consumer's thread; may be called again after a failure.
+
+        Raises:
+            BrokerUnavailable: no broker answered within ``timeout_s``.
+            NotAuthorized: it refused us.
+            ConfigurationError: librdkafka refused a setting.
+        """
+        assert self._thread is None, "the source is open already"
+        if _MOCK_BROKERS in self._config:
+            raise ConfigurationError(
+                f"{_MOCK_BROKERS} would give this consumer an empty cluster of its own; start the mock cluster in a "
+                "producer and name its brokers in bootstrap.servers"
+            )
+        self._cluster = Cluster(self._config, _librdkafka)
+        self._cluster.connect(timeout_s)
+        self._thread = ConsumerThread(self._create, self._topics, self._inbox, self._cluster)
+        self._thread.begin(f"kafka-stream-consumer-{self._group_id}")
+
+    def close(self) -> None:
+        """Leave the group, if any, and end the thread."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.close()
+            self._inbox.void()
+
+    def topics(self) -> Mapping[str, TopicInfo]:
+        """The stream's topics as the broker knows them now."""
+        return self._opened()[0].topics(self._topics)
+
+    def offsets(self, partitions: Sequence[TopicPartition], at: OffsetAt | datetime) -> Mapping[TopicPartition, int]:
+        """The offset of each partition's end, or of its first record at or after a time (else its latest end)."""
+        return self._opened()[0].offsets(partitions, at)
+
+    def group_members(self) -> Sequence[str]:
+        """Who is in the consumer group now, as ``client id on host``; empty without a group."""
+        return self._opened()[0].group_members(self._group_id)
+
+    def subscribe(self) -> None:
+        """Join the consumer group; assignments come as events."""
+        self._opened()[1].subscribe()
+
+    def rejoin(self) -> None:
+        """Leave the group and join it again; all assignments are void."""
+        thread = self._opened()[1]
+        self._inbox.void()
+        thread.rejoin()
+
+    def assign(self, partitions: Sequence[TopicPartition]) -> None:
+        """Own these partitions without a group."""
+        self._opened()[1].assign(partitions)
+
+    def start_reading(self, positions: Mapping[TopicPartition, tuple[int, int | None]]) -> None:
+        """Start (or restart) reading assigned partitions at ``(offset, leader_epoch)``."""
+        thread = self._opened()[1]
+        generations = self._inbox.start({partition: offset for partition, (offset, _) in positions.items()})
+        thread.start({p: Start(*positions[p], generation) for p, generation in generations.items()})
+
+    def events(self) -> Sequence[SourceEvent]:
+        """What happened since the last call, in order."""
+        return self._inbox.events()
+
+    def buffered(self) -> Mapping[TopicPartition, Buffered]:
+        """A snapshot of the partitions that have come further than what was taken."""
+        return self._inbox.buffered()
+
+    def take(self, ranges: Sequence[OffsetRange]) -> Mapping[TopicPartition, Sequence[Message]]:
+        """Remove and return the records of planned ranges."""
+        taken = self._inbox.take(ranges)
+        if self._thread is not None:
+            self._thread.nudge()
+        return taken
+
+    def release(self, partitions: Sequence[TopicPartition]) -> None:
+        """The loop has finished with revoked or lost partitions."""
+        self._inbox.release(partitions)
+
+    def is_revoking(self, partitions: Sequence[TopicPartition]) -> bool:
+        """Whether any of these is being, or was, revoked or lost."""
+        return self._inbox.is_revoking(partitions)
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when there is new data or an event, when ``wake`` was called, or after the timeout."""
+        self._inbox.wait(timeout_s)
+
+    def wake(self) -> None:
+        """Make ``wait`` return soon; callable from a signal handler."""
+        self._inbox.wake()
+
+    def _opened(self) -> tuple[Cluster, ConsumerThread]:
+        assert self._cluster is not None, "open() comes first"
+        assert self._thread is not None, "open() comes first"
+        return self._cluster, self._thread
+
+    def _create(self) -> Consumer:
+        settings = consumer_settings(self._config, self._group_id)
+        settings.setdefault("logger", _librdkafka)
+        settings["error_cb"] = self._watching(self._config.get("error_cb"))
+        try:
+            return Consumer(settings)
+        except KafkaException as error:
+            raise ConfigurationError(f"these Kafka settings were refused: {error.args[0].str()}") from error
+
+    def _watching(self, users: Callable[[KafkaError], None] | None) -> Callable[[KafkaError], None]:
+        def on_error(error: KafkaError) -> None:
+            servers = self._cluster.servers if self._cluster is not None else "the broker"
+            if (refused := refusal(error, servers, "the consumer group or its topics")) is not None:
+                self._inbox.failed(refused)
+            if users is not None:
+                users(error)
+
+        return on_error
+
+
+__all__ = ["KafkaSource", "SourceLimits", "consumer_settings"]
