@@ -20,7 +20,7 @@ from kafka_stream.types import Claim, Phase, Writes
 class FunctionSink:
     """A plain ``write(prepared, transaction)``; its contract is that it writes through the transaction only."""
 
-    function: Callable[[Any, Any], None]
+    function: Callable[[Any, Any], Any]
 
     @property
     def writes(self) -> Writes:
@@ -40,9 +40,9 @@ class FunctionSink:
         """Nothing to do."""
         return prepared
 
-    def write(self, prepared: Any, transaction: Any) -> None:
-        """Call the function."""
-        self.function(prepared, transaction)
+    def write(self, prepared: Any, transaction: Any) -> Any:
+        """Call the function; what it returns is passed on, since an awaitable is a mistake that must not pass."""
+        return self.function(prepared, transaction)
 
 
 @dataclass(frozen=True, slots=True)

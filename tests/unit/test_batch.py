@@ -85,6 +85,6 @@ def test_a_value_that_cannot_be_decoded_names_its_record() -> None:
 
 def test_an_error_of_the_consumer_of_the_pairs_is_not_taken_for_a_decoding_error() -> None:
     batch = Batch((OffsetRange(ORDERS_0, 0, 1),), {ORDERS_0: [record(0, b"1")]})
-    with pytest.raises(ZeroDivisionError):  # noqa: PT012
+    with pytest.raises(ZeroDivisionError):
         for _, value in batch.decoded(json.loads):
             value / 0

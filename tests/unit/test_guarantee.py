@@ -66,7 +66,7 @@ def test_a_transaction_that_the_store_does_not_offer_is_refused_whatever_is_aske
     if needs == store.transaction:
         assert guarantee_of(sink, store) is EXACTLY
         return
-    with pytest.raises(UnsupportedGuarantee, match="my sink writes through an? .* transaction, but the offset store"):
+    with pytest.raises(UnsupportedGuarantee, match=r"my sink writes through an? .* transaction, but the offset store"):
         check_guarantee([sink], store, asked)
 
 
@@ -83,7 +83,9 @@ def test_the_refusal_names_the_store_that_would_do() -> None:
 @pytest.mark.parametrize("writes", [Writes.IDEMPOTENT_BY_RECORD, Writes.IDEMPOTENT_BY_RANGE])
 def test_idempotent_writes_are_effectively_once(writes: Writes, store: StoreCapabilities) -> None:
     assert check_guarantee([DeclaredSink(writes)], store, EFFECTIVELY) is EFFECTIVELY
-    with pytest.raises(UnsupportedGuarantee, match="exactly-once was asked for, but my sink .* gives effectively-once"):
+    with pytest.raises(
+        UnsupportedGuarantee, match=r"exactly-once was asked for, but my sink .* gives effectively-once"
+    ):
         check_guarantee([DeclaredSink(writes)], store, EXACTLY)
 
 

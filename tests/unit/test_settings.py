@@ -55,7 +55,7 @@ def test_the_arguments_of_a_stream_are_the_settings() -> None:
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        _settings().name = "other"
+        _settings().name = "other"  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("missing", ["name", "topics", "kafka", "store"])
@@ -141,7 +141,7 @@ def test_starts() -> None:
 
 def test_an_until_is_checked_alike_and_says_that_it_is_one() -> None:
     assert checked_bound("latest", "until") == "latest"
-    with pytest.raises(ConfigurationError, match="^until: 'soon' is not 'earliest', 'latest' or an ISO 8601 time$"):
+    with pytest.raises(ConfigurationError, match=r"^until: 'soon' is not 'earliest', 'latest' or an ISO 8601 time$"):
         checked_bound("soon", "until")
 
 
@@ -219,7 +219,7 @@ def test_an_async_prepare_is_welcome() -> None:
     assert _settings(prepare=prepare).prepare is prepare
 
 
-# --------------------------------------------------------------------------------------------------------------- secrets
+# --------------------------------------------------------------------------------------------------- secrets
 
 SECRET_KAFKA = {
     **KAFKA,
@@ -318,7 +318,7 @@ def test_secrets_come_from_files_as_they_are_mounted(env: pytest.MonkeyPatch, tm
 
 
 def test_a_folder_of_secrets_that_is_not_there_is_refused(env: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="secrets_dir: '.*absent' is not a folder; mount the secrets there"):
+    with pytest.raises(ConfigurationError, match=r"secrets_dir: '.*absent' is not a folder; mount the secrets there"):
         StreamSettings.from_env(secrets_dir=tmp_path / "absent")
 
 
