@@ -67,6 +67,13 @@ def every_payment_in_euros(records: list[Record]) -> dict[str, Rows]:
     return {"payments": [(p["id"], round(p["cents"] * Decimal(RATES[p["currency"]]))) for p in _values(records)]}
 
 
+@pytest.fixture
+def database(postgres: PostgresDatabase) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(postgres.url)
+    yield engine
+    engine.dispose()
+
+
 @pytest.mark.usefixtures("rates")
 @pytest.mark.parametrize(
     ("name", "expected"),
@@ -80,25 +87,22 @@ def every_payment_in_euros(records: list[Record]) -> dict[str, Rows]:
     ],
 )
 def test_an_example_runs_on_real_servers(
-    kafka: KafkaServer, postgres: PostgresDatabase, name: str, expected: Callable[[list[Record]], dict[str, Rows]]
+    kafka: KafkaServer, database: sa.Engine, name: str, expected: Callable[[list[Record]], dict[str, Rows]]
 ) -> None:
     example = importlib.import_module(f"examples.{name}")
     records = list(sample(example.stream.settings.topics[0], count=2000))
     topic = kafka.create_topic(random_name(name))
-    stream = example.stream.replace(
-        topics=[topic], kafka={"bootstrap.servers": kafka.bootstrap_servers}, store=postgres.url
-    )
-    engine = sa.create_engine(postgres.url)
-    example.metadata.create_all(engine)
+    store = database.url.render_as_string(hide_password=False)
+    stream = example.stream.replace(topics=[topic], kafka={"bootstrap.servers": kafka.bootstrap_servers}, store=store)
+    example.metadata.create_all(database)
 
     for part in (records[:1500], records[1500:]):
         produce(topic, iter(part), kafka.bootstrap_servers)
         assert stream.run(until="latest").records == len(part)
 
     tables = example.metadata.tables
-    with engine.connect() as connection:
+    with database.connect() as connection:
         stored = {name: [tuple(row) for row in connection.execute(sa.select(tables[name]))] for name in tables}
-    engine.dispose()
     assert {name: sorted(rows) for name, rows in stored.items()} == {
         name: sorted(rows) for name, rows in expected(records).items()
     }
