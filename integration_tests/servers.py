@@ -26,10 +26,14 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
+from confluent_kafka.admin._metadata import TopicMetadata
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from integration_tests import log_tail
 from integration_tests.engine import Compose, wait_until
+
+# A new partition's leader may not know yet that it is; the admin client does not call these errors retriable.
+_LEADER_NOT_READY = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.REQUEST_TIMED_OUT}
 
 Text = bytes | str | None
 Record = Text | tuple[Text, Text]
@@ -148,7 +152,7 @@ class KafkaServer:
     def delete_topic(self, name: str) -> None:
         """Delete a topic and wait until the broker no longer lists it."""
         self._admin.delete_topics([name])[name].result(_TIMEOUT_S)
-        if not wait_until(lambda: name not in self._admin.list_topics(timeout=_TIMEOUT_S).topics, _TIMEOUT_S):
+        if not wait_until(lambda: self._topic(name) is None, _TIMEOUT_S):
             raise TimeoutError(f"topic {name} is still there {_TIMEOUT_S:.0f} s after it was deleted")
 
     def delete_created_topics(self) -> None:
@@ -169,8 +173,12 @@ class KafkaServer:
 
     def _wait_for_partitions(self, name: str, total: int) -> None:
         def usable() -> bool:
-            topic = self._admin.list_topics(name, timeout=_TIMEOUT_S).topics[name]
-            return len(topic.partitions) == total and all(p.leader >= 0 for p in topic.partitions.values())
+            topic = self._topic(name)
+            return (
+                topic is not None
+                and len(topic.partitions) == total
+                and all(p.leader >= 0 for p in topic.partitions.values())
+            )
 
         if not wait_until(usable, _TIMEOUT_S):
             raise TimeoutError(f"topic {name} has not got its {total} partitions within {_TIMEOUT_S:.0f} s")
@@ -232,7 +240,7 @@ class KafkaServer:
             try:
                 found.update({tp.partition: answer.result(_TIMEOUT_S).offset for tp, answer in answers.items()})
             except KafkaException as error:
-                if not error.args[0].retriable():  # a new partition's leader may not know that it is
+                if error.args[0].code() not in _LEADER_NOT_READY:
                     raise
             return len(found) == len(asked)
 
@@ -241,8 +249,13 @@ class KafkaServer:
         return found
 
     def _partitions(self, topic: str) -> list[TopicPartition]:
-        numbers = sorted(self._admin.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions)
-        return [TopicPartition(topic, number, OFFSET_BEGINNING) for number in numbers]
+        if (found := self._topic(topic)) is None:
+            raise ValueError(f"topic {topic} does not exist")
+        return [TopicPartition(topic, number, OFFSET_BEGINNING) for number in sorted(found.partitions)]
+
+    def _topic(self, name: str) -> TopicMetadata | None:
+        # Asking for a topic by its name would create it, where the broker is set to do so.
+        return self._admin.list_topics(timeout=_TIMEOUT_S).topics.get(name)
 
     def read_committed(self, topic: str) -> list[tuple[int, int, bytes | None, bytes | None]]:
         """Every committed record up to the last stable offsets: (partition, offset, key, value), sorted."""
