@@ -169,7 +169,7 @@ def _stage(stack: ExitStack, kafka: Mapping[str, str], store_url: str | None, re
         store_url=url,
         stream=topic,
         records=records,
-        database="SQLite" if store_url is None else store.describe(),
+        database=ledger.describe(),
     )
     return stage
 

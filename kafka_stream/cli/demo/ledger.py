@@ -59,6 +59,13 @@ class Ledger:
             f"{table}_acknowledged", metadata, Column("order_id", BigInteger), Column("cents", BigInteger)
         )
 
+    def describe(self) -> str:
+        """The kind of database and where it is, for people; never a password."""
+        kind = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}.get(self.url.get_backend_name(), "the database")
+        if self.url.host is None:
+            return kind
+        return f"{kind} at {self.url.host}{f':{self.url.port}' if self.url.port else ''}"
+
     def create(self) -> None:
         """Make the empty table, as version 1 of the service needs it."""
         self.orders.create(self._engine)
