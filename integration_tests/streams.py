@@ -11,7 +11,7 @@ from integration_tests.running_service import RunningService
 from integration_tests.servers import KafkaServer, PostgresDatabase, random_name
 from integration_tests.service import RowWriter
 from integration_tests.service_settings import ServiceSettings
-from kafka_stream import DirectStream
+from kafka_stream import DirectStream, TopicPartition
 from kafka_stream.progress import StreamState
 from offset_stores.sql import SqlOffsetStore
 
@@ -38,6 +38,16 @@ def settings_of(
     return ServiceSettings(
         **{"topic": topic, "stream": random_name("stream"), "kafka": dict(client or {}), **servers, **options}
     )
+
+
+def stored_offsets(stream: DirectStream) -> dict[TopicPartition, int]:
+    """What is stored for a stream that does not run; no plan may be outstanding."""
+    try:
+        positions = stream.store.positions(stream.name)
+    finally:
+        stream.store.close()
+    assert all(position.planned_until is None for position in positions.values())
+    return {tp: position.next_offset for tp, position in positions.items()}
 
 
 def wait_for_rows(table: ResultTable, rows: int, *streams: DirectStream | RunningService) -> None:

@@ -11,7 +11,7 @@ from integration_tests.engine import wait_until
 from integration_tests.results import ResultTable
 from integration_tests.servers import KafkaServer, PostgresDatabase, PrivateKafka
 from integration_tests.service import RowWriter
-from integration_tests.streams import WAIT_S, stream_of
+from integration_tests.streams import WAIT_S, stored_offsets, stream_of
 from kafka_stream import Batch
 from kafka_stream.errors import DataLoss, LogTruncated, OffsetOutOfRange, TopicRecreated
 from kafka_stream.types import TopicPartition
@@ -160,7 +160,7 @@ def test_retention_that_passes_a_stream_while_it_is_running(
         may_go_on.set()
         stream.wait(WAIT_S)
     assert lost.value.available == (19_000, 20_000)
-    assert lost.value.wanted == stream.store.positions(stream.name)[TopicPartition(topic, 0)].next_offset
+    assert lost.value.wanted == stored_offsets(stream)[TopicPartition(topic, 0)]
     assert table.count() == lost.value.wanted < 19_000
 
 

@@ -25,7 +25,8 @@ def show_version(output: OutputOption = Output.TABLE) -> None:
 
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)  # as `run` does: what shadows our packages there shows here
-    print_rows([{"component": name, "version": found} for name, found in versions().items()], output)
+    missing = None if output is Output.JSON else "not installed"
+    print_rows([{"component": name, "version": found or missing} for name, found in versions().items()], output)
     check_packages()
 
 

@@ -1,0 +1,219 @@
+"""Sources and consumer groups of a Kafka in memory. Everything happens under that Kafka's lock."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from confluent_kafka import Message
+
+from kafka_stream.inbox import Inbox, SourceLimits
+from kafka_stream.protocols import Buffered, OffsetAt, SourceEvent, TopicInfo
+from kafka_stream.testing.memory_log import MemoryLog
+from kafka_stream.types import OffsetRange, TopicPartition
+
+
+class Logs(Protocol):
+    """What a source needs of its Kafka."""
+
+    def topics(self, names: Sequence[str]) -> Mapping[str, TopicInfo]:
+        """These topics as they are now; raises ``TopicNotFound``."""
+
+    def log(self, partition: TopicPartition) -> MemoryLog:
+        """One partition's log; raises ``TopicNotFound``."""
+
+    def partitions(self, names: Iterable[str]) -> Sequence[TopicPartition]:
+        """All partitions of those of these topics that exist, sorted."""
+
+
+class MemoryGroup:
+    """A consumer group with cooperative rebalances: a partition moves once its owner has released it."""
+
+    def __init__(self, logs: Logs) -> None:
+        self._logs = logs
+        self._owners: dict[TopicPartition, MemorySource] = {}
+        self._revoking: set[TopicPartition] = set()
+        self.members: list[MemorySource] = []
+
+    def join(self, member: MemorySource) -> None:
+        """A new member."""
+        if member not in self.members:
+            self.members.append(member)
+            self.rebalance()
+
+    def leave(self, member: MemorySource) -> None:
+        """A member is gone; its partitions are free at once."""
+        if member in self.members:
+            self.members.remove(member)
+            self.released(member, [p for p, owner in self._owners.items() if owner is member])
+
+    def released(self, member: MemorySource, partitions: Iterable[TopicPartition]) -> None:
+        """A member does not work on these any more."""
+        for partition in partitions:
+            if self._owners.get(partition) is member:
+                del self._owners[partition]
+                self._revoking.discard(partition)
+        self.rebalance()
+
+    def rebalance(self) -> None:
+        """Share the partitions evenly: revoke what is somebody else's to be, assign what is free."""
+        if not self.members:
+            return
+        wanted = self._logs.partitions({topic for member in self.members for topic in member.topic_names})
+        target = {partition: self.members[i % len(self.members)] for i, partition in enumerate(wanted)}
+        assigned: dict[MemorySource, list[TopicPartition]] = {}
+        revoked: dict[MemorySource, list[TopicPartition]] = {}
+        for partition, member in target.items():
+            owner = self._owners.get(partition)
+            if owner is None:
+                self._owners[partition] = member
+                assigned.setdefault(member, []).append(partition)
+            elif owner is not member and partition not in self._revoking:
+                self._revoking.add(partition)
+                revoked.setdefault(owner, []).append(partition)
+        for owner, partitions in revoked.items():
+            owner.inbox.revoked(partitions)
+        for member, partitions in assigned.items():
+            member.inbox.assigned(partitions)
+
+
+class MemorySource:
+    """The ``Source`` of a ``MemoryKafka``. It has no thread: it fetches when the loop looks."""
+
+    def __init__(
+        self, logs: Logs, lock: threading.RLock, group: MemoryGroup, topics: Sequence[str], limits: SourceLimits
+    ) -> None:
+        self.inbox = Inbox(limits)
+        self.topic_names = tuple(topics)
+        self._logs = logs
+        self._lock = lock
+        self._group = group
+        self._assigned: frozenset[TopicPartition] = frozenset()
+        self._reading: set[TopicPartition] = set()
+
+    def open(self, timeout_s: float) -> None:
+        """Nothing to connect to."""
+
+    def close(self) -> None:
+        """Leave the group, if any."""
+        with self._lock:
+            self.inbox.void()
+            self._reading.clear()
+            self._group.leave(self)
+
+    def topics(self) -> Mapping[str, TopicInfo]:
+        """The stream's topics as they are now."""
+        return self._logs.topics(self.topic_names)
+
+    def offsets(self, partitions: Sequence[TopicPartition], at: OffsetAt | datetime) -> Mapping[TopicPartition, int]:
+        """The offset of each partition's end, or of its first record at or after a time (else its latest end)."""
+        with self._lock:
+            return {partition: _offset(self._logs.log(partition), at) for partition in partitions}
+
+    def group_members(self) -> Sequence[str]:
+        """Who is in the consumer group now."""
+        with self._lock:
+            return [f"member {number} on this process" for number, _ in enumerate(self._group.members, 1)]
+
+    def subscribe(self) -> None:
+        """Join the consumer group; assignments come as events."""
+        with self._lock:
+            self._group.join(self)
+
+    def rejoin(self) -> None:
+        """Leave the group and join it again; all assignments are void."""
+        with self._lock:
+            self.inbox.void()
+            self._reading.clear()
+            self._group.leave(self)
+            self.inbox.renew()
+            self._group.join(self)
+
+    def assign(self, partitions: Sequence[TopicPartition]) -> None:
+        """Own exactly these partitions, without a group."""
+        with self._lock:
+            wanted = frozenset(partitions)
+            self._reading &= wanted
+            self.inbox.unassigned(self._assigned - wanted)
+            new = wanted - self._assigned
+            self._assigned = wanted
+            self.inbox.assigned(sorted(new))
+
+    def start_reading(self, positions: Mapping[TopicPartition, tuple[int, int | None]]) -> None:
+        """Start (or restart) reading assigned partitions at ``(offset, leader_epoch)``."""
+        with self._lock:
+            generations = self.inbox.start({partition: offset for partition, (offset, _) in positions.items()})
+            for partition, generation in generations.items():
+                offset, leader_epoch = positions[partition]
+                self.inbox.reading(partition, generation)
+                self._reading.add(partition)
+                if leader_epoch is not None and self._logs.log(partition).diverges(offset, leader_epoch):
+                    self._lose_position(partition, truncated=True, reason="the log was truncated")
+
+    def events(self) -> Sequence[SourceEvent]:
+        """What happened since the last call, in order."""
+        self._fetch()
+        return self.inbox.events()
+
+    def buffered(self) -> Mapping[TopicPartition, Buffered]:
+        """A snapshot of the partitions that have come further than what was taken."""
+        self._fetch()
+        return self.inbox.buffered()
+
+    def take(self, ranges: Sequence[OffsetRange]) -> Mapping[TopicPartition, Sequence[Message]]:
+        """Remove and return the records of planned ranges."""
+        return self.inbox.take(ranges)
+
+    def release(self, partitions: Sequence[TopicPartition]) -> None:
+        """The loop has finished with revoked or lost partitions."""
+        with self._lock:
+            self._reading.difference_update(partitions)
+            self.inbox.release(partitions)
+            self._group.released(self, partitions)
+
+    def is_revoking(self, partitions: Sequence[TopicPartition]) -> bool:
+        """Whether any of these is being, or was, revoked or lost."""
+        return self.inbox.is_revoking(partitions)
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when there is new data or an event, when ``wake`` was called, or after the timeout."""
+        self._fetch()
+        self.inbox.wait(timeout_s)
+
+    def wake(self) -> None:
+        """Make ``wait`` return soon; callable from a signal handler."""
+        self.inbox.wake()
+
+    def _fetch(self) -> None:
+        """Fill the buffers, each up to its share of the limits."""
+        with self._lock:
+            fill = self.inbox.fill()
+            share = max(self.inbox.limits.max_buffered_records // max(len(fill), 1), 1)
+            for partition in sorted(self._reading):
+                position = self.inbox.position(partition)
+                used = fill.get(partition, 1.0)
+                if position is None:
+                    continue
+                log = self._logs.log(partition)
+                if not log.start <= position <= log.end:
+                    self._lose_position(partition, truncated=False, reason="the offset is out of range")
+                elif used < 1.0:
+                    records, reached = log.fetch(position, max(int(share * (1.0 - used)), 1))
+                    self.inbox.add(partition, records)
+                    self.inbox.advance(partition, reached)
+
+    def _lose_position(self, partition: TopicPartition, *, truncated: bool, reason: str) -> None:
+        self._reading.discard(partition)
+        self.inbox.position_lost(partition, truncated=truncated, reason=reason)
+
+
+def _offset(log: MemoryLog, at: OffsetAt | datetime) -> int:
+    if isinstance(at, datetime):
+        found = log.offset_at(int(at.timestamp() * 1000))
+        return log.stable_end if found is None else found
+    return {OffsetAt.EARLIEST: log.start, OffsetAt.LATEST: log.stable_end, OffsetAt.HIGH_WATERMARK: log.end}[at]
+
+
+__all__ = ["Logs", "MemoryGroup", "MemorySource"]

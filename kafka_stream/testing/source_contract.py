@@ -1,0 +1,601 @@
+"""The promise of ``protocols.Source`` as tests: every source passes the same class (needs pytest).
+
+Subclass ``SourceContract`` and define the fixture ``harness``.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import pytest
+from confluent_kafka import Message
+
+from kafka_stream.buffer import offset_of
+from kafka_stream.errors import OwnershipLost, TopicNotFound
+from kafka_stream.inbox import SourceLimits
+from kafka_stream.protocols import Assigned, Buffered, Failed, OffsetAt, PositionLost, Revoked, Source, SourceEvent
+from kafka_stream.types import OffsetRange, TopicPartition
+
+WAIT_S = 30.0
+
+
+class OpenTransaction(Protocol):
+    """A transaction whose records are in the log."""
+
+    def commit(self) -> None:
+        """Make them visible."""
+
+
+class SourceHarness(Protocol):
+    """What the contract does to the Kafka that the source under test reads."""
+
+    def create_topic(self, partitions: int) -> str:
+        """A fresh topic; returns its name."""
+
+    def recreate_topic(self, topic: str) -> None:
+        """Delete a topic and create it again, with as many partitions."""
+
+    def add_partitions(self, topic: str, total: int) -> None:
+        """Give it more, ``total`` in all."""
+
+    def produce(self, topic: str, partition: int, values: Sequence[str]) -> None:
+        """Append records outside of any transaction; visible when it returns."""
+
+    def abort(self, topic: str, partition: int, values: Sequence[str]) -> None:
+        """Write records in a transaction and abort it: a marker takes one more offset."""
+
+    def open_transaction(self, topic: str, partition: int, values: Sequence[str]) -> OpenTransaction:
+        """Write records in a transaction and leave it open."""
+
+    def delete_records(self, topic: str, partition: int, before_offset: int) -> None:
+        """Move the log's start, as retention does."""
+
+    def source(self, group_id: str, topics: Sequence[str], limits: SourceLimits) -> Source:
+        """The source under test, not open yet."""
+
+
+class Reader:
+    """A loop in small: it takes whatever is buffered, and keeps events and records."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.events: list[SourceEvent] = []
+        self.positions: dict[TopicPartition, int] = {}
+        self.values: dict[TopicPartition, list[str]] = {}
+        self.offsets: dict[TopicPartition, list[int]] = {}
+
+    def until(self, condition: Callable[[], object], *, take: bool = True) -> None:
+        """Look at events (and take records) until a condition holds; fail after 30 s."""
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            self.look(take=take)
+            if condition():
+                return
+            if time.monotonic() > deadline:
+                raise AssertionError(
+                    f"still not so after {WAIT_S:g} s; events {self.events}, positions {self.positions}"
+                )
+            self.source.wait(0.1)
+
+    def look(self, *, take: bool = True) -> None:
+        """One turn."""
+        self.events.extend(self.source.events())
+        if failures := [event for event in self.events if isinstance(event, Failed)]:
+            raise failures[0].error
+        if take and (buffered := self.source.buffered()):
+            self.take([OffsetRange(p, self.positions[p], b.position) for p, b in sorted(buffered.items())])
+
+    def take(self, ranges: Sequence[OffsetRange]) -> Mapping[TopicPartition, Sequence[Message]]:
+        """Take ranges and keep what they hold."""
+        taken = self.source.take(ranges)
+        assert set(taken) == {r.topic_partition for r in ranges}
+        for r in ranges:
+            messages = taken[r.topic_partition]
+            assert all(offset_of(m) in r for m in messages)
+            self.offsets.setdefault(r.topic_partition, []).extend(map(offset_of, messages))
+            self.values.setdefault(r.topic_partition, []).extend((m.value() or b"").decode() for m in messages)
+            self.positions[r.topic_partition] = r.until_offset
+        return taken
+
+    def start(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Start reading, without leader epochs."""
+        self.positions.update(positions)
+        for partition in positions:
+            self.values[partition], self.offsets[partition] = [], []
+        self.source.start_reading({partition: (offset, None) for partition, offset in positions.items()})
+
+    def read(self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> None:
+        """Start there, and read up to these positions exactly."""
+        self.start(positions)
+        self.until(lambda: all(self.positions[p] >= end for p, end in ends.items()))
+        assert {p: self.positions[p] for p in ends} == ends
+
+    def assign(self, partitions: Sequence[TopicPartition]) -> None:
+        """Assign and wait for the event."""
+        self.source.assign(partitions)
+        self.until(lambda: set(partitions) <= self.assigned, take=False)
+
+    @property
+    def assigned(self) -> set[TopicPartition]:
+        """All partitions of all assignments seen."""
+        return {p for event in self.events if isinstance(event, Assigned) for p in event.partitions}
+
+    @property
+    def revoked(self) -> set[TopicPartition]:
+        """All partitions of all revocations seen."""
+        return {p for event in self.events if isinstance(event, Revoked) for p in event.partitions}
+
+    @property
+    def lost(self) -> list[PositionLost]:
+        """The positions that were lost."""
+        return [event for event in self.events if isinstance(event, PositionLost)]
+
+    def buffered(self, partition: TopicPartition, position: int) -> Buffered:
+        """Wait until so much of one partition is buffered, without taking it."""
+        self.until(lambda: self._position(partition) >= position, take=False)
+        return self.source.buffered()[partition]
+
+    def _position(self, partition: TopicPartition) -> int:
+        buffered = self.source.buffered()
+        return buffered[partition].position if partition in buffered else -1
+
+
+class SourceContract:
+    """Every source passes this class. Readers are closed after each test."""
+
+    @pytest.fixture
+    def harness(self) -> SourceHarness:
+        """The Kafka under test; subclasses define it."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def opened(self, harness: SourceHarness) -> Iterator[Callable[..., Reader]]:
+        """A function that opens a source and gives its reader."""
+        with ExitStack() as stack:
+
+            def open_reader(
+                topics: str | Sequence[str], *, group_id: str | None = None, limits: SourceLimits | None = None
+            ) -> Reader:
+                names = [topics] if isinstance(topics, str) else topics
+                source = harness.source(group_id or f"group-{names[0]}", names, limits or SourceLimits())
+                source.open(WAIT_S)
+                stack.callback(source.close)
+                return Reader(source)
+
+            yield open_reader
+
+    # Topics and offsets ---------------------------------------------------------------------------------------------
+
+    def test_topics_have_partitions_and_ids(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
+        topic = harness.create_topic(3)
+        info = opened(topic).source.topics()[topic]
+        assert info.partitions == 3
+        assert info.topic_id
+
+    def test_a_missing_topic_is_named_and_not_created(self, opened: Callable[..., Reader]) -> None:
+        reader = opened("no-such-topic")
+        for _ in range(2):
+            with pytest.raises(TopicNotFound, match="'no-such-topic' does not exist"):
+                reader.source.topics()
+
+    def test_new_partitions_are_seen(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
+        topic = harness.create_topic(1)
+        reader = opened(topic)
+        assert reader.source.topics()[topic].partitions == 1
+        harness.add_partitions(topic, 3)
+        assert reader.source.topics()[topic].partitions == 3
+        harness.produce(topic, 2, ["a"])
+        added = TopicPartition(topic, 2)
+        reader.assign([added])
+        reader.read({added: 0}, {added: 1})
+        assert reader.values[added] == ["a"]
+
+    def test_a_recreated_topic_has_another_id(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
+        topic = harness.create_topic(1)
+        reader = opened(topic)
+        before = reader.source.topics()[topic].topic_id
+        harness.recreate_topic(topic)
+        assert reader.source.topics()[topic].topic_id != before
+
+    def test_offsets_of_all_kinds(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
+        topic = harness.create_topic(2)
+        first, empty = TopicPartition(topic, 0), TopicPartition(topic, 1)
+        harness.produce(topic, 0, ["a", "b", "c"])
+        harness.abort(topic, 0, ["x", "y"])
+        harness.open_transaction(topic, 0, ["z"])
+        harness.delete_records(topic, 0, 1)
+        source = opened(topic).source
+        assert source.offsets([first, empty], OffsetAt.EARLIEST) == {first: 1, empty: 0}
+        assert source.offsets([first, empty], OffsetAt.LATEST) == {first: 6, empty: 0}
+        assert source.offsets([first, empty], OffsetAt.HIGH_WATERMARK) == {first: 7, empty: 0}
+        now = datetime.now(UTC)
+        assert source.offsets([first, empty], now - timedelta(days=1)) == {first: 1, empty: 0}
+        assert source.offsets([first, empty], now + timedelta(days=1)) == {first: 6, empty: 0}
+
+    # Reading --------------------------------------------------------------------------------------------------------
+
+    def test_every_record_of_every_partition_once_and_in_order(
+        self, harness: SourceHarness, opened: Callable[..., Reader]
+    ) -> None:
+        topics = [harness.create_topic(2), harness.create_topic(1)]
+        partitions = [TopicPartition(topics[0], 0), TopicPartition(topics[0], 1), TopicPartition(topics[1], 0)]
+        for partition in partitions:
+            harness.produce(partition.topic, partition.partition, [f"{partition} {n}" for n in range(500)])
+        reader = opened(topics)
+        reader.assign(partitions)
+        reader.read(dict.fromkeys(partitions, 0), dict.fromkeys(partitions, 500))
+        for partition in partitions:
+            assert reader.values[partition] == [f"{partition} {n}" for n in range(500)]
+            assert reader.offsets[partition] == list(range(500))
+
+    def test_reading_starts_in_the_middle(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
+        partition = TopicPartition(harness.create_topic(1), 0)
+        harness.produce(partition.topic, 0, [str(n) for n in range(100)])
+        reader = opened(partition.topic)
+        reader.assign([partition])
+        reader.read({partition: 60}, {partition: 100})
+        assert reader.values[partition] == [str(n) for n in range(60, 100)]
+
+    def test_nothing_is_read_before_it_is_started(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
+        topic = harness.create_topic(2)
+        idle, read = TopicPartition(topic, 0), TopicPartition(topic, 1)
+        for partition in (idle, read):
+            harness.produce(topic, partition.partition, ["a", "b"])
+        reader = opened(topic)
+        reader.assign([idle, read])
+        reader.read({read: 0}, {read: 2})
+        assert idle not in reader.source.buffered()
+
+    def test_records_that_arrive_later_are_read(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
+        partition = TopicPartition(harness.create_topic(1), 0)
+        reader = opened(partition.topic)
+        reader.assign([partition])
+        reader.start({partition: 0})
+        for count in range(1, 4):
+            harness.produce(partition.topic, 0, [f"record {count}"])
+            reader.until(lambda: reader.positions[partition] >= count)  # noqa: B023 - called at once
+        assert reader.values[partition] == ["record 1", "record 2", "record 3"]
+
+    def test_aborted_records_are_progress_without_records(
+        self, harness: SourceHarness, opened: Callable[..., Reader]
+    ) -> None:
+        partition = TopicPartition(harness.create_topic(1), 0)
+        harness.produce(partition.topic, 0, ["a", "b", "c", "d", "e"])
+        harness.abort(partition.topic, 0, ["x", "y", "z"])
+        reader = opened(partition.topic)
+        reader.assign([partition])
+        reader.read({partition: 0}, {partition: 9})
+        assert reader.offsets[partition] == [0, 1, 2, 3, 4]
+        reader.read({partition: 5}, {partition: 9})
+        assert reader.offsets[partition] == []
+        harness.produce(partition.topic, 0, ["f"])
+        reader.until(lambda: reader.positions[partition] >= 10)
+        assert reader.offsets[partition] == [9]
+
+    def test_an_open_transaction_holds_back_what_follows(
+        self, harness: SourceHarness, opened: Callable[..., Reader]
+    ) -> None:
+        partition = TopicPartition(harness.create_topic(1), 0)
+        harness.produce(partition.topic, 0, ["a"])
+        transaction = harness.open_transaction(partition.topic, 0, ["b", "c"])
+        harness.produce(partition.topic, 0, ["d"])
+        reader = opened(partition.topic)
+        reader.assign([partition])
+        reader.read({partition: 0}, {partition: 1})
+        transaction.commit()
+        reader.until(lambda: reader.positions[partition] >= 5)
+        assert reader.values[partition] == ["a", "b", "c", "d"]
+
+    def test_a_new_start_voids_what_was_buffered(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
+        partition = TopicPartition(harness.create_topic(1), 0)
+        harness.produce(partition.topic, 0, [str(n) for n in range(50)])
+        reader = opened(partition.topic)
+        reader.assign([partition])
+        reader.start({partition: 0})
+        reader.buffered(partition, 50)
+        for start in (20, 0, 45, 50, 0):
+            reader.start({partition: start})
+            reader.until(lambda: reader.positions[partition] >= 50)
+            assert reader.offsets[partition] == list(range(start, 50))
+
+    def test_many_new_starts_in_a_row_lose_and_repeat_nothing(
+        self, harness: SourceHarness, opened: Callable[..., Reader]
+    ) -> None:
+        topic = harness.create_topic(2)
+        partitions = [TopicPartition(topic, 0), TopicPartition(topic, 1)]
+        for partition in partitions:
+            harness.produce(topic, partition.partition, [str(n) for n in range(200)])
+        reader = opened(topic)
+        reader.assign(partitions)
+        for turn in range(20):
+            reader.start({partitions[turn % 2]: 7 * turn, partitions[1 - turn % 2]: 0})
+            if turn % 3 == 0:
+                reader.look()
+        reader.read(dict.fromkeys(partitions, 11), dict.fromkeys(partitions, 200))
+        for partition in partitions:
+            assert reader.offsets[partition] == list(range(11, 200))
+
+    # What the planner looks at --------------------------------------------------------------------------------------
+
+    def test_a_snapshot_counts_and_cuts(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
+        partition = TopicPartition(harness.create_topic(1), 0)
+        harness.produce(partition.topic, 0, ["1", "22", "333"])
+        harness.abort(partition.topic, 0, ["x"])
+        harness.produce(partition.topic, 0, ["4444"])
+        harness.abort(partition.topic, 0, ["x"])
+        reader = opened(partition.topic)
+        reader.assign([partition])
+        reader.start({partition: 0})
+        buffered = reader.buffered(partition, 8)
+        assert (buffered.records, buffered.value_bytes, buffered.position) == (4, 10, 8)
+        assert [buffered.until_after(n) for n in (1, 2, 3, 4, 9)] == [1, 2, 5, 8, 8]
+        assert [buffered.records_before(n) for n in (0, 2, 4, 5, 6, 99)] == [0, 2, 3, 3, 4, 4]
+        assert [buffered.records_within(n) for n in (0, 1, 2, 3, 5, 6, 9, 10)] == [1, 1, 1, 2, 2, 3, 3, 4]
+        assert [buffered.value_bytes_of(n) for n in (0, 1, 2, 3, 4, 9)] == [0, 1, 3, 6, 10, 10]
+
+    def test_ranges_are_taken_from_the_front(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
+        partition = TopicPartition(harness.create_topic(1), 0)
+        harness.produce(partition.topic, 0, [str(n) for n in range(10)])
+        harness.abort(partition.topic, 0, ["x"])
+        reader = opened(partition.topic)
+        reader.assign([partition])
+        reader.start({partition: 0})
+        reader.buffered(partition, 12)
+        reader.take([OffsetRange(partition, 0, 4)])
+        assert reader.offsets[partition] == [0, 1, 2, 3]
+        left = reader.source.buffered()[partition]
+        assert (left.records, left.value_bytes, left.position) == (6, 6, 12)
+        with pytest.raises(ValueError, match="cannot take"):
+            reader.source.take([OffsetRange(partition, 0, 4)])
+        with pytest.raises(ValueError, match="cannot take"):
+            reader.source.take([OffsetRange(partition, 4, 13)])
+        reader.take([OffsetRange(partition, 4, 11)])
+        reader.take([OffsetRange(partition, 11, 12)])
+        assert reader.offsets[partition] == list(range(10))
+        assert partition not in reader.source.buffered()
+
+    def test_buffers_are_bounded_and_starve_nobody(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
+        topic = harness.create_topic(2)
+        left, drained = TopicPartition(topic, 0), TopicPartition(topic, 1)
+        for partition in (left, drained):
+            harness.produce(topic, partition.partition, [str(n) for n in range(1000)])
+        reader = opened(topic, limits=SourceLimits(max_buffered_records=50))
+        reader.assign([left, drained])
+        reader.start({left: 0, drained: 0})
+        most = 0
+
+        def drain_one() -> bool:
+            nonlocal most
+            buffered = reader.source.buffered()
+            most = max(most, sum(b.records for b in buffered.values()))
+            if drained in buffered:
+                reader.take([OffsetRange(drained, reader.positions[drained], buffered[drained].position)])
+            return reader.positions[drained] >= 1000
+
+        reader.until(drain_one, take=False)
+        assert reader.offsets[drained] == list(range(1000))
+        assert 0 < most <= 100
+        reader.until(lambda: reader.positions[left] >= 1000)
+        assert reader.offsets[left] == list(range(1000))
+
+    def test_buffers_are_bounded_in_bytes(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
+        partition = TopicPartition(harness.create_topic(1), 0)
+        harness.produce(partition.topic, 0, [f"{n:05}" + 995 * "." for n in range(500)])
+        reader = opened(partition.topic, limits=SourceLimits(max_buffered_bytes=20_000))
+        reader.assign([partition])
+        reader.start({partition: 0})
+        most = 0
+
+        def nothing_is_missing() -> bool:
+            nonlocal most
+            most = max(most, sum(b.value_bytes for b in reader.source.buffered().values()))
+            reader.look()
+            return reader.positions[partition] >= 500
+
+        reader.until(nothing_is_missing, take=False)
+        assert reader.offsets[partition] == list(range(500))
+        assert 0 < most <= 40_000
+
+    # Positions that are gone ----------------------------------------------------------------------------------------
+
+    def test_retention_past_the_position_is_reported(
+        self, harness: SourceHarness, opened: Callable[..., Reader]
+    ) -> None:
+        partition = TopicPartition(harness.create_topic(1), 0)
+        harness.produce(partition.topic, 0, [str(n) for n in range(10)])
+        harness.delete_records(partition.topic, 0, 6)
+        reader = opened(partition.topic)
+        reader.assign([partition])
+        reader.start({partition: 2})
+        reader.until(lambda: reader.lost)
+        (lost,) = reader.lost
+        assert (lost.partition, lost.offset, lost.truncated) == (partition, 2, False)
+        assert lost.reason
+        assert reader.source.buffered() == {}
+        reader.read({partition: 6}, {partition: 10})
+        assert reader.offsets[partition] == [6, 7, 8, 9]
+
+    def test_a_position_past_the_end_is_reported(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
+        partition = TopicPartition(harness.create_topic(1), 0)
+        harness.produce(partition.topic, 0, ["a"])
+        reader = opened(partition.topic)
+        reader.assign([partition])
+        reader.start({partition: 1000})
+        reader.until(lambda: reader.lost)
+        assert reader.lost[0].offset == 1000
+        reader.read({partition: 0}, {partition: 1})
+
+    def test_a_known_leader_epoch_is_accepted(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
+        partition = TopicPartition(harness.create_topic(1), 0)
+        harness.produce(partition.topic, 0, ["a", "b", "c"])
+        reader = opened(partition.topic)
+        reader.assign([partition])
+        reader.start({partition: 0})
+        reader.buffered(partition, 3)
+        epoch = reader.take([OffsetRange(partition, 0, 3)])[partition][0].leader_epoch()
+        assert epoch is not None
+        reader.start({partition: 1})
+        reader.source.start_reading({partition: (1, epoch)})
+        reader.until(lambda: reader.positions[partition] >= 3)
+        assert reader.values[partition] == ["b", "c"]
+
+    def test_an_unknown_leader_epoch_is_a_truncated_log(
+        self, harness: SourceHarness, opened: Callable[..., Reader]
+    ) -> None:
+        partition = TopicPartition(harness.create_topic(1), 0)
+        harness.produce(partition.topic, 0, ["a", "b", "c"])
+        reader = opened(partition.topic)
+        reader.assign([partition])
+        reader.positions[partition] = 2
+        reader.source.start_reading({partition: (2, 1000)})
+        reader.until(lambda: reader.lost)
+        assert (reader.lost[0].offset, reader.lost[0].truncated) == (2, True)
+        reader.read({partition: 0}, {partition: 3})
+
+    # Assignments ----------------------------------------------------------------------------------------------------
+
+    def test_an_assignment_replaces_the_one_before(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
+        topic = harness.create_topic(3)
+        zero, one, two = (TopicPartition(topic, n) for n in range(3))
+        for n in range(3):
+            harness.produce(topic, n, ["a", "b"])
+        reader = opened(topic)
+        assert reader.source.is_revoking([zero])
+        reader.assign([zero, one])
+        reader.read({zero: 0, one: 0}, {zero: 2, one: 2})
+        assert not reader.source.is_revoking([zero, one])
+        reader.assign([one, two])
+        assert reader.source.is_revoking([zero])
+        assert not reader.source.is_revoking([one, two])
+        assert [e.partitions for e in reader.events if isinstance(e, Assigned)] == [(zero, one), (two,)]
+        harness.produce(topic, 1, ["c"])
+        reader.read({two: 0}, {two: 2, one: 3})
+        assert reader.values[one] == ["a", "b", "c"]
+
+    def test_positions_that_come_too_late_are_ignored(
+        self, harness: SourceHarness, opened: Callable[..., Reader]
+    ) -> None:
+        topic = harness.create_topic(2)
+        gone, kept = TopicPartition(topic, 0), TopicPartition(topic, 1)
+        for n in range(2):
+            harness.produce(topic, n, ["a"])
+        reader = opened(topic)
+        reader.assign([gone, kept])
+        reader.assign([kept])
+        reader.until(lambda: reader.source.is_revoking([gone]), take=False)
+        reader.read({gone: 0, kept: 0}, {kept: 1})
+        assert reader.values[gone] == []
+        with pytest.raises(OwnershipLost, match="was given up"):
+            reader.source.take([OffsetRange(gone, 0, 1)])
+
+    def test_a_group_member_reads_what_it_is_assigned(
+        self, harness: SourceHarness, opened: Callable[..., Reader]
+    ) -> None:
+        topic = harness.create_topic(2)
+        partitions = [TopicPartition(topic, 0), TopicPartition(topic, 1)]
+        for partition in partitions:
+            harness.produce(topic, partition.partition, ["a", "b", "c"])
+        harness.delete_records(topic, 1, 1)
+        reader = opened(topic)
+        assert reader.source.group_members() == []
+        reader.source.subscribe()
+        reader.until(lambda: reader.assigned == set(partitions))
+        assert len(reader.source.group_members()) == 1
+        assert reader.source.buffered() == {}
+        reader.read({partitions[0]: 0, partitions[1]: 2}, dict.fromkeys(partitions, 3))
+        assert reader.values == {partitions[0]: ["a", "b", "c"], partitions[1]: ["c"]}
+
+    def test_a_revoked_partition_moves_once_it_is_released(
+        self, harness: SourceHarness, opened: Callable[..., Reader]
+    ) -> None:
+        topic = harness.create_topic(2)
+        partitions = {TopicPartition(topic, 0), TopicPartition(topic, 1)}
+        for partition in partitions:
+            harness.produce(topic, partition.partition, ["a", "b", "c"])
+        first = opened(topic, group_id=f"shared-{topic}")
+        first.source.subscribe()
+        first.until(lambda: first.assigned == partitions)
+        first.start(dict.fromkeys(partitions, 0))
+        for partition in partitions:
+            first.buffered(partition, 3)
+        second = opened(topic, group_id=f"shared-{topic}")
+        second.source.subscribe()
+        first.until(lambda: first.revoked, take=False)
+        (moving,) = first.revoked
+        (kept,) = partitions - {moving}
+        assert first.source.is_revoking([kept, moving])
+        assert not first.source.is_revoking([kept])
+        assert moving not in first.source.buffered()
+        first.take([OffsetRange(moving, 0, 3)])  # the batch in hand is finished
+        assert first.values[moving] == ["a", "b", "c"]
+        second.look()
+        assert second.assigned == set()
+        first.source.release([moving])
+        second.until(lambda: (first.look(), second.assigned == {moving})[1])
+        second.read({moving: 1}, {moving: 3})
+        assert second.values[moving] == ["b", "c"]
+        assert first.source.is_revoking([moving])
+        with pytest.raises(OwnershipLost):
+            first.source.take([OffsetRange(moving, 0, 3)])
+        harness.produce(topic, kept.partition, ["d"])
+        first.until(lambda: first.positions[kept] >= 4)
+        assert first.values[kept] == ["a", "b", "c", "d"]
+
+    def test_a_member_that_rejoins_is_assigned_anew(
+        self, harness: SourceHarness, opened: Callable[..., Reader]
+    ) -> None:
+        partition = TopicPartition(harness.create_topic(1), 0)
+        harness.produce(partition.topic, 0, ["a", "b"])
+        reader = opened(partition.topic)
+        reader.source.subscribe()
+        reader.until(lambda: reader.assigned)
+        reader.read({partition: 0}, {partition: 2})
+        reader.source.rejoin()
+        assert reader.source.is_revoking([partition])
+        reader.events.clear()
+        reader.until(lambda: reader.assigned == {partition})
+        assert not reader.revoked
+        assert not reader.source.is_revoking([partition])
+        assert reader.source.buffered() == {}
+        reader.read({partition: 1}, {partition: 2})
+
+    # Waiting --------------------------------------------------------------------------------------------------------
+
+    def test_wake_ends_a_wait_before_and_during_it(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
+        source = opened(harness.create_topic(1)).source
+        source.wake()
+        source.wait(3600)
+        waiting = threading.Thread(target=source.wait, args=(3600,), daemon=True)
+        waiting.start()
+        source.wake()
+        waiting.join(WAIT_S)
+        assert not waiting.is_alive()
+
+    def test_new_records_end_a_wait(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
+        partition = TopicPartition(harness.create_topic(1), 0)
+        reader = opened(partition.topic)
+        reader.assign([partition])
+        reader.read({partition: 0}, {partition: 0})
+        producing = threading.Thread(target=harness.produce, args=(partition.topic, 0, ["a"]))
+        producing.start()
+        deadline = time.monotonic() + WAIT_S
+        while partition not in reader.source.buffered():
+            assert time.monotonic() < deadline
+            reader.source.wait(3600)
+        producing.join()
+
+    def test_closing_twice_is_harmless(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
+        reader = opened(harness.create_topic(1))
+        reader.source.subscribe()
+        reader.until(lambda: reader.assigned)
+        reader.source.close()
+        reader.source.close()
+        assert reader.source.is_revoking(sorted(reader.assigned))
+
+
+__all__ = ["OpenTransaction", "Reader", "SourceContract", "SourceHarness"]

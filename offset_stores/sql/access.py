@@ -1,0 +1,171 @@
+"""Connections, transactions and reads, with drivers' errors turned into the library's: what the store is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import TypeVar
+
+from sqlalchemy import URL, Connection, Engine, exc, select
+
+from kafka_stream.errors import KafkaStreamError, StoreUnavailable
+from kafka_stream.types import Owner, StoredPosition, TopicPartition
+from offset_stores.sql import engine as engines
+from offset_stores.sql.dialects import Database
+from offset_stores.sql.errors import Verdict, mapped
+from offset_stores.sql.statements import Statements
+from offset_stores.sql.tables import Names, Tables, position_of
+from offset_stores.sql.transaction import clean
+
+T = TypeVar("T")
+
+_ATTEMPTS = 3  # at taking locks, each as long as the lock timeout; all but the first one end dead owners' sessions
+
+
+class Access:
+    """A database, its tables and an engine: the user's, or our own, which is made when it is first needed."""
+
+    def __init__(
+        self, url: URL, database: Database, tables: Tables, users_engine: Engine | None, lock_timeout_s: float
+    ) -> None:
+        self.database = database
+        self.tables = tables
+        self._url = url
+        self._users_engine = users_engine
+        self._own_engine: Engine | None = None
+        self._lock_timeout_s = lock_timeout_s
+        self._statements: Statements | None = None
+        self._was_let_in = False
+
+    @property
+    def where(self) -> str:
+        """The URL without password and options (which may hold one), and the table."""
+        shown = self._url.set(query={}).render_as_string(hide_password=True)
+        return f"{shown} (table {self.tables.offsets.fullname})"
+
+    @property
+    def engine(self) -> Engine:
+        """The engine; making it connects to nothing. Raises ``MissingExtra``."""
+        if self._users_engine is not None:
+            return self._users_engine
+        if self._own_engine is None:
+            self._own_engine = engines.made(self._url, self.database)
+        return self._own_engine
+
+    @property
+    def statements(self) -> Statements:
+        """The store's statements in this database's words."""
+        if self._statements is None:
+            self._statements = Statements.of(Names.of(self.tables, self.engine.dialect), self.database.wording)
+        return self._statements
+
+    def dispose(self) -> None:
+        """Close our own engine's connections; the user's engine is the user's."""
+        own, self._own_engine = self._own_engine, None
+        if own is not None:
+            own.dispose()
+
+    def was_let_in(self) -> None:
+        """A login has succeeded: a later one that fails is the server's state, not a wrong password."""
+        self._was_let_in = True
+
+    @contextmanager
+    def mapping(self, doing: str) -> Iterator[None]:
+        """Turn a driver's error into the library's."""
+        try:
+            yield
+        except exc.TimeoutError as error:  # the pool's, not the database's
+            raise StoreUnavailable(
+                f"no connection of the engine's pool for {self.where} became free while {doing}"
+            ) from error
+        except exc.SQLAlchemyError as error:
+            verdict = self.database.verdict(error) or Verdict.OTHER
+            if verdict is Verdict.LOGIN and self._was_let_in:
+                verdict = Verdict.UNAVAILABLE
+            raise mapped(error, verdict, doing, self.where) from error
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection to read with; rolled back at the end."""
+        connection = self.database.connect(self.engine)
+        try:
+            yield connection
+        finally:
+            clean(connection)
+
+    @contextmanager
+    def writing(self, session: str, timeout_s: float) -> Iterator[Connection]:
+        """A transaction that waits for locks no longer than this; committed if the body succeeds."""
+        connection = self.database.connect(self.engine)
+        committed = False
+        try:
+            transaction = self.database.begin_bounded(connection, session, timeout_s)
+            yield connection
+            transaction.commit()
+            committed = True
+        finally:
+            clean(connection, keep=committed)
+
+    def read(
+        self, connection: Connection, stream: str, partitions: Sequence[TopicPartition] | None = None
+    ) -> dict[TopicPartition, StoredPosition]:
+        """What is stored for these partitions, or for all of the stream."""
+        offsets = self.tables.offsets
+        query = select(offsets).where(offsets.c.stream == stream).order_by(offsets.c.topic, offsets.c.partition)
+        if partitions is not None:
+            query = query.where(offsets.c.topic.in_(sorted({tp.topic for tp in partitions})))
+        rows = ((TopicPartition(row.topic, row.partition), row) for row in connection.execute(query))
+        return {tp: position_of(row) for tp, row in rows if partitions is None or tp in partitions}
+
+    def with_locks(
+        self,
+        work: Callable[[Connection], T],
+        *,
+        session: str,
+        stream: str,
+        partitions: Sequence[TopicPartition],
+        doing: str,
+    ) -> T:
+        """Do the work in one transaction, past the locks of dead owners where the database can end their sessions.
+
+        Raises:
+            StoreUnavailable: somebody holds the locks that we may not end; it names them, and the stored owner.
+        """
+        blocked_by: str | None = None
+        owners: Mapping[str, Owner] = {}
+        for attempt in range(_ATTEMPTS):
+            with self.mapping(doing):
+                try:
+                    with self.writing(session, self._lock_timeout_s) as connection:
+                        blockers = self.database.ending_blockers(self.engine, connection) if attempt else None
+                        try:
+                            with blockers or nullcontext():
+                                if blockers is not None:
+                                    owners = self._owners(connection, stream, partitions)
+                                    blockers.end_those_of([*owners, session])
+                                return work(connection)
+                        finally:
+                            blocked_by = blockers.describe() if blockers is not None else None
+                except exc.DBAPIError as error:
+                    if self.database.verdict(error) is not Verdict.LOCKED:
+                        raise
+                    cause = error
+            if not self.database.ends_blockers:
+                with self.mapping(doing), self.reading() as connection:
+                    owners = self._owners(connection, stream, partitions)
+                break
+        raise self._locked(stream, blocked_by, owners, doing) from cause
+
+    def _owners(self, connection: Connection, stream: str, partitions: Sequence[TopicPartition]) -> dict[str, Owner]:
+        stored = self.read(connection, stream, partitions).values()
+        return {position.owner.id: position.owner for position in stored if position.owner is not None}
+
+    def _locked(self, stream: str, blocked_by: str | None, owners: Mapping[str, Owner], doing: str) -> KafkaStreamError:
+        stored = ", ".join(map(str, owners.values())) or "nobody"
+        return StoreUnavailable(
+            f"{self.where} is locked by {blocked_by or 'another process'} while {doing} of stream {stream!r}; the "
+            f"stored owner is {stored}: if that process is frozen, end it"
+        )
+
+
+__all__ = ["Access"]

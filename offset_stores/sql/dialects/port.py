@@ -1,0 +1,112 @@
+"""What the store needs to know of a kind of database."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from types import TracebackType
+from typing import Any, ClassVar, Protocol, Self
+
+from sqlalchemy import URL, Connection, CursorResult, Engine, RootTransaction
+
+from kafka_stream.types import Owner
+from offset_stores.sql.errors import Verdict
+from offset_stores.sql.statements import Wanted, Wording
+from offset_stores.sql.tables import Tables
+
+
+class Blockers(Protocol):
+    """Who holds the locks that a statement waits for."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    def end_those_of(self, owners: Collection[str]) -> None:
+        """These owners are being replaced."""
+
+    def describe(self) -> str | None:
+        """The sessions that were found and left alone, for people."""
+
+
+class Database(Protocol):
+    """A kind of database. Stateless: everything it works on is handed in."""
+
+    drivers: ClassVar[Mapping[str, str]]
+    """The supported SQLAlchemy driver, and the extra that installs it (empty if Python brings it)."""
+    ends_blockers: ClassVar[bool]
+    """Whether it can end the session that holds a lock."""
+    creates_schemas: ClassVar[bool]
+    """Whether a missing schema can be created with ``CREATE SCHEMA``."""
+    wording: ClassVar[Wording]
+    """Its words in the statements."""
+
+    def create_engine(self, url: URL) -> Engine:
+        """Our own engine for a URL; does not connect. Raises ``ModuleNotFoundError`` without the driver."""
+
+    def exists(self, engine: Engine) -> bool:
+        """Whether there is a database to connect to; connecting must not create one just to read."""
+
+    def connect(self, engine: Engine) -> Connection:
+        """A connection at the isolation level that the statements are written for, without a transaction."""
+
+    def refuse_engine(self, engine: Engine) -> None:
+        """Refuse an engine that cannot work, before it connects. Raises ``ConfigurationError``."""
+
+    def refuse_autocommit(self, engine: Engine, where: str) -> None:
+        """Try whether a rollback rolls back, with the engine as it was given. Raises ``ConfigurationError``."""
+
+    def prepare_file(self, engine: Engine) -> None:
+        """Set what belongs to the database itself rather than to a connection (SQLite's WAL)."""
+
+    def refuse_tables(self, connection: Connection, tables: Tables, where: str) -> None:
+        """Refuse tables that lose rows in a crash, or that we may not write.
+
+        Raises ``ConfigurationError``, ``NotAuthorized``.
+        """
+
+    def serialize_ddl(self, connection: Connection, key: str) -> None:
+        """Until the end of the transaction, let nobody else create these tables."""
+
+    def begin(self, connection: Connection) -> RootTransaction:
+        """Begin a transaction that will write."""
+
+    def relation(self, rows: Sequence[Wanted]) -> Mapping[str, Any]:
+        """The parameters from which ``wording.wanted`` makes its rows."""
+
+    def rows_changed(self, connection: Connection, result: CursorResult[Any]) -> int:
+        """How many rows the statement that has just run has changed."""
+
+    def claim_parameters(self, owner: Owner, token: str) -> Mapping[str, Any]:
+        """What ``wording.mark`` takes: the claim itself sets a mark that ends with the transaction, if it can."""
+
+    def after_claim(self, connection: Connection) -> None:
+        """Right after the claim succeeded: set what ends with the transaction, where the claim cannot."""
+
+    def before_advance(self, connection: Connection) -> None:
+        """Right before the advance: is it still the transaction of the claim, fit to go on?
+
+        Raises ``TransactionEscaped`` if not, as far as it can tell without the advance.
+        """
+
+    def holds_mark(self, connection: Connection, token: str) -> bool:
+        """After an advance that moved too little: is it still the transaction of the claim?"""
+
+    def in_transaction(self, connection: Connection) -> bool:
+        """Whether the driver knows its transaction to be open and unbroken; no round trip."""
+
+    def begin_bounded(self, connection: Connection, session: str, timeout_s: float) -> RootTransaction:
+        """Begin a transaction under a session's name (an owner's id) that waits for locks no longer than this."""
+
+    def ending_blockers(self, engine: Engine, waiting: Connection) -> Blockers | None:
+        """While its ``with`` body waits for locks on ``waiting``, end the sessions of dead owners that hold them.
+
+        ``None`` where the database cannot tell who does.
+        """
+
+    def verdict(self, error: BaseException) -> Verdict | None:
+        """What an error of this database's driver means; ``None`` if it is not one. By type and code."""
+
+
+__all__ = ["Blockers", "Database"]

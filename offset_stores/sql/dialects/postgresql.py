@@ -1,0 +1,249 @@
+"""PostgreSQL, through psycopg 3, at READ COMMITTED."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sqlalchemy import URL, Connection, CursorResult, Engine, RootTransaction, create_engine, text
+
+from kafka_stream.errors import ConfigurationError, NotAuthorized, StoreUnavailable, TransactionEscaped
+from kafka_stream.types import Owner
+from offset_stores.sql.dialects.blocking_sessions import SESSION_PREFIX, BlockingSessions
+from offset_stores.sql.errors import Verdict, driver_error
+from offset_stores.sql.statements import Wanted, Wording
+from offset_stores.sql.tables import Tables
+
+if TYPE_CHECKING:
+    import psycopg
+
+_READABLE_ID = re.compile(r"[A-Za-z0-9_.-]{1,48}")
+
+# A connection that breaks silently (a cable, a NAT table) must not hold a batch for ever.
+_CONNECT_DEFAULTS = {
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+
+# By SQLSTATE, or its first characters; the longest that fits counts.
+_VERDICTS = {
+    "08": Verdict.UNAVAILABLE,
+    "22": Verdict.DATA,
+    "23": Verdict.DATA,
+    "25006": Verdict.UNAVAILABLE,  # a read-only server: after a failover it will be another one
+    "25P03": Verdict.UNAVAILABLE,  # idle_in_transaction_session_timeout ended the session
+    "25P04": Verdict.UNAVAILABLE,  # transaction_timeout did
+    "28": Verdict.REFUSED,
+    "3D": Verdict.REFUSED,
+    "3F": Verdict.MISMATCH,
+    "40": Verdict.GAVE_UP,
+    "40002": Verdict.DATA,
+    "42501": Verdict.REFUSED,
+    "42703": Verdict.MISMATCH,
+    "42P01": Verdict.MISMATCH,
+    "53": Verdict.UNAVAILABLE,
+    "55P03": Verdict.LOCKED,
+    "57014": Verdict.GAVE_UP,  # a timeout or an operator cancelled the statement
+    "57P": Verdict.UNAVAILABLE,
+    "P0": Verdict.DATA,
+}
+
+
+class PostgreSQL:
+    """PostgreSQL 12 or later."""
+
+    drivers: ClassVar[Mapping[str, str]] = MappingProxyType({"psycopg": "kafka-stream[postgresql]"})
+    ends_blockers: ClassVar[bool] = True
+    creates_schemas: ClassVar[bool] = True
+    wording: ClassVar[Wording] = Wording(
+        wanted=" ".join(
+            """SELECT * FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS integer[]),
+            CAST(:from_offsets AS bigint[]), CAST(:until_offsets AS bigint[]), CAST(:epochs AS bigint[]),
+            CAST(:leader_epochs AS integer[]), CAST(:topic_ids AS text[]))
+            AS u(topic, "partition", from_offset, until_offset, epoch, leader_epoch, topic_id)""".split()
+        ),
+        lock="FOR UPDATE OF o",
+        lock_free="FOR UPDATE OF o SKIP LOCKED",
+        # MATERIALIZED, and joined: the session has its name before the first row is locked.
+        mark="mark AS MATERIALIZED (SELECT set_config('application_name', :session, true) AS session, "
+        "set_config('kafka_stream.claim', :token, true) AS token),",
+        marked="AND current_setting('kafka_stream.claim', true) = :token",
+    )
+
+    def create_engine(self, url: URL) -> Engine:
+        """Our own engine: one connection for batches, one to look who blocks them, and room for readers."""
+        defaults = {name: value for name, value in _CONNECT_DEFAULTS.items() if name not in url.query}
+        return create_engine(url, pool_size=2, max_overflow=4, connect_args=defaults)
+
+    def exists(self, engine: Engine) -> bool:
+        """Connecting tells."""
+        return True
+
+    def connect(self, engine: Engine) -> Connection:
+        """At READ COMMITTED, where a row that somebody else changed is looked at again instead of being an error."""
+        return engine.connect().execution_options(isolation_level="READ COMMITTED")
+
+    def refuse_engine(self, engine: Engine) -> None:
+        """Nothing to refuse before connecting."""
+
+    def refuse_autocommit(self, engine: Engine, where: str) -> None:
+        """Set something for the length of a transaction, and look whether the next statement is still in it."""
+        with engine.connect() as connection:
+            connection.exec_driver_sql("SELECT set_config('kafka_stream.claim', 'probe', true)")
+            kept = connection.exec_driver_sql("SELECT current_setting('kafka_stream.claim', true)").scalar_one()
+            connection.rollback()
+        if kept != "probe":
+            raise ConfigurationError(
+                f"the engine for {where} commits each statement on its own (AUTOCOMMIT), so that results and offsets "
+                "would not commit together: hand over an engine without isolation_level='AUTOCOMMIT'"
+            )
+
+    def prepare_file(self, engine: Engine) -> None:
+        """Nothing to set."""
+
+    def refuse_tables(self, connection: Connection, tables: Tables, where: str) -> None:
+        """Refuse unlogged tables, which a crash empties while the results stay, and missing privileges."""
+        recovering, read_only = connection.exec_driver_sql(
+            "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'"
+        ).one()
+        if recovering:
+            raise StoreUnavailable(f"{where} is a standby and takes no writes; point the store at the primary")
+        if read_only:
+            raise NotAuthorized(
+                f"{where} takes no writes from this user (default_transaction_read_only); use one that may write"
+            )
+        for table in (tables.topics, tables.offsets):
+            name = connection.dialect.identifier_preparer.format_table(table)
+            kind, granted = connection.execute(
+                text(
+                    "SELECT relpersistence::text, has_table_privilege(oid, 'SELECT') AND "
+                    "has_table_privilege(oid, 'INSERT') AND has_table_privilege(oid, 'UPDATE') "
+                    "FROM pg_class WHERE oid = to_regclass(:name)"
+                ),
+                {"name": name},
+            ).one()
+            if kind != "p":
+                raise ConfigurationError(
+                    f"table {name} in {where} is unlogged or temporary: a crash would empty it while the results "
+                    f"stay; run ALTER TABLE {name} SET LOGGED"
+                )
+            if not granted:
+                raise NotAuthorized(
+                    f"this user may not read and write table {name} in {where}: GRANT SELECT, INSERT, UPDATE on it"
+                )
+
+    def serialize_ddl(self, connection: Connection, key: str) -> None:
+        """CREATE TABLE IF NOT EXISTS of two sessions at once can fail: one after the other."""
+        number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], signed=True)
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": number})
+
+    def begin(self, connection: Connection) -> RootTransaction:
+        """The driver sends BEGIN with the first statement."""
+        return connection.begin()
+
+    def begin_bounded(self, connection: Connection, session: str, timeout_s: float) -> RootTransaction:
+        """With ``lock_timeout``, and the name for whoever waits for us in turn."""
+        transaction = connection.begin()
+        connection.execute(
+            text("SELECT set_config('application_name', :session, true), set_config('lock_timeout', :timeout, true)"),
+            {"session": session_name(session), "timeout": f"{int(timeout_s * 1000)}ms"},
+        )
+        return transaction
+
+    def relation(self, rows: Sequence[Wanted]) -> Mapping[str, Any]:
+        """An array per column."""
+        return {
+            "topics": [r.topic for r in rows],
+            "partitions": [r.partition for r in rows],
+            "from_offsets": [r.from_offset for r in rows],
+            "until_offsets": [r.until_offset for r in rows],
+            "epochs": [r.epoch for r in rows],
+            "leader_epochs": [r.leader_epoch for r in rows],
+            "topic_ids": [r.topic_id for r in rows],
+        }
+
+    def rows_changed(self, connection: Connection, result: CursorResult[Any]) -> int:
+        """The server's answer says so."""
+        return result.rowcount
+
+    def claim_parameters(self, owner: Owner, token: str) -> Mapping[str, Any]:
+        """The session's name, by which a takeover finds it, and a token that only this transaction has."""
+        return {"session": session_name(owner.id), "token": token}
+
+    def after_claim(self, connection: Connection) -> None:
+        """The claim has set its mark itself."""
+
+    def before_advance(self, connection: Connection) -> None:
+        """What the driver knows of its transaction, without asking the server."""
+        from psycopg.pq import TransactionStatus
+
+        match _driver(connection).info.transaction_status:
+            case TransactionStatus.INERROR:
+                raise TransactionEscaped(
+                    "the handler swallowed an error of the database: PostgreSQL has given the batch's transaction up, "
+                    "and its commit would be a silent rollback; let the error out, or use a savepoint "
+                    "(with transaction.connection.begin_nested())"
+                )
+            case TransactionStatus.IDLE:
+                raise TransactionEscaped(
+                    "the handler committed the batch's transaction, or rolled it back, before its offsets advanced; "
+                    "write through transaction.connection and leave the commit to the stream"
+                )
+            case TransactionStatus.ACTIVE:
+                raise TransactionEscaped(
+                    "the handler left a COPY or a query open on the batch's connection; finish it before returning"
+                )
+
+    def holds_mark(self, connection: Connection, token: str) -> bool:
+        """Whether the token is still set."""
+        found = connection.exec_driver_sql("SELECT current_setting('kafka_stream.claim', true)").scalar_one()
+        return bool(found == token)
+
+    def in_transaction(self, connection: Connection) -> bool:
+        """As the driver saw it at the last answer."""
+        from psycopg.pq import TransactionStatus
+
+        driver = _driver(connection)
+        return not driver.closed and driver.info.transaction_status == TransactionStatus.INTRANS
+
+    def ending_blockers(self, engine: Engine, waiting: Connection) -> BlockingSessions:
+        """Through ``pg_blocking_pids`` and ``pg_terminate_backend``, on a second connection."""
+        return BlockingSessions(engine, _driver(waiting).info.backend_pid, session_name)
+
+    def verdict(self, error: BaseException) -> Verdict | None:
+        """By SQLSTATE. Where the client library gives none, the connection broke, or never came about."""
+        try:
+            import psycopg
+        except ModuleNotFoundError:
+            return None
+        driver = driver_error(error)
+        if not isinstance(driver, psycopg.Error):
+            return None
+        if driver.sqlstate is not None:
+            fitting = [state for state in _VERDICTS if driver.sqlstate.startswith(state)]
+            return _VERDICTS[max(fitting, key=len)] if fitting else Verdict.OTHER
+        if driver.pgconn is not None and driver.pgconn.used_password:
+            return Verdict.LOGIN  # the server asked for the password, and then did not let us in
+        return Verdict.UNAVAILABLE if isinstance(driver, psycopg.OperationalError) else Verdict.OTHER
+
+
+def session_name(owner_id: str) -> str:
+    """An owner's ``application_name``: at most 63 bytes of ASCII, readable where the id is."""
+    if _READABLE_ID.fullmatch(owner_id):
+        return f"{SESSION_PREFIX}{owner_id}"
+    return f"{SESSION_PREFIX}{hashlib.sha256(owner_id.encode()).hexdigest()[:32]}"
+
+
+def _driver(connection: Connection) -> psycopg.Connection[Any]:
+    driver: Any = connection.connection.driver_connection
+    assert driver is not None
+    return driver  # type: ignore[no-any-return]
+
+
+__all__ = ["PostgreSQL", "session_name"]

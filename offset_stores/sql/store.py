@@ -1,0 +1,186 @@
+"""``SqlOffsetStore``: positions in three tables of a database, beside the results."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+from sqlalchemy import URL, Engine, MetaData, select
+
+from kafka_stream.errors import ConfigurationError, KafkaStreamError, StoreUnavailable
+from kafka_stream.protocols import StoreCapabilities
+from kafka_stream.types import Claim, Owner, StoredPosition, TopicPartition
+from offset_stores.sql import engine as engines
+from offset_stores.sql import schema as schemas
+from offset_stores.sql import takeover
+from offset_stores.sql.access import Access
+from offset_stores.sql.errors import TRANSIENT, causes, reason_of
+from offset_stores.sql.tables import DEFAULT_PREFIX, TopicState, define_tables
+from offset_stores.sql.transaction import SqlTransaction
+
+_SCHEMA_LOCK_TIMEOUT_S = 30.0
+_LONGEST_LOCK_TIMEOUT_S = 3600.0
+
+
+class SqlOffsetStore:
+    """Keeps positions in three tables of the database that the results go to, and commits both together.
+
+    ``url_or_engine`` is a SQLAlchemy URL (``postgres://`` and ``postgresql://`` mean psycopg) or the application's
+    own ``Engine``, which is used as it is and never disposed. ``tables="create"`` creates what is missing when the
+    store is opened; ``"verify"`` only looks (for tables that a migration creates, see ``define_tables``).
+    ``takeover_lock_timeout_s`` bounds each wait for a dead owner's locks.
+
+    One row per partition moves by compare-and-set; the idea is koeninger/kafka-exactly-once
+    (``update … set off = until where off = from``). On SQLite the database file is switched to its write-ahead log.
+
+    Raises:
+        ConfigurationError: the URL or engine cannot work; connects to nothing to find out.
+    """
+
+    def __init__(
+        self,
+        url_or_engine: str | URL | Engine,
+        *,
+        schema: str | None = None,
+        table_prefix: str = DEFAULT_PREFIX,
+        tables: Literal["create", "verify"] = "create",
+        takeover_lock_timeout_s: float = 1.0,
+    ) -> None:
+        if tables not in {"create", "verify"}:
+            raise ConfigurationError(f"tables={tables!r} is neither 'create' nor 'verify'")
+        if not 0 < takeover_lock_timeout_s <= _LONGEST_LOCK_TIMEOUT_S:
+            raise ConfigurationError(f"takeover_lock_timeout_s={takeover_lock_timeout_s} must lie between 0 and 3600 s")
+        users_engine: Engine | None = None
+        if isinstance(url_or_engine, str | URL):
+            url, database = engines.parsed(url_or_engine)
+        else:
+            database = engines.database_of(url_or_engine)
+            users_engine, url = url_or_engine, url_or_engine.url
+        defined = define_tables(MetaData(), schema, table_prefix)
+        self._access = Access(url, database, defined, users_engine, takeover_lock_timeout_s)
+        self._create = tables == "create"
+
+    def __repr__(self) -> str:
+        return f"<SqlOffsetStore {self.describe()}>"
+
+    @property
+    def capabilities(self) -> StoreCapabilities:
+        """An SQL transaction, and claims that the database itself refuses."""
+        return StoreCapabilities(transaction="sql", compare_and_set=True, durable_plan=False)
+
+    def describe(self) -> str:
+        """The URL without password and options (which may hold one), and the table."""
+        return self._access.where
+
+    def open(self) -> None:
+        """Connect, refuse what cannot hold the promise, and create or verify the tables."""
+        access = self._access
+        with access.mapping("opening the store"):
+            access.database.refuse_autocommit(access.engine, access.where)
+            access.was_let_in()
+            access.database.prepare_file(access.engine)
+            if self._create and self._lacks_something():
+                self.apply_schema()
+            with access.reading() as connection:
+                schemas.check(connection, access.tables, access.where)
+                access.database.refuse_tables(connection, access.tables, access.where)
+
+    def _lacks_something(self) -> bool:
+        tables = self._access.tables
+        with self._access.reading() as connection:
+            return bool(schemas.missing_tables(connection, tables)) or not schemas.stored_versions(connection, tables)
+
+    def close(self) -> None:
+        """Dispose our own engine; the user's is the user's."""
+        self._access.dispose()
+
+    def schema_sql(self) -> str:
+        """The statements that create the tables, in this database's dialect; connects to nothing."""
+        return schemas.tables_sql(self._access.tables, self._access.engine.dialect)
+
+    def apply_schema(self) -> None:
+        """Create the tables that are missing; may be run again, and by several processes at once."""
+        access = self._access
+        with access.mapping("creating the tables"), access.writing("schema", _SCHEMA_LOCK_TIMEOUT_S) as connection:
+            schemas.create_missing(connection, access.database, access.tables)
+
+    def check_schema(self) -> None:
+        """Compare the tables with what this version needs; changes nothing.
+
+        Raises:
+            SchemaMismatch: they do not fit.
+        """
+        access = self._access
+        with access.mapping("checking the tables"):
+            if not access.database.exists(access.engine):
+                raise schemas.lacking(access.tables, access.where)
+            with access.reading() as connection:
+                schemas.check(connection, access.tables, access.where)
+
+    def is_started(self, stream: str, topic: str) -> bool:
+        """Whether the topic's marker is there and not deleted; see ``OffsetStore``."""
+        topics = self._access.tables.topics
+        query = select(topics.c.state).where(topics.c.stream == stream, topics.c.topic == topic)
+        with self._access.mapping("looking for the stream's start"), self._access.reading() as connection:
+            state = connection.execute(query).scalar_one_or_none()
+        return state is not None and state != TopicState.DELETED
+
+    def initialise(self, stream: str, topic: str, starts: Mapping[int, int], topic_id: str | None) -> None:
+        """Store the starts and the marker, unless the marker is there; see ``OffsetStore``."""
+        takeover.initialise(self._access, stream, topic, starts, topic_id)
+
+    def take_over(
+        self, stream: str, owner: Owner, partitions: Sequence[TopicPartition], topic_ids: Mapping[str, str]
+    ) -> Mapping[TopicPartition, StoredPosition]:
+        """Raise the epochs and read what is stored after that; see ``OffsetStore``."""
+        return takeover.take_over(self._access, stream, owner, partitions, topic_ids)
+
+    def reclaim(self, claim: Claim) -> Mapping[TopicPartition, StoredPosition]:
+        """Raise the claim's epochs if they are still ours, and read; see ``OffsetStore``."""
+        return takeover.reclaim(self._access, claim)
+
+    def reposition(self, claim: Claim) -> None:
+        """Move positions without records; see ``OffsetStore``."""
+        takeover.reposition(self._access, claim)
+
+    @contextmanager
+    def begin(self, claim: Claim) -> Iterator[SqlTransaction]:
+        """Open a transaction and claim every range in it; see ``OffsetStore``."""
+        access = self._access
+        with access.mapping("opening a batch's transaction"):
+            connection = access.database.connect(access.engine)
+        transaction = SqlTransaction(
+            connection, access.database, access.statements, claim, secrets.token_hex(8), access.where
+        )
+        try:
+            with access.mapping("claiming the batch's ranges"):
+                claimed = transaction.claim()
+            if claimed == len(claim.ranges):
+                yield transaction
+                return
+        finally:
+            transaction.close()
+        raise takeover.why_not(access, claim)
+
+    def classify(self, error: BaseException) -> KafkaStreamError | None:
+        """A ``StoreUnavailable`` if this database gave the transaction up; see ``OffsetStore``."""
+        for cause in causes(error):
+            if self._access.database.verdict(cause) in TRANSIENT:
+                return StoreUnavailable(f"{self.describe()} gave the batch's transaction up: {reason_of(cause)}")
+        return None
+
+    def positions(self, stream: str) -> Mapping[TopicPartition, StoredPosition]:
+        """What is stored for a stream; see ``OffsetStore``."""
+        access = self._access
+        with access.mapping("reading positions"):
+            if not access.database.exists(access.engine):
+                return {}
+            with access.reading() as connection:
+                if access.tables.offsets in schemas.missing_tables(connection, access.tables):
+                    return {}
+                return access.read(connection, stream)
+
+
+__all__ = ["SqlOffsetStore"]

@@ -1,0 +1,214 @@
+"""Who may commit: first starts, takeovers, and the settling of unknown commits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, TextClause, select
+
+from kafka_stream.errors import KafkaStreamError, OutstandingPlan, OwnershipLost, StoreUnavailable, StreamClosed
+from kafka_stream.types import Claim, OffsetRange, Owner, PositionState, StoredPosition, TopicPartition
+from offset_stores.sql.access import Access
+from offset_stores.sql.statements import Wanted
+from offset_stores.sql.tables import TopicState
+
+_STARTING = "starting"  # the session's name where no owner is known yet
+
+
+class _NotOurs(Exception):  # noqa: N818 - never leaves this module
+    """Some of the claim's rows are not as they must be; rolled back before it is looked why."""
+
+
+def wanted_rows(claim: Claim) -> list[Wanted]:
+    """A claim as the statements take it."""
+    return [
+        Wanted(
+            r.topic,
+            r.partition,
+            r.from_offset,
+            r.until_offset,
+            claim.epochs[r.topic_partition],
+            claim.leader_epochs.get(r.topic_partition),
+            claim.topic_ids.get(r.topic),
+        )
+        for r in claim.ranges
+    ]
+
+
+def initialise(access: Access, stream: str, topic: str, starts: Mapping[int, int], topic_id: str | None) -> None:
+    """Store the starts and the marker in one transaction, unless the marker is there."""
+    rows = [Wanted(topic, number, from_offset=offset, topic_id=topic_id) for number, offset in sorted(starts.items())]
+
+    def store(connection: Connection) -> None:
+        statements = access.statements
+        values = {"stream": stream, "topic": topic, "topic_id": topic_id, "now": datetime.now(UTC)}
+        if connection.execute(statements.mark_started, values).rowcount == 0:
+            return
+        if rows:
+            connection.execute(statements.insert_starts, {**values, **access.database.relation(rows)})
+        # What is still closed was not among the topic's partitions this time: should it come back, it is a new one.
+        connection.execute(statements.reopen_rest, values)
+
+    partitions = [TopicPartition(topic, number) for number in sorted(starts)]
+    access.with_locks(store, session=_STARTING, stream=stream, partitions=partitions, doing="storing the start")
+
+
+def take_over(
+    access: Access, stream: str, owner: Owner, partitions: Sequence[TopicPartition], topic_ids: Mapping[str, str]
+) -> Mapping[TopicPartition, StoredPosition]:
+    """Raise all epochs in one transaction, whoever holds them, and read what is stored then."""
+    ordered = sorted(set(partitions))
+    rows = [Wanted(tp.topic, tp.partition, topic_id=topic_ids.get(tp.topic)) for tp in ordered]
+
+    def take(connection: Connection) -> Mapping[TopicPartition, StoredPosition]:
+        _refuse_closed_topics(access, connection, stream, ordered)
+        values = {
+            "stream": stream,
+            "owner": owner.id,
+            "host": owner.host,
+            "version": owner.code_version,
+            "now": datetime.now(UTC),
+            **access.database.relation(rows),
+        }
+        connection.execute(access.statements.insert_missing, values)
+        connection.execute(access.statements.raise_epochs, values)
+        found = access.read(connection, stream, ordered)
+        for tp in ordered:
+            if found[tp].state is PositionState.CLOSED:
+                raise _closed(stream, str(tp), found[tp].state_reason, found[tp].next_offset)
+        return found
+
+    if not ordered:
+        return {}
+    return access.with_locks(
+        take, session=owner.id, stream=stream, partitions=ordered, doing="taking over the partitions"
+    )
+
+
+def _refuse_closed_topics(
+    access: Access, connection: Connection, stream: str, partitions: Sequence[TopicPartition]
+) -> None:
+    """The markers are locked (shared) until the end, so that no delete comes in between."""
+    topics = access.tables.topics
+    names = sorted({tp.topic for tp in partitions})
+    query = select(topics.c.topic, topics.c.state, topics.c.state_reason)
+    query = query.where(topics.c.stream == stream, topics.c.topic.in_(names)).order_by(topics.c.topic)
+    for row in connection.execute(query.with_for_update(read=True)):
+        if row.state != TopicState.OPEN:
+            raise _closed(stream, f"topic {row.topic!r}", row.state_reason or row.state, None)
+
+
+def _closed(stream: str, what: str, reason: str | None, stored_offset: int | None) -> StreamClosed:
+    return StreamClosed(
+        f"{what} of stream {stream!r} is closed ({reason or 'by an admin command'}): its offsets are not used any more",
+        stored_offset=stored_offset,
+    )
+
+
+def reclaim(access: Access, claim: Claim) -> Mapping[TopicPartition, StoredPosition]:
+    """Raise the epochs of a claim if they are still ours, which waits for (or ends) the claim's own transaction."""
+    partitions = [r.topic_partition for r in claim.ranges]
+
+    def take(connection: Connection) -> Mapping[TopicPartition, StoredPosition]:
+        _move(access, connection, access.statements.reclaim, claim)
+        return access.read(connection, claim.stream, partitions)
+
+    try:
+        return access.with_locks(
+            take, session=claim.owner.id, stream=claim.stream, partitions=partitions, doing="settling a commit"
+        )
+    except _NotOurs:
+        raise why_not(access, claim, settling=True) from None
+
+
+def reposition(access: Access, claim: Claim) -> None:
+    """Move positions without records."""
+
+    def move(connection: Connection) -> None:
+        _move(access, connection, access.statements.reposition, claim)
+
+    partitions = [r.topic_partition for r in claim.ranges]
+    try:
+        access.with_locks(
+            move, session=claim.owner.id, stream=claim.stream, partitions=partitions, doing="moving positions"
+        )
+    except _NotOurs:
+        error = why_not(access, claim)
+        if isinstance(error, OutstandingPlan):
+            raise OwnershipLost(str(error), range=error.range, other=claim.owner) from error
+        raise error from None
+
+
+def _move(access: Access, connection: Connection, statement: TextClause, claim: Claim) -> None:
+    values = {
+        "stream": claim.stream,
+        "owner": claim.owner.id,
+        "now": datetime.now(UTC),
+        **access.database.relation(wanted_rows(claim)),
+    }
+    if access.database.rows_changed(connection, connection.execute(statement, values)) != len(claim.ranges):
+        raise _NotOurs
+
+
+def why_not(access: Access, claim: Claim, *, settling: bool = False) -> KafkaStreamError:
+    """Read what is stored, after the rollback, and say why a claim did not succeed."""
+    with access.mapping("looking why a claim failed"), access.reading() as connection:
+        stored = access.read(connection, claim.stream, [r.topic_partition for r in claim.ranges])
+    for r in claim.ranges:
+        found = stored.get(r.topic_partition)
+        if (error := _why_not_one(access.where, claim, r, found, settling=settling)) is not None:
+            return error
+    return StoreUnavailable(
+        f"another transaction held rows of stream {claim.stream!r} in {access.where}, at or after {claim.ranges[0]}, "
+        "and left them as they were"
+    )
+
+
+def _why_not_one(
+    where: str, claim: Claim, r: OffsetRange, found: StoredPosition | None, *, settling: bool
+) -> KafkaStreamError | None:
+    stream = claim.stream
+    if found is None:
+        return OwnershipLost(f"{r.topic_partition} of stream {stream!r} has no row in {where} any more", range=r)
+    if found.state is PositionState.CLOSED:
+        reason = found.state_reason or "by an admin command"
+        return StreamClosed(
+            f"{r.topic_partition} of stream {stream!r} is closed ({reason}): its offsets are not used any more",
+            range=r,
+            stored_offset=found.next_offset,
+            other=found.owner,
+        )
+    if found.owner is None or found.owner.id != claim.owner.id or found.owner_epoch != claim.epochs[r.topic_partition]:
+        by = "an admin command" if found.owner is None or found.owner.id == claim.owner.id else str(found.owner)
+        return OwnershipLost(
+            f"{r} of stream {stream!r} is not ours to commit any more: fenced by {by} at epoch {found.owner_epoch} "
+            f"(ours is {claim.epochs[r.topic_partition]}), with offset {found.next_offset} stored in {where}",
+            range=r,
+            stored_offset=found.next_offset,
+            other=found.owner,
+        )
+    return None if settling else _why_not_from_here(where, stream, r, found)
+
+
+def _why_not_from_here(where: str, stream: str, r: OffsetRange, found: StoredPosition) -> KafkaStreamError | None:
+    if found.planned_until is not None:
+        planned = OffsetRange(r.topic_partition, found.next_offset, found.planned_until)
+        return OutstandingPlan(
+            f"stream {stream!r} has an outstanding plan for {planned} in {where}: its results may be stored although "
+            "its offsets are not, as when a handler commits on its own; look at the results, then reset the offsets to "
+            "before or after that range",
+            range=planned,
+        )
+    if found.next_offset != r.from_offset:
+        return OwnershipLost(
+            f"{r} of stream {stream!r} does not start where the stored offset in {where} stands, at "
+            f"{found.next_offset}",
+            range=r,
+            stored_offset=found.next_offset,
+            other=found.owner,
+        )
+    return None
+
+
+__all__ = ["initialise", "reclaim", "reposition", "take_over", "wanted_rows", "why_not"]

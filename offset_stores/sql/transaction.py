@@ -1,0 +1,255 @@
+"""One batch's transaction: the claim has succeeded, results go through ``connection``, the offsets move last."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+from sqlalchemy import Connection, RootTransaction, exc
+from sqlalchemy.orm import Session
+
+from kafka_stream.errors import (
+    CommitOutcomeUnknown,
+    KafkaStreamError,
+    OwnershipLost,
+    ProcessingError,
+    StoreUnavailable,
+    TransactionEscaped,
+)
+from kafka_stream.types import Claim
+from offset_stores.sql.dialects import Database
+from offset_stores.sql.errors import TRANSIENT, Verdict, mapped, reason_of
+from offset_stores.sql.statements import Statements, Wanted
+
+logger = logging.getLogger("kafka_stream")
+
+
+class SqlTransaction:
+    """What a handler writes through: ``write(prepared, transaction)``.
+
+    Do not commit, roll back or close anything that it gives out: the stream commits results and offsets together. A
+    savepoint (``transaction.connection.begin_nested()``) is fine.
+    """
+
+    def __init__(
+        self, connection: Connection, database: Database, statements: Statements, claim: Claim, token: str, where: str
+    ) -> None:
+        self._connection = connection
+        self._database = database
+        self._statements = statements
+        self._claim = claim
+        self._token = token
+        self._where = where
+        self._root: RootTransaction | None = None
+        self._session: BatchSession | None = None
+        self._advanced = False
+        self._committed = False
+        self._escape: str | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """The SQLAlchemy connection, inside the batch's transaction."""
+        return self._connection
+
+    def session(self, **options: Any) -> Session:
+        """An ORM session in the batch's transaction, the same at each call; ``options`` are the first call's.
+
+        It joins by savepoint, so its own ``commit()`` and ``rollback()`` end only the savepoint, and what it holds is
+        flushed before the offsets advance.
+        """
+        if self._session is None:
+            self._session = BatchSession(bind=self._connection, join_transaction_mode="create_savepoint", **options)
+        return self._session
+
+    def claim(self) -> int:
+        """Begin, and claim the ranges: the first statement. Returns how many partitions were claimed."""
+        self._root = self._database.begin(self._connection)
+        claimed = self._execute(self._statements.claim)
+        self._database.after_claim(self._connection)
+        return claimed
+
+    def advance(self) -> None:
+        """Move the offsets: the last statement; see ``StoreTransaction``."""
+        if self._advanced:
+            self._escape = "the handler called advance() on the batch's transaction"
+        self._refuse_escape()
+        if self._session is not None:
+            self._flush(self._session)
+            self._refuse_escape()
+        try:
+            self._database.before_advance(self._connection)
+            moved = self._execute(self._statements.advance)
+            if moved != len(self._claim.ranges):
+                raise self._why_not_advanced()
+        except KafkaStreamError:
+            raise
+        except Exception as error:
+            raise self._mapped(error, "advancing the offsets") from error
+        self._advanced = True
+
+    def commit(self) -> None:
+        """Make results and offsets durable; see ``StoreTransaction``."""
+        if not self._advanced or self._committed:
+            self._escape = "the handler called commit() on the batch's transaction"
+        self._refuse_escape()
+        assert self._root is not None
+        try:
+            if not self._database.in_transaction(self._connection):
+                raise StoreUnavailable(f"the transaction in {self._where} ended before its commit; nothing was stored")
+            self._root.commit()
+        except KafkaStreamError:
+            raise
+        except Exception as error:
+            raise self._commit_failure(error) from error
+        self._committed = True
+
+    def close(self) -> None:
+        """Roll back what was not committed, and give the connection back clean. Never raises an ``Exception``."""
+        try:
+            if self._session is not None:
+                self._session.discard()
+        except Exception as error:  # noqa: BLE001 - on the way out, after the error that counts
+            logger.debug("closing the batch's ORM session failed: %s", type(error).__name__)
+        clean(self._connection, keep=self._committed)
+
+    def __enter__(self) -> SqlTransaction:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _execute(self, statement: Any) -> int:
+        claim = self._claim
+        rows = [
+            Wanted(
+                r.topic,
+                r.partition,
+                r.from_offset,
+                r.until_offset,
+                claim.epochs[r.topic_partition],
+                claim.leader_epochs.get(r.topic_partition),
+                claim.topic_ids.get(r.topic),
+            )
+            for r in claim.ranges
+        ]
+        parameters = {
+            "stream": claim.stream,
+            "owner": claim.owner.id,
+            "now": datetime.now(UTC),
+            **self._database.relation(rows),
+            **self._database.claim_parameters(claim.owner, self._token),
+        }
+        return self._database.rows_changed(self._connection, self._connection.execute(statement, parameters))
+
+    def _refuse_escape(self) -> None:
+        """What SQLAlchemy knows about its own transaction; what went round it is found by the advance."""
+        connection = self._connection
+        if connection.invalidated:
+            raise StoreUnavailable(f"the connection to {self._where} broke inside the batch's transaction")
+        if connection.closed:
+            self._escape = "the handler closed the batch's connection"
+        elif connection.get_transaction() is not self._root or self._root is None or not self._root.is_active:
+            self._escape = "the handler committed the batch's transaction, or rolled it back"
+        if self._escape is not None:
+            raise TransactionEscaped(
+                f"{self._escape} before its offsets advanced; write through transaction.connection or "
+                "transaction.session() and leave the commit to the stream"
+            )
+
+    def _flush(self, session: BatchSession) -> None:
+        try:
+            session.commit()  # flushes, and releases its savepoint
+        except Exception as error:
+            failure = self._mapped(error, "flushing the handler's ORM session")
+            if isinstance(failure, StoreUnavailable):
+                raise failure from error
+            raise ProcessingError(
+                f"the handler's ORM session could not be flushed: {type(error).__name__}: {reason_of(error)}; nothing "
+                "of the batch was committed"
+            ) from error
+
+    def _why_not_advanced(self) -> KafkaStreamError:
+        if not self._database.holds_mark(self._connection, self._token):
+            return TransactionEscaped(
+                "the batch's transaction ended before its offsets advanced: the handler committed it or rolled it back "
+                "with a statement of its own; write through transaction.connection and leave the commit to the stream"
+            )
+        first = self._claim.ranges[0]
+        return OwnershipLost(
+            f"the offsets of stream {self._claim.stream!r} in {self._where} were changed inside the batch's own "
+            f"transaction, at or after {first}; nothing was committed",
+            range=first,
+            other=self._claim.owner,
+        )
+
+    def _mapped(self, error: Exception, doing: str) -> KafkaStreamError:
+        return mapped(error, self._database.verdict(error) or Verdict.OTHER, doing, self._where)
+
+    def _commit_failure(self, error: Exception) -> KafkaStreamError:
+        """Unknown is the answer unless the server has said no, or the driver knows that nothing was sent."""
+        verdict = self._database.verdict(error)
+        rolled_back = verdict in {Verdict.GAVE_UP, Verdict.DATA, Verdict.LOCKED} or self._still_open()
+        if not rolled_back:
+            return CommitOutcomeUnknown(
+                f"the outcome of a commit in {self._where} is unknown: {reason_of(error)}; the stored offsets will tell"
+            )
+        if verdict in TRANSIENT:
+            return self._mapped(error, "committing")
+        return ProcessingError(
+            f"{self._where} refused the commit and rolled the batch back: {reason_of(error)} (a deferred constraint?)"
+        )
+
+    def _still_open(self) -> bool:
+        try:
+            return self._database.in_transaction(self._connection)
+        except exc.SQLAlchemyError:
+            return False
+
+
+class BatchSession(Session):
+    """A session whose life is the batch's: leaving its ``with`` block, or closing it, keeps what was added."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Keep the work if the block succeeded, drop it (the savepoint) if it did not."""
+        if error is None:
+            self.commit()
+        super().close()
+
+    def close(self) -> None:
+        """Keep the work: an ordinary session would drop it, while the batch's offsets advance."""
+        if self.in_transaction() or self.new or self.dirty or self.deleted:
+            self.commit()
+        super().close()
+
+    def discard(self) -> None:
+        """Drop whatever is left."""
+        super().close()
+
+
+def clean(connection: Connection, *, keep: bool = False) -> None:
+    """Close a connection, rolled back for certain unless ``keep``: the pool's next user must not commit our rest.
+
+    SQLAlchemy may take the transaction for finished while the driver does not (an exception in a commit event).
+    """
+    if connection.closed or connection.invalidated:
+        connection.close()
+        return
+    try:
+        if not keep:
+            connection.rollback()
+            connection.connection.rollback()
+    except BaseException as error:
+        connection.invalidate()
+        if not isinstance(error, Exception):
+            raise
+    finally:
+        connection.close()
+
+
+__all__ = ["BatchSession", "SqlTransaction", "clean"]
