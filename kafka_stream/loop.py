@@ -42,6 +42,7 @@ from kafka_stream.protocols import (
 from kafka_stream.retry import Rejoin, RetryAfter, Stop, backoff_s, decide
 from kafka_stream.settings import StreamSettings
 from kafka_stream.types import Claim, Guarantee, OffsetRange, Owner, Phase, TopicPartition
+from kafka_stream.watchdog import Watchdog
 
 logger = logging.getLogger("kafka_stream")
 
@@ -99,6 +100,7 @@ class Loop:
         self._started_at = self._busy_at = self._next_batch_at = clock()
         self._looked_at = self._started_at - LOOK_INTERVAL_S
         self.status = StreamStatus(owner=owner, guarantee=guarantee)
+        self._watchdog = Watchdog(settings.name, lambda: self.status)
 
     # ------------------------------------------------------------------------------------------------ start and end
 
@@ -106,6 +108,7 @@ class Loop:
         """Run until stopped, or until the bound is reached; raises what stopped it."""
         failure: BaseException | None = None
         self._set(state=StreamState.STARTING)
+        self._watchdog.start()
         try:
             self._retrying_for(START_TIMEOUT_S, self._store.open)
             self._source.open(START_TIMEOUT_S)
@@ -171,6 +174,7 @@ class Loop:
                 logger.info("progress over empty ranges was not committed at the stop: %s", error)
 
     def _close(self, failure: BaseException | None) -> None:
+        self._watchdog.stop()
         self._source.close()
         self._store.close()
         self._processor.close()
