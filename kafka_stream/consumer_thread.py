@@ -158,7 +158,7 @@ class ConsumerThread:
         self._resume_drained()
         if (room := self._inbox.room()) > 0:
             self._full_since = None
-            self._deliver(self._consume(min(room, _CONSUME_AT_MOST)))
+            self._deliver(self._consume(room))
         elif self._full_since is None:
             # Look once more: a take() just before this line nudged nobody.
             self._full_since = time.monotonic()
@@ -179,7 +179,7 @@ class ConsumerThread:
         first = self._consumer.poll(_START_POLL_S if self._starts else _IDLE_POLL_S)
         if first is None:
             return []
-        return [first, *self._consumer.consume(at_most, 0)]
+        return [first, *self._consumer.consume(min(at_most, _CONSUME_AT_MOST) - 1, 0)]
 
     # Records --------------------------------------------------------------------------------------------------------
 
@@ -403,18 +403,17 @@ class ConsumerThread:
             return
         fill = {p: used for p, used in self._inbox.fill().items() if p not in self._paused}
         full = [p for p, used in fill.items() if used >= 1.0]
-        if self._inbox.is_overfull():
-            full = list(fill)
-        if len(full) < len(fill) or self._inbox.is_overfull():
+        room = self._inbox.room(times=2)
+        if room <= 0:
+            self._pause(fill)
+            self._deliver(self._consume(1))
+        elif len(full) < len(fill):
             self._pause(full)
-            full = []
-        if full:
+            self._deliver(self._consume(room))
+        else:
             self._run_commands(wait_s=_GRACE_S)
             message = self._consumer.poll(0)
             self._deliver([] if message is None else [message])
-        else:
-            share = max(self._inbox.limits.max_buffered_records // max(len(fill), 1), 1)
-            self._deliver(self._consume(min(share, _CONSUME_AT_MOST)))
 
     def _pause(self, partitions: Iterable[TopicPartition]) -> None:
         if chosen := list(partitions):

@@ -263,17 +263,12 @@ class Inbox:
             entry = self._entries.get(partition)
             return entry.buffer.position if entry is not None and entry.reading else None
 
-    def room(self) -> int:
-        """How many more records fit, going by the size of those that came last; 0 or less when full."""
+    def room(self, times: int = 1) -> int:
+        """How many more records fit into so many times the limits, going by the size of the last; 0 or less if full."""
         return min(
-            self.limits.max_buffered_records - self._records,
-            math.ceil((self.limits.max_buffered_bytes - self._value_bytes) / self._record_bytes),
+            times * self.limits.max_buffered_records - self._records,
+            math.ceil((times * self.limits.max_buffered_bytes - self._value_bytes) / self._record_bytes),
         )
-
-    def is_overfull(self) -> bool:
-        """Whether there is twice as much as should be."""
-        limits = self.limits
-        return self._records >= 2 * limits.max_buffered_records or self._value_bytes >= 2 * limits.max_buffered_bytes
 
     def fill(self) -> Mapping[TopicPartition, float]:
         """For each partition being read: how much of its share of the limits is used; 1.0 is all of it."""

@@ -95,19 +95,21 @@ class MemoryLog:
         later = self._epoch_starts[leader_epoch + 1 :]
         return offset > (later[0] if later else self.end)
 
-    def fetch(self, position: int, records: int) -> tuple[list[Message], int]:
-        """At most so many visible records from ``position`` on, and where reading has come to with them."""
+    def fetch(self, position: int, records: int, value_bytes: int) -> tuple[list[Message], int]:
+        """Visible records from ``position`` on, up to either limit, and where reading has come to with them."""
         end = self.stable_end
         fetched: list[Message] = []
+        size = 0
         for index in range(self._index(position), len(self._records)):
             record = self._records[index]
             offset = offset_of(record)
             if offset >= end:
                 break
-            if len(fetched) == records:
+            if len(fetched) >= records or size >= value_bytes:
                 return fetched, offset
             if offset not in self._aborted:
                 fetched.append(record)
+                size += len(record)
         return fetched, end
 
     def offset_at(self, timestamp_ms: int) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -190,18 +191,21 @@ class MemorySource:
         """Fill the buffers, each up to its share of the limits."""
         with self._lock:
             fill = self.inbox.fill()
-            share = max(self.inbox.limits.max_buffered_records // max(len(fill), 1), 1)
+            limits, sharing = self.inbox.limits, max(len(fill), 1)
             for partition in sorted(self._reading):
                 position = self.inbox.position(partition)
-                used = fill.get(partition, 1.0)
+                left = 1.0 - fill.get(partition, 1.0)
                 if position is None:
                     continue
                 log = self._logs.log(partition)
                 if not log.start <= position <= log.end:
                     self._lose_position(partition, truncated=False, reason="the offset is out of range")
-                elif used < 1.0:
-                    records, reached = log.fetch(position, max(int(share * (1.0 - used)), 1))
-                    self.inbox.add(partition, records)
+                elif left > 0:
+                    records = math.ceil(limits.max_buffered_records / sharing * left)
+                    fetched, reached = log.fetch(
+                        position, records, math.ceil(limits.max_buffered_bytes / sharing * left)
+                    )
+                    self.inbox.add(partition, fetched)
                     self.inbox.advance(partition, reached)
 
     def _lose_position(self, partition: TopicPartition, *, truncated: bool, reason: str) -> None:

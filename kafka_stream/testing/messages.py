@@ -42,7 +42,7 @@ def message(
         value=_encoded(value),
         headers=None if headers is None else list(headers),
         timestamp=(kind, timestamp_ms or 0),
-        leader_epoch=leader_epoch,
+        leader_epoch=-1 if leader_epoch is None else leader_epoch,  # -1: librdkafka's unknown
     )
 
 
