@@ -151,6 +151,7 @@ class KafkaServer:
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic and wait until the broker no longer lists it."""
+        self._producer = None  # its sequence numbers would not begin anew with a new topic of that name
         self._admin.delete_topics([name])[name].result(_TIMEOUT_S)
         if not wait_until(lambda: self._topic(name) is None, _TIMEOUT_S):
             raise TimeoutError(f"topic {name} is still there {_TIMEOUT_S:.0f} s after it was deleted")
@@ -163,6 +164,7 @@ class KafkaServer:
 
     def add_partitions(self, name: str, total: int) -> None:
         """Give a topic more partitions, ``total`` in all."""
+        self._producer = None  # it remembers for minutes how many there were
         self._admin.create_partitions([NewPartitions(name, total)])[name].result(_TIMEOUT_S)
         self._wait_for_partitions(name, total)
 

@@ -66,7 +66,18 @@ def _report(stream: DirectStream | RunningService) -> object:
     return stream.report() if isinstance(stream, RunningService) else stream.status()
 
 
+def wait_for_stable_end(server: KafkaServer, topic: str) -> dict[int, int]:
+    """The end offsets, once no transaction is open: one that was ended writes its markers a little later."""
+
+    def is_stable() -> bool:
+        return server.end_offsets(topic, committed=True) == server.end_offsets(topic, committed=False)
+
+    assert wait_until(is_stable, WAIT_S), f"a transaction is still open in {topic}"
+    return server.end_offsets(topic)
+
+
 def assert_exactly_once(server: KafkaServer, topic: str, table: ResultTable) -> None:
     """The table holds what an independent read-committed consumer reads, every record once."""
+    wait_for_stable_end(server, topic)
     findings = table.check(server.read_committed(topic))
     assert findings.are_exactly_once, findings

@@ -14,7 +14,7 @@ from integration_tests.results import ResultTable
 from integration_tests.running_service import Services
 from integration_tests.servers import KafkaServer, OpenTransaction, PostgresDatabase
 from integration_tests.service_settings import ServiceSettings
-from integration_tests.streams import SHORT_SESSIONS, settings_of, wait_for_rows
+from integration_tests.streams import SHORT_SESSIONS, settings_of, wait_for_rows, wait_for_stable_end
 from kafka_stream.types import Phase
 
 SEED = 20_240_229
@@ -105,6 +105,7 @@ def test_every_committed_record_is_stored_once_through_all_crashes(
 
     topic.to_commit.commit()
     topic.to_abort.abort()
+    wait_for_stable_end(kafka, topic.name)
     committed = kafka.read_committed(topic.name)
     assert len(committed) == COMMITTED
     wait_for_rows(table, COMMITTED, last)
@@ -120,6 +121,7 @@ def test_a_group_that_loses_a_member_at_every_crash_point_stores_every_record_on
     topic = kafka.create_topic(partitions=4)
     kafka.transaction(topic, [(f"key-{n % 97}", f"aborted {n}") for n in range(1_000)], outcome="abort")
     kafka.transaction(topic, [(f"key-{n % 97}", f"committed {n}") for n in range(40_000)])
+    wait_for_stable_end(kafka, topic)
     settings = settings_of(
         kafka, postgres, topic, SHORT_SESSIONS, assignment="group", max_records_per_batch=50, linger_s=0.03
     )

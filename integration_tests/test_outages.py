@@ -13,7 +13,7 @@ from integration_tests.proxy import PostgresProxy
 from integration_tests.results import ResultTable
 from integration_tests.servers import KafkaServer, PostgresDatabase, PrivateKafka
 from integration_tests.service import RowWriter
-from integration_tests.streams import WAIT_S, assert_exactly_once, stream_of, wait_for_rows
+from integration_tests.streams import WAIT_S, assert_exactly_once, stream_of, wait_for_rows, wait_for_stable_end
 from kafka_stream import Batch, DirectStream
 from kafka_stream.progress import StreamListener, StreamState
 from kafka_stream.types import OffsetRange, Phase
@@ -52,6 +52,7 @@ def topic(kafka: KafkaServer) -> str:
     name = kafka.create_topic(partitions=4)
     kafka.transaction(name, [f"aborted {n}" for n in range(300)], outcome="abort")
     kafka.transaction(name, [f"committed {n}" for n in range(RECORDS)])
+    wait_for_stable_end(kafka, name)
     return name
 
 

@@ -24,6 +24,7 @@ from integration_tests.streams import (
     stored_offsets,
     stream_of,
     wait_for_rows,
+    wait_for_stable_end,
 )
 from kafka_stream import Batch, RecordError, TopicPartition
 from kafka_stream.errors import ConfigurationError, OwnershipLost, ProcessingError, TransactionEscaped
@@ -41,6 +42,7 @@ def topic(kafka: KafkaServer) -> str:
     name = kafka.create_topic(partitions=4)
     kafka.transaction(name, [(f"key-{n % 97}", f"aborted {n}") for n in range(300)], outcome="abort")
     kafka.transaction(name, [(f"key-{n % 97}", f"committed {n}") for n in range(RECORDS)])
+    wait_for_stable_end(kafka, name)
     return name
 
 
@@ -102,6 +104,7 @@ def test_a_bounded_run_does_not_wait_for_an_open_transaction(
     stream = stream_of(kafka, postgres, topic)
     assert stream.run(until="latest").records == 10
     opened.abort()
+    wait_for_stable_end(kafka, topic)
     assert stream.run(until="latest").records == 1
     assert_exactly_once(kafka, topic, table)
 
@@ -125,13 +128,13 @@ def test_progress_over_a_tail_without_records_is_committed(
     topic = kafka.create_topic(partitions=1)
     kafka.transaction(topic, ["committed 0"])
     kafka.transaction(topic, ["aborted 0", "aborted 1"], outcome="abort")
-    (end,) = kafka.end_offsets(topic).values()
+    (end,) = wait_for_stable_end(kafka, topic).values()
     stream = stream_of(kafka, postgres, topic)
     stream.run(until="latest")
     assert stored_offsets(stream) == {TopicPartition(topic, 0): end}
     kafka.transaction(topic, ["aborted 2"], outcome="abort")
     with stream:
-        (end,) = kafka.end_offsets(topic).values()
+        (end,) = wait_for_stable_end(kafka, topic).values()
         assert wait_until(lambda: stream.status().positions == {TopicPartition(topic, 0): end}, WAIT_S)
     kafka.delete_records(topic, 0, before_offset=end)
     assert stream.run(until="latest").records == 0
@@ -283,6 +286,7 @@ def test_copies_of_a_service_come_and_go_under_load(
 ) -> None:
     topic = kafka.create_topic(partitions=6)
     kafka.transaction(topic, [(f"key-{n % 997}", f"committed {n}") for n in range(30_000)])
+    wait_for_stable_end(kafka, topic)
     group = settings_of(
         kafka, postgres, topic, assignment="group", max_records_per_batch=100, linger_s=0.02, client=SHORT_SESSIONS
     )

@@ -11,7 +11,13 @@ from integration_tests.results import ResultTable
 from integration_tests.running_service import Services
 from integration_tests.servers import KafkaServer, PostgresDatabase
 from integration_tests.service_settings import ServiceSettings
-from integration_tests.streams import SHORT_SESSIONS, assert_exactly_once, settings_of, wait_for_rows
+from integration_tests.streams import (
+    SHORT_SESSIONS,
+    assert_exactly_once,
+    settings_of,
+    wait_for_rows,
+    wait_for_stable_end,
+)
 from kafka_stream.types import Phase
 
 RECORDS = 6_000
@@ -22,6 +28,7 @@ def topic(kafka: KafkaServer) -> str:
     name = kafka.create_topic(partitions=4)
     kafka.transaction(name, [(f"key-{n % 97}", f"aborted {n}") for n in range(500)], outcome="abort")
     kafka.transaction(name, [(f"key-{n % 97}", f"committed {n}") for n in range(RECORDS)])
+    wait_for_stable_end(kafka, name)
     return name
 
 
