@@ -70,11 +70,13 @@ def end_offsets(config: Mapping[str, Any], partitions: Iterable[TopicPartition])
     for partition in partitions:
         by_topic.setdefault(partition.topic, []).append(partition)
     ends: dict[TopicPartition, int] = {}
-    for topic_partitions in by_topic.values():
+    for topic, stored in by_topic.items():
         try:
-            ends |= cluster.offsets(topic_partitions, OffsetAt.LATEST)
-        except TopicNotFound as error:
-            sys.stderr.write(f"warning: {error}\n")
+            existing = cluster.topics([topic])[topic].partitions
+        except TopicNotFound:
+            sys.stderr.write(f"warning: topic {topic!r} does not exist on {cluster.servers}, so its lag is unknown\n")
+        else:
+            ends |= cluster.offsets([tp for tp in stored if tp.partition < existing], OffsetAt.LATEST)
     return ends
 
 

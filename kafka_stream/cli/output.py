@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-
 WIDTH_IN_A_PIPE = 240
 
 
