@@ -11,11 +11,11 @@ from sqlalchemy import URL, Connection, Engine, exc, select
 from kafka_stream.errors import KafkaStreamError, StoreUnavailable
 from kafka_stream.types import Owner, StoredPosition, TopicPartition
 from offset_stores.sql import engine as engines
+from offset_stores.sql.cleanup import clean
 from offset_stores.sql.dialects import Database
 from offset_stores.sql.errors import Verdict, mapped
 from offset_stores.sql.statements import Statements
 from offset_stores.sql.tables import Names, Tables, position_of
-from offset_stores.sql.transaction import clean
 
 T = TypeVar("T")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
@@ -151,9 +150,7 @@ class SqlOffsetStore:
         access = self._access
         with access.mapping("opening a batch's transaction"):
             connection = access.database.connect(access.engine)
-        transaction = SqlTransaction(
-            connection, access.database, access.statements, claim, secrets.token_hex(8), access.where
-        )
+        transaction = SqlTransaction(access, connection, claim)
         try:
             with access.mapping("claiming the batch's ranges"):
                 claimed = transaction.claim()

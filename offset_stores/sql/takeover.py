@@ -12,28 +12,13 @@ from kafka_stream.types import Claim, OffsetRange, Owner, PositionState, StoredP
 from offset_stores.sql.access import Access
 from offset_stores.sql.statements import Wanted
 from offset_stores.sql.tables import TopicState
+from offset_stores.sql.transaction import wanted_rows
 
 _STARTING = "starting"  # the session's name where no owner is known yet
 
 
-class _NotOurs(Exception):  # noqa: N818 - never leaves this module
+class _NotOurs(Exception):
     """Some of the claim's rows are not as they must be; rolled back before it is looked why."""
-
-
-def wanted_rows(claim: Claim) -> list[Wanted]:
-    """A claim as the statements take it."""
-    return [
-        Wanted(
-            r.topic,
-            r.partition,
-            r.from_offset,
-            r.until_offset,
-            claim.epochs[r.topic_partition],
-            claim.leader_epochs.get(r.topic_partition),
-            claim.topic_ids.get(r.topic),
-        )
-        for r in claim.ranges
-    ]
 
 
 def initialise(access: Access, stream: str, topic: str, starts: Mapping[int, int], topic_id: str | None) -> None:
@@ -211,4 +196,4 @@ def _why_not_from_here(where: str, stream: str, r: OffsetRange, found: StoredPos
     return None
 
 
-__all__ = ["initialise", "reclaim", "reposition", "take_over", "wanted_rows", "why_not"]
+__all__ = ["initialise", "reclaim", "reposition", "take_over", "why_not"]

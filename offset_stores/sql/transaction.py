@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection, RootTransaction, exc
 from sqlalchemy.orm import Session
@@ -19,9 +20,10 @@ from kafka_stream.errors import (
     TransactionEscaped,
 )
 from kafka_stream.types import Claim
-from offset_stores.sql.dialects import Database
+from offset_stores.sql.access import Access
+from offset_stores.sql.cleanup import clean
 from offset_stores.sql.errors import TRANSIENT, Verdict, mapped, reason_of
-from offset_stores.sql.statements import Statements, Wanted
+from offset_stores.sql.statements import Wanted
 
 logger = logging.getLogger("kafka_stream")
 
@@ -33,15 +35,14 @@ class SqlTransaction:
     savepoint (``transaction.connection.begin_nested()``) is fine.
     """
 
-    def __init__(
-        self, connection: Connection, database: Database, statements: Statements, claim: Claim, token: str, where: str
-    ) -> None:
+    def __init__(self, access: Access, connection: Connection, claim: Claim) -> None:
         self._connection = connection
-        self._database = database
-        self._statements = statements
+        self._database = access.database
+        self._statements = access.statements
+        self._where = access.where
         self._claim = claim
-        self._token = token
-        self._where = where
+        self._relation = access.database.relation(wanted_rows(claim))
+        self._token = secrets.token_hex(8)
         self._root: RootTransaction | None = None
         self._session: BatchSession | None = None
         self._advanced = False
@@ -114,7 +115,7 @@ class SqlTransaction:
             logger.debug("closing the batch's ORM session failed: %s", type(error).__name__)
         clean(self._connection, keep=self._committed)
 
-    def __enter__(self) -> SqlTransaction:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -123,25 +124,12 @@ class SqlTransaction:
         self.close()
 
     def _execute(self, statement: Any) -> int:
-        claim = self._claim
-        rows = [
-            Wanted(
-                r.topic,
-                r.partition,
-                r.from_offset,
-                r.until_offset,
-                claim.epochs[r.topic_partition],
-                claim.leader_epochs.get(r.topic_partition),
-                claim.topic_ids.get(r.topic),
-            )
-            for r in claim.ranges
-        ]
         parameters = {
-            "stream": claim.stream,
-            "owner": claim.owner.id,
+            "stream": self._claim.stream,
+            "owner": self._claim.owner.id,
             "now": datetime.now(UTC),
-            **self._database.relation(rows),
-            **self._database.claim_parameters(claim.owner, self._token),
+            **self._relation,
+            **self._database.claim_parameters(self._claim.owner, self._token),
         }
         return self._database.rows_changed(self._connection, self._connection.execute(statement, parameters))
 
@@ -232,24 +220,20 @@ class BatchSession(Session):
         super().close()
 
 
-def clean(connection: Connection, *, keep: bool = False) -> None:
-    """Close a connection, rolled back for certain unless ``keep``: the pool's next user must not commit our rest.
-
-    SQLAlchemy may take the transaction for finished while the driver does not (an exception in a commit event).
-    """
-    if connection.closed or connection.invalidated:
-        connection.close()
-        return
-    try:
-        if not keep:
-            connection.rollback()
-            connection.connection.rollback()
-    except BaseException as error:
-        connection.invalidate()
-        if not isinstance(error, Exception):
-            raise
-    finally:
-        connection.close()
+def wanted_rows(claim: Claim) -> list[Wanted]:
+    """A claim as the statements take it."""
+    return [
+        Wanted(
+            r.topic,
+            r.partition,
+            r.from_offset,
+            r.until_offset,
+            claim.epochs[r.topic_partition],
+            claim.leader_epochs.get(r.topic_partition),
+            claim.topic_ids.get(r.topic),
+        )
+        for r in claim.ranges
+    ]
 
 
-__all__ = ["BatchSession", "SqlTransaction", "clean"]
+__all__ = ["BatchSession", "SqlTransaction", "wanted_rows"]

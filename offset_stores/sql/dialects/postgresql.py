@@ -62,12 +62,10 @@ class PostgreSQL:
     ends_blockers: ClassVar[bool] = True
     creates_schemas: ClassVar[bool] = True
     wording: ClassVar[Wording] = Wording(
-        wanted=" ".join(
-            """SELECT * FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS integer[]),
+        wanted="""SELECT * FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS integer[]),
             CAST(:from_offsets AS bigint[]), CAST(:until_offsets AS bigint[]), CAST(:epochs AS bigint[]),
             CAST(:leader_epochs AS integer[]), CAST(:topic_ids AS text[]))
-            AS u(topic, "partition", from_offset, until_offset, epoch, leader_epoch, topic_id)""".split()
-        ),
+            AS u(topic, "partition", from_offset, until_offset, epoch, leader_epoch, topic_id)""",
         lock="FOR UPDATE OF o",
         lock_free="FOR UPDATE OF o SKIP LOCKED",
         # MATERIALIZED, and joined: the session has its name before the first row is locked.

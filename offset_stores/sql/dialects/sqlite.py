@@ -49,12 +49,10 @@ class SQLite:
     ends_blockers: ClassVar[bool] = False
     creates_schemas: ClassVar[bool] = False
     wording: ClassVar[Wording] = Wording(
-        wanted=" ".join(
-            """SELECT json_extract(value, '$[0]') AS topic, json_extract(value, '$[1]') AS "partition",
+        wanted="""SELECT json_extract(value, '$[0]') AS topic, json_extract(value, '$[1]') AS "partition",
             json_extract(value, '$[2]') AS from_offset, json_extract(value, '$[3]') AS until_offset,
             json_extract(value, '$[4]') AS epoch, json_extract(value, '$[5]') AS leader_epoch,
-            json_extract(value, '$[6]') AS topic_id FROM json_each(:wanted)""".split()
-        ),
+            json_extract(value, '$[6]') AS topic_id FROM json_each(:wanted)""",
         lock="",
         lock_free="",
         mark="",

@@ -1,0 +1,28 @@
+"""Giving a connection back."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+
+def clean(connection: Connection, *, keep: bool = False) -> None:
+    """Close a connection, rolled back for certain unless ``keep``: the pool's next user must not commit our rest.
+
+    SQLAlchemy may take the transaction for finished while the driver does not (an exception in a commit event).
+    """
+    if connection.closed or connection.invalidated:
+        connection.close()
+        return
+    try:
+        if not keep:
+            connection.rollback()
+            connection.connection.rollback()
+    except BaseException as error:
+        connection.invalidate()
+        if not isinstance(error, Exception):
+            raise
+    finally:
+        connection.close()
+
+
+__all__ = ["clean"]
