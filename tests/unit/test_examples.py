@@ -65,7 +65,7 @@ def test_totals_add_to_what_is_stored() -> None:
         transaction: Any = type("Transaction", (), {"connection": connection})
         totals.write(Counter(ada=3, mary=1), transaction)
         totals.write(Counter(mary=4, grace=0), transaction)
-        assert dict(connection.execute(sa.select(totals.totals)).tuples().all()) == {"ada": 3, "mary": 5, "grace": 0}
+        assert dict(map(tuple, connection.execute(sa.select(totals.totals)))) == {"ada": 3, "mary": 5, "grace": 0}
     engine.dispose()
 
 
