@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from confluent_kafka import Producer
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, make_url
 
 CUSTOMERS = ("ada", "grace", "katherine", "mary")
 
@@ -64,8 +64,10 @@ def produce(topic: str, records: Iterator[Record], bootstrap_servers: str) -> No
 
 def main(name: str) -> None:
     example = importlib.import_module(f"examples.{name}")
-    url = os.environ.get("KAFKA_STREAM_STORE", "sqlite:///orders.db")
-    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    url = make_url(os.environ.get("KAFKA_STREAM_STORE", "sqlite:///orders.db"))
+    if url.drivername in ("postgres", "postgresql"):
+        url = url.set(drivername="postgresql+psycopg")
+    engine = create_engine(url)
     example.metadata.create_all(engine)
     engine.dispose()
     topic = example.stream.settings.topics[0]

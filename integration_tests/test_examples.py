@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from examples import raw_insert, sample_data
 from examples.rates_service import RATES, RatesHandler
 from examples.sample_data import Record, produce, sample
 from integration_tests.servers import KafkaServer, PostgresDatabase, random_name
@@ -106,3 +107,23 @@ def test_an_example_runs_on_real_servers(
     assert {name: sorted(rows) for name, rows in stored.items()} == {
         name: sorted(rows) for name, rows in expected(records).items()
     }
+
+
+def test_sample_data_is_what_an_example_needs(
+    kafka: KafkaServer, database: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = kafka.create_topic(random_name("orders"))
+    store = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    brokers = {"bootstrap.servers": kafka.bootstrap_servers}
+    stream = raw_insert.stream.replace(topics=[topic], kafka=brokers, store=store)
+    monkeypatch.setattr(raw_insert, "stream", stream)
+    monkeypatch.setitem(sample_data.SAMPLES, topic, sample_data.orders)
+    monkeypatch.setenv("KAFKA_STREAM_STORE", store)
+    monkeypatch.setenv("KAFKA_STREAM_KAFKA__BOOTSTRAP_SERVERS", kafka.bootstrap_servers)
+
+    sample_data.main("raw_insert")
+    stream.run(until="latest")
+
+    with database.connect() as connection:
+        rows = connection.execute(sa.select(raw_insert.orders.c.id).order_by("id")).scalars().all()
+    assert rows == list(range(1, 1001))
