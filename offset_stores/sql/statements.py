@@ -33,12 +33,14 @@ class Wording:
     """Where databases differ.
 
     ``wanted`` selects the relation; ``lock`` and ``lock_free`` end a ``SELECT`` that locks rows, waiting and not
-    waiting; ``mark`` and ``marked`` set and look at something that lives exactly as long as the transaction.
+    waiting; ``row_id`` is where a row lies; ``mark`` and ``marked`` set and look at something that lives exactly as
+    long as the transaction.
     """
 
     wanted: str
     lock: str
     lock_free: str
+    row_id: str
     mark: str
     marked: str
 
@@ -72,7 +74,7 @@ class Statements:
             ),
             advance=_text(
                 f"""
-                WITH wanted AS ({wording.wanted})
+                WITH wanted AS MATERIALIZED ({wording.wanted})
                 UPDATE {names.offsets} AS o
                 SET next_offset = w.until_offset, planned_until = NULL, plan_kind = NULL, changed_at = :now,
                     leader_epoch = coalesce(w.leader_epoch, o.leader_epoch), topic_id = coalesce(w.topic_id, o.topic_id)
@@ -112,22 +114,28 @@ def _text(sql: str) -> TextClause:
 def _update(names: Names, wording: Wording, *, where: str, change: str, marking: bool = False) -> TextClause:
     """Lock the rows in key order, then change exactly those: takers of overlapping partitions never deadlock.
 
-    A claim does not wait: a row that another session holds is being taken over, or reset, and is not ours to claim.
+    A claim does not wait: a row that another session holds is being taken over, or reset, and is not ours to claim. It
+    finds its rows again by where they lie, which is quick for any number of partitions; one that has moved meanwhile
+    is not claimed either. The others wait, and must find a row that has moved: by its key.
     """
-    marks = wording.mark if marking else ""
-    from_marks, if_marked = (", mark m", "AND m.token IS NOT NULL") if marks else ("", "")
+    marks, from_marks, if_marked, lock = "", "", "", wording.lock
+    found = 'o.stream = :stream AND o.topic = l.topic AND o."partition" = l."partition"'
+    if marking:
+        lock, found = wording.lock_free, f"o.{wording.row_id} = l.row_id"
+        if wording.mark:
+            marks, from_marks, if_marked = wording.mark, ", mark m", "AND m.token IS NOT NULL"
     return _text(
         f"""
-        WITH wanted AS ({wording.wanted}), {marks}
-        locked AS (
-            SELECT w.topic, w."partition", w.until_offset, w.leader_epoch, w.topic_id
-            FROM {names.offsets} o JOIN wanted w ON {_SAME_ROW} {from_marks}
-            WHERE {where} {if_marked}
-            ORDER BY o.topic, o."partition" {wording.lock_free if marking else wording.lock}
+        WITH wanted AS MATERIALIZED ({wording.wanted}), {marks}
+        locked AS MATERIALIZED (
+            SELECT w.topic, w."partition", w.until_offset, w.leader_epoch, w.topic_id, o.{wording.row_id} AS row_id
+            FROM wanted w CROSS JOIN {names.offsets} o {from_marks}
+            WHERE {_SAME_ROW} AND {where} {if_marked}
+            ORDER BY o.topic, o."partition" {lock}
         )
         UPDATE {names.offsets} AS o SET {change}, changed_at = :now
         FROM locked l
-        WHERE o.stream = :stream AND o.topic = l.topic AND o."partition" = l."partition"
+        WHERE {found}
         """
     )
 
@@ -135,7 +143,7 @@ def _update(names: Names, wording: Wording, *, where: str, change: str, marking:
 def _insert_missing(names: Names, wording: Wording) -> TextClause:
     return _text(
         f"""
-        WITH wanted AS ({wording.wanted})
+        WITH wanted AS MATERIALIZED ({wording.wanted})
         INSERT INTO {names.offsets}
             (stream, topic, "partition", next_offset, topic_id, owner_epoch, state, changed_at)
         SELECT :stream, w.topic, w."partition", 0, w.topic_id, 0, 'open', :now
@@ -167,7 +175,7 @@ _REOPENED = (
 def _insert_starts(names: Names, wording: Wording) -> TextClause:
     return _text(
         f"""
-        WITH wanted AS ({wording.wanted})
+        WITH wanted AS MATERIALIZED ({wording.wanted})
         INSERT INTO {names.offsets} AS o
             (stream, topic, "partition", next_offset, topic_id, owner_epoch, state, changed_at)
         SELECT :stream, w.topic, w."partition", w.from_offset, w.topic_id, 0, 'open', :now

@@ -68,6 +68,7 @@ class PostgreSQL:
             AS u(topic, "partition", from_offset, until_offset, epoch, leader_epoch, topic_id)""",
         lock="FOR UPDATE OF o",
         lock_free="FOR UPDATE OF o SKIP LOCKED",
+        row_id="ctid",
         # MATERIALIZED, and joined: the session has its name before the first row is locked.
         mark="mark AS MATERIALIZED (SELECT set_config('application_name', :session, true) AS session, "
         "set_config('kafka_stream.claim', :token, true) AS token),",

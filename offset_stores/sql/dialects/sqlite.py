@@ -55,6 +55,7 @@ class SQLite:
             json_extract(value, '$[6]') AS topic_id FROM json_each(:wanted)""",
         lock="",
         lock_free="",
+        row_id="rowid",
         mark="",
         marked="",
     )
