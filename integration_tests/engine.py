@@ -209,10 +209,10 @@ def stop_private_engine(state: Path) -> None:
             os.kill(pid, signal.SIGTERM)
         if not wait_until(lambda: _has_ended(pid), 60):
             raise RuntimeError(f"the private Docker engine (process {pid}, {state}) does not stop")
-        # Left by containers on the host's network; it would keep the directory from being removed.
-        namespace = state / "exec" / "netns" / "default"
-        if namespace.exists():
-            subprocess.run(["umount", str(namespace)], capture_output=True, check=False)
+        # Mounts that may be left would keep the directory from being removed; the first is that of containers on the
+        # host's network.
+        for mount in (state / "exec" / "netns" / "default", state / "data"):
+            subprocess.run(["umount", str(mount)], capture_output=True, check=False)
 
 
 def stop_kept_servers(project: str) -> None:

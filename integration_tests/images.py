@@ -66,8 +66,14 @@ def install_packages(log: Path) -> None:
             if done.returncode != 0:
                 raise CannotPrepareServers(
                     f"`apt-get {' '.join(command + packages)}` failed (see {log}): install these packages, or start a "
-                    "Docker engine that has or can pull the images of docker-compose.yml"
+                    "Docker engine that has or can pull the images of docker-compose.yml. The log ends with:\n"
+                    f"{tail(log)}"
                 )
+
+
+def tail(log: Path) -> str:
+    """A log's last lines: where CI throws the machine away they are all that is left."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-12:])
 
 
 def _available(names: tuple[str, ...]) -> str:
@@ -90,5 +96,8 @@ def build(work: Path, log: Path) -> dict[str, str]:
             command = [str(RECIPE / "build-images.sh"), str(work), images["KAFKA_IMAGE"], images["POSTGRES_IMAGE"]]
             built = subprocess.run(command, stdout=output, stderr=output, check=False)
         if built.returncode != 0:
-            raise CannotPrepareServers(f"building the images failed: see {log}, then run the tests again")
+            raise CannotPrepareServers(
+                f"building the images failed (see {log}): run the tests again when its cause is gone, or start a "
+                f"Docker engine that has or can pull the images of docker-compose.yml. The log ends with:\n{tail(log)}"
+            )
     return images

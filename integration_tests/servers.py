@@ -32,8 +32,13 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 from integration_tests import log_tail
 from integration_tests.engine import Compose, wait_until
 
-# A new partition's leader may not know yet that it is; the admin client does not call these errors retriable.
-_LEADER_NOT_READY = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.REQUEST_TIMED_OUT}
+# A leader that was just elected may not know it yet; the admin client does not call these errors retriable.
+_LEADER_NOT_READY = {
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+}
 
 Text = bytes | str | None
 Record = Text | tuple[Text, Text]

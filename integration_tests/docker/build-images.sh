@@ -38,15 +38,18 @@ import() { # NAME IMAGE CHANGE...
     docker import "${changes[@]}" --change 'ENTRYPOINT ["/usr/local/bin/entrypoint.sh"]' - "$image" > /dev/null
 }
 jre() { # java.desktop is there for log4j 2.25; the class-data archive makes the JVM start faster
+  # (--strip-debug would need objcopy, and Debian's libraries are stripped)
   local modules=java.base,java.desktop,java.instrument,java.logging,java.management,java.management.rmi,java.naming
   modules+=,java.security.jgss,java.security.sasl,java.sql,java.xml
   modules+=,jdk.crypto.ec,jdk.management,jdk.net,jdk.security.auth,jdk.unsupported,jdk.zipfs
-  "$jdk/bin/jlink" --add-modules "$modules" --strip-debug --no-man-pages --no-header-files --compress=1 --output "$1"
+  "$jdk/bin/jlink" --add-modules "$modules" --strip-java-debug-attributes --no-man-pages --no-header-files \
+    --compress=1 --output "$1"
   "$1/bin/java" -Xshare:dump > /dev/null
 }
 kafka() {
   local root=$work/kafka jars
-  mvn -q -B -f "$here/kafka/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
+  mvn -q -B -f "$here/kafka/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:2.8:copy-dependencies \
+    -DincludeScope=runtime \
     "-DoutputDirectory=$root/opt/kafka/libs" & jars=$!
   root_of kafka
   jre "$root/opt/jre"
