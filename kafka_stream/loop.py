@@ -97,6 +97,7 @@ class Loop:
         self._to_acquire: set[TopicPartition] = set()
         self._events: deque[SourceEvent] = deque()
         self._failures = 0
+        self._owes_batch = False
         self._started_at = self._busy_at = self._next_batch_at = clock()
         self._looked_at = self._started_at - LOOK_INTERVAL_S
         self.status = StreamStatus(owner=owner, guarantee=guarantee)
@@ -200,7 +201,7 @@ class Loop:
         except (TransientError, OwnershipLost) as error:
             self._recover(error, ranges)
         else:
-            if ranges or acquired:
+            if self._failures and (ranges or acquired or not self._owes_batch):
                 self._failures = 0
                 self._set(state=StreamState.RUNNING, error=None)
 
@@ -387,6 +388,7 @@ class Loop:
 
     def _recover(self, error: TransientError | OwnershipLost, ranges: tuple[OffsetRange, ...]) -> None:
         self._failures += 1
+        self._owes_batch = bool(ranges)
         in_hand = [r.topic_partition for r in ranges]
         if isinstance(error, OwnershipLost) and ranges and self._source.is_revoking(in_hand):
             self._ownership.rewind(in_hand)  # dropped: the events to come say what we still own
@@ -411,6 +413,7 @@ class Loop:
             self._source.rejoin()
         else:
             self._to_acquire.update(self._ownership.positions)
+            self._ownership.drop(list(self._to_acquire))
 
     def _retry_later(self, error: Exception, delay_s: float, given_up: Callable[[], bool] | None = None) -> None:
         logger.warning("%s; trying again in %.1f s", error, delay_s)
