@@ -333,6 +333,7 @@ class Loop:
                 committed = self._ownership.settle(claim)
             except TransientError as error:
                 failures += 1
+                self._set(state=StreamState.RETRYING, error=error)
                 delay_s = backoff_s(failures, random.random())  # noqa: S311 - jitter, not a secret
                 self._retry_later(error, delay_s, lambda: self._request.drop_batch)  # a stop waits for the answer too
                 if self._request.drop_batch:
