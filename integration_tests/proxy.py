@@ -79,6 +79,10 @@ class TcpProxy:
         self._refusing = True
         self.cut()
 
+    def refuse_new(self) -> None:
+        """Break each new connection until ``admit``; those that are open stay."""
+        self._refusing = True
+
     def admit(self) -> None:
         """Take new connections again."""
         self._refusing = False

@@ -237,5 +237,5 @@ def test_a_log_that_loses_its_tail_under_a_running_stream(
         private_kafka.produce(topic, values(1000, 100))
         stream.wait(WAIT_S)
     assert (lost.value.partition, lost.value.wanted) == (TopicPartition(topic, 0), 60)
-    assert lost.value.available == (0, end + 100)
+    assert lost.value.available in {(0, end), (0, end + 100)}  # it may notice before or after the log has grown
     assert table.count() == 60

@@ -86,18 +86,15 @@ def test_a_connection_that_breaks_during_commit_while_the_database_is_gone_for_a
     kafka: KafkaServer, postgres_proxy: PostgresProxy, table: ResultTable, topic: str
 ) -> None:
     def cut_and_refuse() -> None:
+        postgres_proxy.refuse_new()
         postgres_proxy.cut_after_commit(having=b"INSERT INTO results")
 
     at = At(Phase.AFTER_WRITE, cut_and_refuse)
-    with running(
-        stream_of(
-            kafka, PostgresDatabase(postgres_proxy.url), topic, IMPATIENT, max_records_per_batch=200, listeners=[at]
-        )
-    ) as stream:
-        assert postgres_proxy.wait_for_commit_cut(WAIT_S)
-        postgres_proxy.refuse()
+    database = PostgresDatabase(postgres_proxy.url)
+    with running(stream_of(kafka, database, topic, IMPATIENT, max_records_per_batch=200, listeners=[at])) as stream:
         assert wait_until(lambda: len(at.retried) >= 3, WAIT_S)
-        assert stream.status().state in (StreamState.RETRYING, StreamState.RUNNING)
+        assert postgres_proxy.wait_for_commit_cut(0)
+        assert stream.status().state is StreamState.RETRYING
         postgres_proxy.admit()
         wait_for_rows(table, RECORDS, stream)
     assert_exactly_once(kafka, topic, table)
