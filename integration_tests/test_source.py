@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from integration_tests.engine import wait_until
 from integration_tests.servers import KafkaServer, OpenTransaction
 from kafka_stream.inbox import SourceLimits
 from kafka_stream.protocols import Source
@@ -33,6 +34,14 @@ class KafkaHarness:
 
     def abort(self, topic: str, partition: int, values: Sequence[str]) -> None:
         self._server.transaction(topic, values, partition, outcome="abort")
+        # The broker answers before it writes the marker: what is produced next could take the marker's offset.
+        assert wait_until(lambda: self._stable_end(topic, partition) == self._end(topic, partition), 30)
+
+    def _stable_end(self, topic: str, partition: int) -> int:
+        return self._server.end_offsets(topic)[partition]
+
+    def _end(self, topic: str, partition: int) -> int:
+        return self._server.end_offsets(topic, committed=False)[partition]
 
     def open_transaction(self, topic: str, partition: int, values: Sequence[str]) -> OpenTransaction:
         return self._server.open_transaction(topic, values, partition)
