@@ -97,6 +97,8 @@ def test_a_connection_that_breaks_during_commit_while_the_database_is_gone_for_a
         assert stream.status().state is StreamState.RETRYING
         postgres_proxy.admit()
         wait_for_rows(table, RECORDS, stream)
+        assert wait_until(lambda: stream.status().state is StreamState.RUNNING, WAIT_S)
+        assert stream.status().error is None
     assert_exactly_once(kafka, topic, table)
 
 

@@ -340,6 +340,7 @@ class Loop:
                     raise unknown from error
             else:
                 logger.info("an unknown commit outcome was settled: %s", "committed" if committed else "not committed")
+                self._set(state=StreamState.RUNNING, error=None)
                 return committed
 
     def _account(self, batch: Batch, timings: Timings) -> None:
