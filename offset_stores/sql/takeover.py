@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, TextClause, select
 
-from kafka_stream.errors import KafkaStreamError, OutstandingPlan, OwnershipLost, StoreUnavailable, StreamClosed
-from kafka_stream.types import Claim, OffsetRange, Owner, PositionState, StoredPosition, TopicPartition
+from kafka_stream.claims import closed, why_not_claimed, why_not_ours
+from kafka_stream.errors import KafkaStreamError, OutstandingPlan, OwnershipLost, StoreUnavailable
+from kafka_stream.types import Claim, Owner, PositionState, StoredPosition, TopicPartition
 from offset_stores.sql.access import Access
 from offset_stores.sql.statements import Wanted
 from offset_stores.sql.tables import TopicState
@@ -61,7 +62,7 @@ def take_over(
         found = access.read(connection, stream, ordered)
         for tp in ordered:
             if found[tp].state is PositionState.CLOSED:
-                raise _closed(stream, str(tp), found[tp].state_reason, found[tp].next_offset)
+                raise closed(stream, str(tp), found[tp].state_reason)
         return found
 
     if not ordered:
@@ -81,14 +82,7 @@ def _refuse_closed_topics(
     query = query.where(topics.c.stream == stream, topics.c.topic.in_(names)).order_by(topics.c.topic)
     for row in connection.execute(query.with_for_update(read=True)):
         if row.state != TopicState.OPEN:
-            raise _closed(stream, f"topic {row.topic!r}", row.state_reason or row.state, None)
-
-
-def _closed(stream: str, what: str, reason: str | None, stored_offset: int | None) -> StreamClosed:
-    return StreamClosed(
-        f"{what} of stream {stream!r} is closed ({reason or 'by an admin command'}): its offsets are not used any more",
-        stored_offset=stored_offset,
-    )
+            raise closed(stream, f"topic {row.topic!r}", row.state_reason or row.state)
 
 
 def reclaim(access: Access, claim: Claim) -> Mapping[TopicPartition, StoredPosition]:
@@ -104,7 +98,7 @@ def reclaim(access: Access, claim: Claim) -> Mapping[TopicPartition, StoredPosit
             take, session=claim.owner.id, stream=claim.stream, partitions=partitions, doing="settling a commit"
         )
     except _NotOurs:
-        raise why_not(access, claim, settling=True) from None
+        raise _why_not_ours(access, claim) from None
 
 
 def reposition(access: Access, claim: Claim) -> None:
@@ -136,64 +130,25 @@ def _move(access: Access, connection: Connection, statement: TextClause, claim: 
         raise _NotOurs
 
 
-def why_not(access: Access, claim: Claim, *, settling: bool = False) -> KafkaStreamError:
+def why_not(access: Access, claim: Claim) -> KafkaStreamError:
     """Read what is stored, after the rollback, and say why a claim did not succeed."""
+    return why_not_claimed(claim, _stored(access, claim), access.where) or _held_for_a_moment(access, claim)
+
+
+def _why_not_ours(access: Access, claim: Claim) -> KafkaStreamError:
+    return why_not_ours(claim, _stored(access, claim), access.where) or _held_for_a_moment(access, claim)
+
+
+def _stored(access: Access, claim: Claim) -> Mapping[TopicPartition, StoredPosition]:
     with access.mapping("looking why a claim failed"), access.reading() as connection:
-        stored = access.read(connection, claim.stream, [r.topic_partition for r in claim.ranges])
-    for r in claim.ranges:
-        found = stored.get(r.topic_partition)
-        if (error := _why_not_one(access.where, claim, r, found, settling=settling)) is not None:
-            return error
+        return access.read(connection, claim.stream, [r.topic_partition for r in claim.ranges])
+
+
+def _held_for_a_moment(access: Access, claim: Claim) -> StoreUnavailable:
     return StoreUnavailable(
         f"another transaction held rows of stream {claim.stream!r} in {access.where}, at or after {claim.ranges[0]}, "
         "and left them as they were"
     )
-
-
-def _why_not_one(
-    where: str, claim: Claim, r: OffsetRange, found: StoredPosition | None, *, settling: bool
-) -> KafkaStreamError | None:
-    stream = claim.stream
-    if found is None:
-        return OwnershipLost(f"{r.topic_partition} of stream {stream!r} has no row in {where} any more", range=r)
-    if found.state is PositionState.CLOSED:
-        reason = found.state_reason or "by an admin command"
-        return StreamClosed(
-            f"{r.topic_partition} of stream {stream!r} is closed ({reason}): its offsets are not used any more",
-            range=r,
-            stored_offset=found.next_offset,
-            other=found.owner,
-        )
-    if found.owner is None or found.owner.id != claim.owner.id or found.owner_epoch != claim.epochs[r.topic_partition]:
-        by = "an admin command" if found.owner is None or found.owner.id == claim.owner.id else str(found.owner)
-        return OwnershipLost(
-            f"{r} of stream {stream!r} is not ours to commit any more: fenced by {by} at epoch {found.owner_epoch} "
-            f"(ours is {claim.epochs[r.topic_partition]}), with offset {found.next_offset} stored in {where}",
-            range=r,
-            stored_offset=found.next_offset,
-            other=found.owner,
-        )
-    return None if settling else _why_not_from_here(where, stream, r, found)
-
-
-def _why_not_from_here(where: str, stream: str, r: OffsetRange, found: StoredPosition) -> KafkaStreamError | None:
-    if found.planned_until is not None:
-        planned = OffsetRange(r.topic_partition, found.next_offset, found.planned_until)
-        return OutstandingPlan(
-            f"stream {stream!r} has an outstanding plan for {planned} in {where}: its results may be stored although "
-            "its offsets are not, as when a handler commits on its own; look at the results, then reset the offsets to "
-            "before or after that range",
-            range=planned,
-        )
-    if found.next_offset != r.from_offset:
-        return OwnershipLost(
-            f"{r} of stream {stream!r} does not start where the stored offset in {where} stands, at "
-            f"{found.next_offset}",
-            range=r,
-            stored_offset=found.next_offset,
-            other=found.owner,
-        )
-    return None
 
 
 __all__ = ["initialise", "reclaim", "reposition", "take_over", "why_not"]

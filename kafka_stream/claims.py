@@ -1,0 +1,83 @@
+"""Pure: why a claim does not succeed on what a store holds. Every store says it in the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kafka_stream.errors import KafkaStreamError, OutstandingPlan, OwnershipLost, StreamClosed
+from kafka_stream.types import Claim, OffsetRange, PositionState, StoredPosition, TopicPartition
+
+
+def why_not_claimed(
+    claim: Claim, stored: Mapping[TopicPartition, StoredPosition], where: str
+) -> KafkaStreamError | None:
+    """Why a batch's ranges cannot be claimed; ``None`` if all of them can."""
+    for r in claim.ranges:
+        found = stored.get(r.topic_partition)
+        if (lost := _fenced(claim, r, found, where)) is not None:
+            return lost
+        assert found is not None
+        if (error := _not_from_here(claim.stream, r, found, where)) is not None:
+            return error
+    return None
+
+
+def why_not_ours(claim: Claim, stored: Mapping[TopicPartition, StoredPosition], where: str) -> OwnershipLost | None:
+    """Why a claim's partitions are not its owner's any more; ``None`` if all of them are."""
+    for r in claim.ranges:
+        if (error := _fenced(claim, r, stored.get(r.topic_partition), where)) is not None:
+            return error
+    return None
+
+
+def closed(stream: str, what: str, reason: str | None) -> StreamClosed:
+    """The error for a takeover of what an admin command has closed."""
+    return StreamClosed(
+        f"{what} of stream {stream!r} is closed ({reason or 'by an admin command'}): its offsets are not used any more"
+    )
+
+
+def _fenced(claim: Claim, r: OffsetRange, found: StoredPosition | None, where: str) -> OwnershipLost | None:
+    stream, epoch = claim.stream, claim.epochs[r.topic_partition]
+    if found is None:
+        return OwnershipLost(f"{r.topic_partition} of stream {stream!r} is not in {where} any more", range=r)
+    if found.state is PositionState.CLOSED:
+        return StreamClosed(
+            str(closed(stream, str(r.topic_partition), found.state_reason)),
+            range=r,
+            stored_offset=found.next_offset,
+            other=found.owner,
+        )
+    if found.owner is not None and found.owner.id == claim.owner.id and found.owner_epoch == epoch:
+        return None
+    by_admin = found.owner is None or found.owner.id == claim.owner.id
+    return OwnershipLost(
+        f"{r} of stream {stream!r} is not ours to commit any more: fenced by "
+        f"{'an admin command' if by_admin else found.owner} at epoch {found.owner_epoch} (ours is {epoch}), with "
+        f"offset {found.next_offset} stored in {where}",
+        range=r,
+        stored_offset=found.next_offset,
+        other=found.owner,
+    )
+
+
+def _not_from_here(stream: str, r: OffsetRange, found: StoredPosition, where: str) -> KafkaStreamError | None:
+    if found.planned_until is not None:
+        planned = OffsetRange(r.topic_partition, found.next_offset, found.planned_until)
+        return OutstandingPlan(
+            f"stream {stream!r} has an outstanding plan for {planned} in {where}: its results may be stored although "
+            "its offsets are not, as when a handler commits on its own; look at the results, then reset the offsets to "
+            "before or after that range",
+            range=planned,
+        )
+    if found.next_offset != r.from_offset:
+        return OwnershipLost(
+            f"{r} of stream {stream!r} does not start at the stored offset, which is {found.next_offset} in {where}",
+            range=r,
+            stored_offset=found.next_offset,
+            other=found.owner,
+        )
+    return None
+
+
+__all__ = ["closed", "why_not_claimed", "why_not_ours"]

@@ -1,0 +1,289 @@
+"""``MemoryOffsetStore``: an offset store without a database, for tests of streams. It passes the stores' contract."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from kafka_stream.claims import closed, why_not_claimed, why_not_ours
+from kafka_stream.errors import (
+    CommitOutcomeUnknown,
+    KafkaStreamError,
+    OwnershipLost,
+    StoreUnavailable,
+    TransactionEscaped,
+)
+from kafka_stream.protocols import StoreCapabilities
+from kafka_stream.types import Claim, OffsetRange, Owner, PlanKind, PositionState, StoredPosition, TopicPartition
+
+_Key = tuple[str, TopicPartition]
+
+
+@dataclass(frozen=True, slots=True)
+class _Marker:
+    """A topic's first start: open, closed for good, or deleted and to be started again."""
+
+    state: str
+    reason: str | None = None
+
+
+class MemoryTransaction:
+    """What a handler writes through: append results to ``rows``; they are in the store's ``rows`` once committed."""
+
+    def __init__(self, store: MemoryOffsetStore, claim: Claim, lock: threading.RLock) -> None:
+        self.rows: list[Any] = []
+        self._lock = lock
+        self.claim = claim
+        self._store = store
+        self._state = "claimed"
+
+    def advance(self) -> None:
+        """See ``StoreTransaction``."""
+        if self._state == "advanced":
+            self._state = "escaped"
+        self._refuse_ended()
+        self._state = "advanced"
+
+    def commit(self) -> None:
+        """See ``StoreTransaction``."""
+        with self._lock:  # a takeover comes before or after
+            if self._state == "claimed":
+                self._state = "escaped"
+            self._refuse_ended()
+            self._state = "committed"
+            self._store._commit(self)  # noqa: SLF001 - the two are one
+
+    def escape(self) -> None:
+        """Do what a handler does that commits on its own: its rows are stored, the offsets are not."""
+        with self._lock:
+            self._refuse_ended()
+            self._state = "escaped"
+            self._store._escape(self)  # noqa: SLF001
+
+    def end(self) -> None:
+        """Do what a database does to the session of an owner that was replaced."""
+        if self._state in {"claimed", "advanced"}:
+            self._state = "ended"
+
+    def _refuse_ended(self) -> None:
+        if self._state == "ended":
+            raise StoreUnavailable("the transaction in memory was ended by a takeover; nothing was stored")
+        if self._state in {"escaped", "committed"}:
+            raise TransactionEscaped(
+                "the handler ended the batch's transaction before its offsets advanced; leave that to the stream"
+            )
+
+
+class MemoryOffsetStore:
+    """Keeps positions in this process; each instance is a store of its own, for all streams that are given it.
+
+    ``rows`` are the results of all committed transactions, in the order of their commits. Threads may share it.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[Any] = []
+        self._positions: dict[_Key, StoredPosition] = {}
+        self._markers: dict[tuple[str, str], _Marker] = {}
+        self._held: dict[_Key, MemoryTransaction] = {}
+        self._cut: str | None = None
+        self._lock = threading.RLock()
+
+    @property
+    def capabilities(self) -> StoreCapabilities:
+        """A transaction of its own kind, and claims that are refused here."""
+        return StoreCapabilities(transaction="memory", compare_and_set=True, durable_plan=False)
+
+    def describe(self) -> str:
+        """In words."""
+        return "memory"
+
+    def open(self) -> None:
+        """Nothing to connect to."""
+
+    def close(self) -> None:
+        """Nothing to give back: what is stored stays."""
+
+    def classify(self, error: BaseException) -> KafkaStreamError | None:
+        """Nothing in memory gives a transaction up."""
+        return None
+
+    # For tests ------------------------------------------------------------------------------------------------------
+
+    def put(self, stream: str, topic_partition: TopicPartition, position: StoredPosition) -> None:
+        """Store a position as it is, whatever was there."""
+        with self._lock:
+            self._positions[stream, topic_partition] = position
+
+    def close_topic(self, stream: str, topic: str, reason: str) -> None:
+        """Close it for good, as an admin command that moved it elsewhere does."""
+        self._close(stream, topic, _Marker("closed", reason))
+
+    def delete_topic(self, stream: str, topic: str) -> None:
+        """Close it until the next start, as an admin command that deletes it does."""
+        self._close(stream, topic, _Marker("deleted"))
+
+    def cut_before_commit(self) -> None:
+        """The next commit does not take effect, and nobody is told."""
+        self._cut = "before"
+
+    def cut_after_commit(self) -> None:
+        """The next commit takes effect, and nobody is told."""
+        self._cut = "after"
+
+    # OffsetStore ----------------------------------------------------------------------------------------------------
+
+    def is_started(self, stream: str, topic: str) -> bool:
+        """See ``OffsetStore``."""
+        marker = self._markers.get((stream, topic))
+        return marker is not None and marker.state != "deleted"
+
+    def initialise(self, stream: str, topic: str, starts: Mapping[int, int], topic_id: str | None) -> None:
+        """See ``OffsetStore``."""
+        with self._lock:
+            if self.is_started(stream, topic):
+                return
+            self._markers[stream, topic] = _Marker("open")
+            # A closed partition that is not among the topic's this time would be a new one, should it come back.
+            closed_ones = {
+                tp.partition: 0
+                for (name, tp), position in self._positions.items()
+                if (name, tp.topic) == (stream, topic) and position.state is PositionState.CLOSED
+            }
+            for number, offset in {**closed_ones, **starts}.items():
+                tp = TopicPartition(topic, number)
+                before = self._positions.get((stream, tp))
+                if before is None or before.state is PositionState.CLOSED:
+                    epoch = 0 if before is None else before.owner_epoch + 1
+                    self.put(stream, tp, StoredPosition(offset, epoch, topic_id=topic_id, changed_at=datetime.now(UTC)))
+
+    def take_over(
+        self, stream: str, owner: Owner, partitions: Sequence[TopicPartition], topic_ids: Mapping[str, str]
+    ) -> Mapping[TopicPartition, StoredPosition]:
+        """See ``OffsetStore``. The transactions of older owners end."""
+        with self._lock:
+            for topic in sorted({tp.topic for tp in partitions}):
+                marker = self._markers.get((stream, topic))
+                if marker is not None and marker.state != "open":
+                    raise closed(stream, f"topic {topic!r}", marker.reason or marker.state)
+            found = {tp: self._positions.get((stream, tp)) for tp in sorted(set(partitions))}
+            for tp, before in found.items():
+                if before is not None and before.state is PositionState.CLOSED:
+                    raise closed(stream, str(tp), before.state_reason)
+            for tp, before in found.items():
+                self._end_holder(stream, tp)
+                position = before or StoredPosition(0, 0, topic_id=topic_ids.get(tp.topic))
+                self._change(stream, tp, position, owner=owner, owner_epoch=position.owner_epoch + 1)
+            return self._stored(stream, list(found))
+
+    def reclaim(self, claim: Claim) -> Mapping[TopicPartition, StoredPosition]:
+        """See ``OffsetStore``."""
+        partitions = [r.topic_partition for r in claim.ranges]
+        with self._lock:
+            stored = self._stored(claim.stream, partitions)
+            if (error := why_not_ours(claim, stored, self.describe())) is not None:
+                raise error
+            for tp in partitions:
+                self._end_holder(claim.stream, tp)
+                self._change(claim.stream, tp, stored[tp], owner_epoch=stored[tp].owner_epoch + 1)
+            return self._stored(claim.stream, partitions)
+
+    def reposition(self, claim: Claim) -> None:
+        """See ``OffsetStore``."""
+        with self._lock:
+            stored = self._stored(claim.stream, [r.topic_partition for r in claim.ranges])
+            if (error := why_not_ours(claim, stored, self.describe())) is not None:
+                raise error
+            for r in claim.ranges:
+                if (until := stored[r.topic_partition].planned_until) is not None:
+                    planned = OffsetRange(r.topic_partition, stored[r.topic_partition].next_offset, until)
+                    raise OwnershipLost(f"a plan for {planned} is outstanding", range=planned, other=claim.owner)
+            for r in claim.ranges:
+                tp = r.topic_partition
+                leader_epoch, topic_id = claim.leader_epochs.get(tp), claim.topic_ids.get(tp.topic)
+                self._change(
+                    claim.stream,
+                    tp,
+                    stored[tp],
+                    next_offset=r.until_offset,
+                    leader_epoch=leader_epoch,
+                    topic_id=topic_id,
+                )
+
+    @contextmanager
+    def begin(self, claim: Claim) -> Iterator[MemoryTransaction]:
+        """See ``OffsetStore``."""
+        keys = [(claim.stream, r.topic_partition) for r in claim.ranges]
+        transaction = MemoryTransaction(self, claim, self._lock)
+        with self._lock:
+            stored = self._stored(claim.stream, [r.topic_partition for r in claim.ranges])
+            if (error := why_not_claimed(claim, stored, self.describe())) is not None:
+                raise error
+            if any(key in self._held for key in keys):
+                raise StoreUnavailable("another transaction in memory holds some of the claim's partitions")
+            self._held.update(dict.fromkeys(keys, transaction))
+        try:
+            yield transaction
+        finally:
+            self._release(transaction)
+
+    def positions(self, stream: str) -> Mapping[TopicPartition, StoredPosition]:
+        """See ``OffsetStore``."""
+        with self._lock:
+            return self._stored(stream, sorted(tp for name, tp in self._positions if name == stream))
+
+    # Inside ---------------------------------------------------------------------------------------------------------
+
+    def _stored(self, stream: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, StoredPosition]:
+        return {tp: self._positions[stream, tp] for tp in partitions if (stream, tp) in self._positions}
+
+    def _change(self, stream: str, tp: TopicPartition, position: StoredPosition, **changes: Any) -> None:
+        self._positions[stream, tp] = replace(position, **changes, changed_at=datetime.now(UTC))
+
+    def _close(self, stream: str, topic: str, marker: _Marker) -> None:
+        with self._lock:
+            self._markers[stream, topic] = marker
+            for (name, tp), position in list(self._positions.items()):
+                if (name, tp.topic) == (stream, topic):
+                    self._end_holder(stream, tp)
+                    epoch = position.owner_epoch + 1
+                    closing = {"state": PositionState.CLOSED, "state_reason": marker.reason, "owner": None}
+                    self._change(stream, tp, position, owner_epoch=epoch, **closing)
+
+    def _end_holder(self, stream: str, tp: TopicPartition) -> None:
+        holder = self._held.get((stream, tp))
+        if holder is not None:
+            holder.end()
+            self._release(holder)
+
+    def _release(self, transaction: MemoryTransaction) -> None:
+        with self._lock:
+            self._held = {key: holder for key, holder in self._held.items() if holder is not transaction}
+
+    def _commit(self, transaction: MemoryTransaction) -> None:
+        cut, self._cut = self._cut, None
+        if cut != "before":
+            claim = transaction.claim
+            for r in claim.ranges:
+                before = self._positions[claim.stream, r.topic_partition]
+                leader_epoch = claim.leader_epochs.get(r.topic_partition, before.leader_epoch)
+                topic_id = claim.topic_ids.get(r.topic, before.topic_id)
+                moved = {"next_offset": r.until_offset, "leader_epoch": leader_epoch, "topic_id": topic_id}
+                self._change(claim.stream, r.topic_partition, before, **moved)
+            self.rows += transaction.rows
+        if cut is not None:
+            raise CommitOutcomeUnknown("the answer to a commit in memory was cut off; the stored offsets will tell")
+
+    def _escape(self, transaction: MemoryTransaction) -> None:
+        stream = transaction.claim.stream
+        for r in transaction.claim.ranges:
+            before = self._positions[stream, r.topic_partition]
+            left = {"planned_until": r.until_offset, "plan_kind": PlanKind.TRANSACTION}
+            self._change(stream, r.topic_partition, before, **left)
+        self.rows += transaction.rows
+
+
+__all__ = ["MemoryOffsetStore", "MemoryTransaction"]
