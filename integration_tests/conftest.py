@@ -100,9 +100,9 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[KafkaServer]:
     server.delete_created_topics()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def private_broker(engine: DockerEngine) -> Iterator[PrivateKafka]:
-    """The container behind ``private_kafka``: one for each module that asks."""
+    """The container behind ``private_kafka``: every test that uses it leaves it up and whole."""
     ports = ServerPorts()
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     project = f"kafka-stream-private-{uuid.uuid4().hex[:8]}"

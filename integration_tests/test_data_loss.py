@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
 from integration_tests.engine import wait_until
 from integration_tests.results import ResultTable
-from integration_tests.servers import KafkaServer, PostgresDatabase, PrivateKafka
+from integration_tests.servers import KafkaServer, PostgresDatabase, PostgresServer, PrivateKafka
 from integration_tests.service import RowWriter
-from integration_tests.streams import WAIT_S, stored_offsets, stream_of
-from kafka_stream import Batch
+from integration_tests.streams import WAIT_S, stored_offsets, stream_of, wait_for_rows
+from kafka_stream import Batch, DirectStream
 from kafka_stream.errors import DataLoss, LogTruncated, OffsetOutOfRange, TopicRecreated
+from kafka_stream.progress import StreamState
 from kafka_stream.types import TopicPartition
 from offset_stores.sql import SqlTransaction
 
@@ -167,75 +171,92 @@ def test_retention_that_passes_a_stream_while_it_is_running(
 # ------------------------------------------------------------------------------------------------------- truncation
 
 
-def truncated(broker: PrivateKafka, topic: str) -> int:
-    """Produce 60 records in six batches, have the last ones disappear in a crash, and return the new end."""
-    broker.kill()
-    return broker.truncate_tail(topic, 0, from_offset=40)
+@dataclass(frozen=True)
+class CutLogs:
+    """Three topics whose 60 records were read, and then lost their tail in a crash of the broker.
+
+    ``regrown`` got 100 new records after it, past where it had been read to, and ``running`` was being read meanwhile.
+    """
+
+    shorter: str
+    regrown: str
+    running: str
+    end: int
+    streams: dict[str, DirectStream]
+    failure: BaseException | None
 
 
-def produce_in_batches(kafka: KafkaServer, topic: str, batches: int) -> None:
-    for batch in range(batches):
-        kafka.produce(topic, values(10 * batch, 10))
+@pytest.fixture(scope="module")
+def database(postgres_server: PostgresServer) -> Iterator[PostgresDatabase]:
+    """One for all readers of the cut logs, so that the broker crashes once."""
+    database = postgres_server.create_database()
+    yield database
+    postgres_server.drop_database(database)
 
 
-def test_a_log_that_lost_its_tail(private_kafka: PrivateKafka, postgres: PostgresDatabase, table: ResultTable) -> None:
-    topic = private_kafka.create_topic(partitions=1)
-    produce_in_batches(private_kafka, topic, 6)
-    stream = stream_of(private_kafka, postgres, topic)
-    assert stream.run(until="latest").records == 60
+@pytest.fixture(scope="module")
+def logs(private_broker: PrivateKafka, database: PostgresDatabase) -> CutLogs:
+    table = ResultTable(database)
+    topics = [private_broker.create_topic(partitions=1) for _ in range(3)]
+    shorter, regrown, running = topics
+    for topic, batch in itertools.product(topics, range(6)):
+        private_broker.produce(topic, values(10 * batch, 10))
+    streams = {"shorter": stream_of(private_broker, database, shorter)}
+    streams |= {choice: stream_of(private_broker, database, regrown) for choice in ("stop", "earliest", "latest")}
+    for stream in streams.values():
+        assert stream.run(until="latest").records == 60
 
-    end = truncated(private_kafka, topic)
-    private_kafka.start()
+    survivor = stream_of(private_broker, database, running)
+    survivor.start()
+    try:
+        wait_for_rows(table, 5 * 60, survivor)
+        private_broker.kill()
+        (end,) = {private_broker.truncate_tail(topic, 0, from_offset=40) for topic in topics}
+        private_broker.start()
+        private_broker.produce(regrown, values(1000, 100))
+        private_broker.produce(running, values(1000, 100))
+        ended = wait_until(lambda: survivor.status().state is StreamState.FAILED, WAIT_S)
+        assert ended, survivor.status()
+    finally:
+        survivor.stop()
+    assert table.count() == 5 * 60
+    return CutLogs(shorter, regrown, running, end, streams, survivor.status().error)
+
+
+def test_a_log_that_lost_its_tail(logs: CutLogs) -> None:
     with pytest.raises(LogTruncated) as lost:
-        stream.run(until="latest")
-    assert_lost(lost.value, TopicPartition(topic, 0), 60, (0, end))
-    assert table.count() == 60
+        logs.streams["shorter"].run(until="latest")
+    assert_lost(lost.value, TopicPartition(logs.shorter, 0), 60, (0, logs.end))
 
 
-@pytest.mark.parametrize("choice", ["stop", "earliest", "latest"])
 def test_a_log_that_lost_its_tail_and_grew_past_the_stored_offset_again(
-    private_kafka: PrivateKafka,
-    postgres: PostgresDatabase,
-    table: ResultTable,
-    caplog: pytest.LogCaptureFixture,
-    choice: str,
+    logs: CutLogs, private_broker: PrivateKafka
 ) -> None:
     """Offsets cannot tell: only the leader epoch of what was read does."""
-    topic = private_kafka.create_topic(partitions=1)
-    produce_in_batches(private_kafka, topic, 6)
-    stream = stream_of(private_kafka, postgres, topic)
-    stream.run(until="latest")
-    end = truncated(private_kafka, topic)
-    private_kafka.start()
-    private_kafka.produce(topic, values(1000, 100))
-
-    if choice == "stop":
+    (available,) = private_broker.end_offsets(logs.regrown).values()
+    assert available >= logs.end + 100 > 60
+    for _ in range(2):
         with pytest.raises(LogTruncated) as lost:
-            stream.run(until="latest")
-        assert_lost(lost.value, TopicPartition(topic, 0), 60, (0, end + 100))
-        assert table.count() == 60
-    else:
-        with caplog.at_level(logging.WARNING, "kafka_stream"):
-            stream.replace(on_data_loss=choice).run(until="latest")
-        assert table.count() == {"earliest": 60 + end + 100, "latest": 60}[choice]
-        assert "truncated" in caplog.text
-        private_kafka.produce(topic, values(2000, 5))
-        stream.run(until="latest")
-        assert table.count("value LIKE 'committed 20__'") == 5
+            logs.streams["stop"].run(until="latest")
+        assert_lost(lost.value, TopicPartition(logs.regrown, 0), 60, (0, available))
 
 
-def test_a_log_that_loses_its_tail_under_a_running_stream(
-    private_kafka: PrivateKafka, postgres: PostgresDatabase, table: ResultTable
+@pytest.mark.parametrize("choice", ["earliest", "latest"])
+def test_a_log_that_lost_its_tail_is_read_on_by_choice(
+    logs: CutLogs, private_broker: PrivateKafka, caplog: pytest.LogCaptureFixture, choice: str
 ) -> None:
-    topic = private_kafka.create_topic(partitions=1)
-    produce_in_batches(private_kafka, topic, 6)
-    stream = stream_of(private_kafka, postgres, topic)
-    with pytest.raises(LogTruncated) as lost, stream:
-        assert wait_until(lambda: table.count() == 60, WAIT_S)
-        end = truncated(private_kafka, topic)
-        private_kafka.start()
-        private_kafka.produce(topic, values(1000, 100))
-        stream.wait(WAIT_S)
-    assert (lost.value.partition, lost.value.wanted) == (TopicPartition(topic, 0), 60)
-    assert lost.value.available in {(0, end), (0, end + 100)}  # it may notice before or after the log has grown
-    assert table.count() == 60
+    (available,) = private_broker.end_offsets(logs.regrown).values()
+    stream = logs.streams[choice]
+    with caplog.at_level(logging.WARNING, "kafka_stream"):
+        summary = stream.replace(on_data_loss=choice).run(until="latest")
+    assert summary.records == {"earliest": available, "latest": 0}[choice]
+    assert "truncated" in caplog.text
+    private_broker.produce(logs.regrown, values(2000, 5))
+    assert stream.run(until="latest").records == 5
+
+
+def test_a_log_that_lost_its_tail_under_a_running_stream(logs: CutLogs) -> None:
+    assert isinstance(logs.failure, LogTruncated)
+    assert (logs.failure.partition, logs.failure.wanted) == (TopicPartition(logs.running, 0), 60)
+    # It may have noticed before or after the log had grown again.
+    assert logs.failure.available in {(0, logs.end), (0, logs.end + 100)}

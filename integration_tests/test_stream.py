@@ -232,8 +232,7 @@ def test_an_embedded_stream_is_stopped_asked_and_waited_for(
     assert_exactly_once(kafka, topic, table)
 
 
-@pytest.mark.parametrize("assignment", ["static", "group"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("assignment", "number"), [("static", signal.SIGTERM), ("group", signal.SIGINT)])
 def test_a_signal_finishes_the_batch_and_leaves(
     kafka: KafkaServer,
     postgres: PostgresDatabase,
