@@ -128,6 +128,7 @@ def test_the_producer_keeps_to_what_it_may_and_records_what_was_acknowledged() -
         producer.start()
         producer.allow(120)
         wait_until(lambda: producer.produced == 120)
+        assert producer.is_waiting
         assert not producer.has_ended
         producer.allow(10)  # an allowance is never taken back
         producer.allow(10_000)

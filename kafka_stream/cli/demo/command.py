@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from kafka_stream.cli.demo.show import Outcome
     from kafka_stream.protocols import OffsetStore
 
-DURATION_S = 30.0
+RATE_PER_S = 800.0
+LONGEST_S = 60.0
 EMBEDDED_LIMIT = 100_000
 
 
@@ -181,13 +182,14 @@ def _play(stack: ExitStack, console: Console, stage: _Stage, kills: int) -> Outc
     from kafka_stream.cli.demo.show import Show
 
     board = Board(stage.cluster.describe(), stage.database, stage.records, kills)
+    duration_s = min(stage.records / RATE_PER_S, LONGEST_S)
     show = Show(
         board=board,
         display=stack.enter_context(display_for(console, board)),
         ledger=stage.ledger,
         store=stage.store,
         stream=stage.stream,
-        producer=OrderProducer(stage.cluster.producer, stage.cluster.topic, stage.records, DURATION_S),
+        producer=OrderProducer(stage.cluster.producer, stage.cluster.topic, stage.records, duration_s),
         services=stage.service,
         script=Script(kills, random.Random()),  # noqa: S311 - a random instant, not a secret
     )

@@ -58,6 +58,11 @@ class OrderProducer:
         """Whether the last order was confirmed, or the producer failed."""
         return self.failure is not None or self.produced == self.records
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether all that it may produce so far was confirmed."""
+        return self.failure is not None or self.produced >= self._allowed
+
     def start(self) -> None:
         """Begin as soon as something is allowed."""
         self._thread.start()

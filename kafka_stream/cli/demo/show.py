@@ -83,7 +83,6 @@ class Show:
         started_at = time.monotonic()
         points_1, points_2 = self._script.points()
         self._producer.start()
-        self._next_scene()
         service = self._start(1, "It reads orders and stores them, a batch at a time.")
         for point in points_1:
             self._next_scene()
@@ -109,17 +108,24 @@ class Show:
 
     # --------------------------------------------------------------------------------------------------- the scenes
 
-    def _next_scene(self) -> None:
-        """Let orders flow for a while; the producer may go on through the scene after."""
+    def _release(self, part: float) -> None:
+        """Let the producer go on to this part of the scene.
+
+        Whoever waits for a batch releases orders after it has begun to wait, so that there is one, however slow or
+        fast the machine is.
+        """
         scenes = self._script.kills + 3
-        records = self._producer.records
-        self._producer.allow(records * (self._scene + 1) // scenes)
-        reached = records * self._scene // scenes
-        self._wait_until(lambda: self._producer.produced >= reached, "the producer to go on")
+        self._producer.allow(int(self._producer.records * (self._scene + part) / scenes))
+
+    def _next_scene(self) -> None:
+        """Let the orders of this scene flow, then go on to the next."""
+        self._release(1.0)
+        self._wait_until(lambda: self._producer.is_waiting, "the producer to go on")
         self._scene += 1
 
     def _start(self, version: int, why: str) -> ServiceProcess:
         service = self._launch(version)
+        self._release(1.0)
         self._display.say(Mark.START, f"version {version} of the service starts (process {service.pid})", why)
         self._wait_for_batches(service)
         return service
@@ -132,11 +138,15 @@ class Show:
 
     def _kill(self, service: ServiceProcess, point: Phase | None) -> None:
         if point is None:
+            self._release(0.25)
             instant = time.monotonic() + self._script.random.uniform(0.1, 0.8)
             self._wait_until(lambda: time.monotonic() >= instant, "a random instant", service)
         else:
             service.hold_at(point)
+            self._release(0.25)
             self._wait_until(lambda: service.observed.held, f"a batch at {point}", service)
+            self._count()
+        held_rows = self._board.rows
         service.kill()
         self._running.remove(service)
         self._batches += service.observed.batches
@@ -146,11 +156,9 @@ class Show:
         rows, offsets = self._settled_rows_and_offsets()
         self._kills.append(Kill(service.version, seen.phase, point is None, seen.phase_records))
         self._display.say(Mark.KILL, f"kill -9 {self._kills[-1].where()}")
-        self._show_consistency(point, rows, offsets)
-
-    def _show_consistency(self, point: Phase | None, rows: int, offsets: int) -> None:
-        if rows != offsets:
-            self._display.say(Mark.WRONG, f"{thousands(rows)} rows, but the offsets say {thousands(offsets)}")
+        if rows != offsets or (point is not None and rows != held_rows):
+            words = f"{thousands(held_rows)} rows before, {thousands(rows)} after, the offsets say {thousands(offsets)}"
+            self._display.say(Mark.WRONG, words)
             return
         batch = {Phase.AFTER_COMMIT: "stored", None: "consistent"}.get(point, "rolled back")
         self._display.say(
@@ -159,6 +167,7 @@ class Show:
 
     def _restart(self, version: int) -> ServiceProcess:
         service = self._launch(version)
+        self._release(1.0)
         self._wait_until(lambda: bool(service.observed.positions), "the service to read its offsets", service)
         self._display.say(Mark.START, f"restarted: resumes at {_positions(service.observed.positions)}")
         self._wait_for_batches(service)
@@ -167,12 +176,14 @@ class Show:
     def _take_over(self, old: ServiceProcess) -> ServiceProcess:
         self._ledger.add_size_column()
         new = self._launch(2)
+        self._release(0.25)
         self._display.say(
             Mark.CHANGE,
             "version 2 is deployed while version 1 runs: a new column, other classes",
             "No checkpoint, nothing pickled: progress is a few numbers in a table.",
         )
         self._wait_until(lambda: bool(new.observed.positions), "version 2 to take over", new)
+        self._release(1.0)
         self._display.say(Mark.START, f"version 2 resumes at {_positions(new.observed.positions)}")
         self._wait_until(lambda: old.exit_status is not None, "version 1 to notice", new)
         status = old.wait()
@@ -205,7 +216,7 @@ class Show:
     # --------------------------------------------------------------------------------------------- watching, waiting
 
     def _wait_for_batches(self, service: ServiceProcess) -> None:
-        self._wait_until(lambda: service.observed.batches >= 2, "the service to commit batches", service)
+        self._wait_until(lambda: service.observed.batches > 0, "the service to commit a batch", service)
 
     def _wait_until(self, condition: Callable[[], bool], what: str, service: ServiceProcess | None = None) -> None:
         deadline = time.monotonic() + PATIENCE_S
