@@ -71,9 +71,14 @@ class ConsumerThread:
     Whatever is assigned is attached to the consumer paused, and read only once a ``Start`` says where.
     """
 
-    def __init__(self, create: Callable[[], Consumer], topics: Sequence[str], inbox: Inbox, cluster: Cluster) -> None:
+    def __init__(
+        self,
+        create: Callable[[Callable[[KafkaError], None]], Consumer],
+        topics: Sequence[str],
+        inbox: Inbox,
+        cluster: Cluster,
+    ) -> None:
         self._create = create
-        self._consumer = create()
         self._topics = list(topics)
         self._inbox = inbox
         self._cluster = cluster
@@ -85,8 +90,9 @@ class ConsumerThread:
         self._halted: set[TopicPartition] = set()  # attached, but librdkafka has stopped fetching after an error
         self._paused: set[TopicPartition] = set()
         self._starts: dict[TopicPartition, Start] = {}
-        self._missing: dict[str, float] = {}
+        self._topic_missing_since: float | None = None
         self._full_since: float | None = None
+        self._consumer = create(self._handle_consumer_error)
 
     # From the loop's thread -----------------------------------------------------------------------------------------
 
@@ -154,7 +160,7 @@ class ConsumerThread:
     def _step(self) -> None:
         self._run_commands(wait_s=0.0)
         self._start_reading()
-        self._check_missing()
+        self._check_missing_topic()
         self._resume_drained()
         if (room := self._inbox.room()) > 0:
             self._full_since = None
@@ -212,7 +218,7 @@ class ConsumerThread:
         error, topic, number = message.error(), message.topic(), message.partition()
         assert error is not None
         if topic is None or number is None or number < 0:
-            self._handle_consumer_error(error, topic)
+            self._handle_consumer_error(error)
             return
         partition = TopicPartition(topic, number)
         if error.code() == _EOF:
@@ -225,7 +231,7 @@ class ConsumerThread:
                 truncated = error.code() != KafkaError._AUTO_OFFSET_RESET or _TRUNCATION_TEXT in error.str()  # noqa: SLF001
                 self._inbox.position_lost(partition, truncated=truncated, reason=error.str())
         elif is_missing_topic(error) or error.code() in _PASSING:
-            self._handle_consumer_error(error, topic)
+            self._handle_consumer_error(error)
         else:
             # librdkafka goes on behind what it could not read (a corrupt record batch): we do not.
             position = self._inbox.stop_reading(partition)
@@ -233,29 +239,28 @@ class ConsumerThread:
             failure = refusal(error, self._cluster.servers, f"topic {topic}")
             self._inbox.failed(failure or KafkaStreamError(f"reading {where} failed: {error.str()}"))
 
-    def _handle_consumer_error(self, error: KafkaError, topic: str | None) -> None:
-        what = f"topic {topic}" if topic else "the consumer group or its topics"
-        if (refused := refusal(error, self._cluster.servers, what)) is not None:
+    def _handle_consumer_error(self, error: KafkaError) -> None:
+        """What concerns no single partition; librdkafka calls it while the consumer polls."""
+        if (refused := refusal(error, self._cluster.servers, "the consumer group or its topics")) is not None:
             self._inbox.failed(refused)
-        elif topic is not None and is_missing_topic(error):
-            self._missing.setdefault(topic, time.monotonic() + _MISSING_TOPIC_GRACE_S)
         elif error.fatal():
             self._inbox.failed(KafkaStreamError(f"the Kafka consumer failed for good: {error.str()}"))
-        else:
+        elif not is_missing_topic(error):
             logger.warning("%s", error.str())
+        elif self._topic_missing_since is None:
+            self._topic_missing_since = time.monotonic()
 
-    def _check_missing(self) -> None:
+    def _check_missing_topic(self) -> None:
         """A topic may be missing for a moment, while metadata spreads; one that stays away fails the stream."""
-        for topic, deadline in tuple(self._missing.items()):
-            if time.monotonic() < deadline:
-                continue
-            del self._missing[topic]
-            try:
-                self._cluster.topics([topic])
-            except TopicNotFound as error:
-                self._inbox.failed(error)
-            except KafkaStreamError as error:
-                logger.warning("%s", error)
+        if self._topic_missing_since is None or time.monotonic() - self._topic_missing_since < _MISSING_TOPIC_GRACE_S:
+            return
+        self._topic_missing_since = None
+        try:
+            self._cluster.topics(self._topics)
+        except TopicNotFound as error:
+            self._inbox.failed(error)
+        except KafkaStreamError as error:
+            logger.warning("%s", error)
 
     # Assignments ----------------------------------------------------------------------------------------------------
 
@@ -269,7 +274,7 @@ class ConsumerThread:
         self._consumer.close()
         for known in (self._assigned, self._attached, self._halted, self._paused, self._starts):
             known.clear()
-        self._consumer = self._create()
+        self._consumer = self._create(self._handle_consumer_error)
         self._inbox.renew()
         self._subscribe()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
-from kafka_stream.cluster import Cluster, refusal
+from kafka_stream.cluster import Cluster
 from kafka_stream.consumer_thread import ConsumerThread, Start
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.inbox import Inbox, SourceLimits
@@ -160,24 +160,21 @@ class KafkaSource:
         assert self._thread is not None, "open() comes first"
         return self._cluster, self._thread
 
-    def _create(self) -> Consumer:
+    def _create(self, on_error: Callable[[KafkaError], None]) -> Consumer:
         settings = consumer_settings(self._config, self._group_id)
         settings.setdefault("logger", _librdkafka)
-        settings["error_cb"] = self._watching(self._config.get("error_cb"))
+        users = settings.get("error_cb")
+
+        def tell_both(error: KafkaError) -> None:
+            on_error(error)
+            if users is not None:
+                users(error)
+
+        settings["error_cb"] = tell_both
         try:
             return Consumer(settings)
         except KafkaException as error:
             raise ConfigurationError(f"these Kafka settings were refused: {error.args[0].str()}") from error
-
-    def _watching(self, users: Callable[[KafkaError], None] | None) -> Callable[[KafkaError], None]:
-        def on_error(error: KafkaError) -> None:
-            servers = self._cluster.servers if self._cluster is not None else "the broker"
-            if (refused := refusal(error, servers, "the consumer group or its topics")) is not None:
-                self._inbox.failed(refused)
-            if users is not None:
-                users(error)
-
-        return on_error
 
 
 __all__ = ["KafkaSource", "SourceLimits", "consumer_settings"]
