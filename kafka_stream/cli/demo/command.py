@@ -71,12 +71,16 @@ def demo(
 
     check_packages()
     console = Console(highlight=False)
-    with _sigterm_as_interrupt(), ExitStack() as stack:
-        stage = _stage(stack, _kafka(bootstrap_servers, kafka), store, records)
-        print_intro(console, kills, database=stage.database)
-        outcome = _play(stack, console, stage, kills)
-        stage.folder_is_kept = True
-        print_outcome(console, outcome, stage.places())
+    try:
+        with _sigterm_as_interrupt(), ExitStack() as stack:
+            stage = _stage(stack, _kafka(bootstrap_servers, kafka), store, records)
+            print_intro(console, kills, database=stage.database)
+            outcome = _play(stack, console, stage, kills)
+            stage.folder_is_kept = True
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: the service has been killed, and what was temporary is removed\n")
+        sys.exit(1)
+    print_outcome(console, outcome, stage.places())
     if not outcome.verdict.is_right:
         sys.exit(1)
 

@@ -19,6 +19,9 @@ from rich.text import Text
 from kafka_stream.cli.progress import thousands
 
 PLAIN_INTERVAL_S = 5.0
+WIDEST = 100
+ROOM = 4
+"""Columns left free on the right: the terminal's own ^C must not wrap, which would move the board by a line."""
 
 
 class Mark(enum.Enum):
@@ -140,6 +143,7 @@ class LiveDisplay:
             subtitle=f"[dim]{board.clock()}[/]",
             box=ROUNDED,
             border_style="blue",
+            width=min(WIDEST, self._console.width - ROOM),
         )
 
 
