@@ -110,10 +110,10 @@ class SQLite:
     def prepare_file(self, engine: Engine) -> None:
         """Turn the write-ahead log on: readers and the one writer do not wait for each other."""
         with engine.connect() as connection:
-            mode = str(connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()).lower()
-            connection.rollback()
-            if mode not in {"wal", "memory"}:
-                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            driver = _driver(connection)  # not through SQLAlchemy: a user's handlers may begin, and it must be outside
+            (mode,) = driver.execute("PRAGMA journal_mode").fetchall()[0]
+            if str(mode).lower() not in {"wal", "memory"}:
+                driver.execute("PRAGMA journal_mode = WAL").fetchall()
 
     def refuse_tables(self, connection: Connection, tables: Tables, where: str) -> None:
         """Nothing to refuse: SQLite has no tables without transactions."""
@@ -124,9 +124,7 @@ class SQLite:
     def begin(self, connection: Connection) -> RootTransaction:
         """Take the write lock at once: a transaction that starts by reading could not upgrade later."""
         transaction = connection.begin()
-        driver = connection.connection.driver_connection
-        assert driver is not None
-        if driver.in_transaction:  # the engine's own handlers, or PEP 249 mode, have begun a deferred one
+        if _driver(connection).in_transaction:  # the engine's own handlers, or PEP 249 mode, have begun a deferred one
             connection.exec_driver_sql("ROLLBACK")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         return transaction
@@ -180,8 +178,7 @@ class SQLite:
 
     def in_transaction(self, connection: Connection) -> bool:
         """As the driver sees it."""
-        driver = connection.connection.driver_connection
-        return driver is not None and bool(driver.in_transaction)
+        return _driver(connection).in_transaction
 
     def ending_blockers(self, engine: Engine, waiting: Connection) -> None:
         """SQLite does not know who holds its lock."""
@@ -193,6 +190,12 @@ class SQLite:
         if not isinstance(driver, sqlite3.Error):
             return None
         return _VERDICTS.get(_code_of(driver), Verdict.OTHER)
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
 
 
 def _code_of(error: BaseException) -> int:
