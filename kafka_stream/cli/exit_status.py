@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
+import importlib
 import re
 import sys
 import traceback
+from pathlib import Path
 
 from kafka_stream.errors import (
     ConfigurationError,
@@ -18,6 +20,8 @@ from kafka_stream.errors import (
 )
 
 _PASSWORD_IN_URL = re.compile(r"(?P<user>[a-z][a-z0-9+.-]*://[^\s:/@'\"]*):[^\s@'\"]+@", re.IGNORECASE)
+
+_OURS = (str(Path(__file__).resolve().parent.parent), str(Path(importlib.__file__).parent), "<frozen importlib")
 
 
 class ExitStatus(enum.IntEnum):
@@ -42,13 +46,21 @@ def report(error: Exception) -> ExitStatus:
     """Say on stderr what went wrong: a sentence, after a traceback only where code is to be mended."""
     status = exit_status(error)
     if isinstance(error, ProcessingError) and error.__cause__ is not None:
-        _write("".join(traceback.format_exception(error.__cause__)))
+        _write("".join(traceback.format_exception(_from_user_code(error.__cause__))))
     elif not isinstance(error, KafkaStreamError):
         _write("".join(traceback.format_exception(error)))
         _write(f"error: unexpected {type(error).__name__}: {error}\n")
         return status
     _write(f"error: {error}\n")
     return status
+
+
+def _from_user_code(error: BaseException) -> BaseException:
+    """The error with its traceback beginning in user code, without our own frames and the importer's above it."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OURS):
+        frames = frames.tb_next
+    return error if frames is None else error.with_traceback(frames)
 
 
 def without_passwords(text: str) -> str:

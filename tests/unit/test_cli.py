@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -236,6 +238,8 @@ def test_a_module_that_fails_shows_its_own_traceback(invoke: Invoke, tmp_path: P
     ended = invoke("run", "app:stream")
     assert ended.status == 1
     assert "boom = 1 / 0" in ended.err
+    assert "kafka_stream/cli" not in ended.err
+    assert "importlib" not in ended.err
     assert ended.err.splitlines()[-1] == "error: module 'app' failed while it was imported"
 
 
@@ -271,6 +275,74 @@ def test_version_as_json(invoke: Invoke) -> None:
     assert found["kafka-stream"]
     assert found["librdkafka"]
     assert found["Python"] == ".".join(map(str, sys.version_info[:3]))
+
+
+# -------------------------------------------------------------------------------------------------------------- run
+
+MEMORY_APP = """
+import sqlalchemy as sa
+from kafka_stream.stream import DirectStream
+from kafka_stream.testing import MemoryKafka
+
+results = sa.Table("results", sa.MetaData(), sa.Column("value", sa.Text))
+kafka = MemoryKafka({"orders": 2})
+for number in range(10):
+    kafka.produce("orders", value=str(number), partition=number % 2)
+
+def write(batch, transaction):
+    results.create(transaction.connection, checkfirst=True)
+    transaction.connection.execute(results.insert(), [{"value": m.value().decode()} for m in batch])
+
+stream = DirectStream(
+    name="orders", topics=["orders"], kafka=kafka, store="sqlite:///orders.db", sink=write, assignment="static"
+)
+"""
+
+
+def rows_in(database: Path) -> int:
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        return int(connection.execute("SELECT count(*) FROM results").fetchone()[0])
+
+
+def next_offsets(invoke: Invoke, *where: str) -> list[int]:
+    ended = invoke("offsets", "describe", *where, "--output", "json")
+    assert ended.status == 0, ended.err
+    return [row["next_offset"] for row in json.loads(ended.out)]
+
+
+def test_a_bounded_run_in_plain_lines(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(MEMORY_APP)
+    ended = invoke("run", "app:stream", "--until", "latest")
+    assert ended.status == 0, ended.err
+    assert "orders started: orders into sqlite" in ended.err
+    assert "stopped after 10 records in " in ended.err
+    assert rows_in(tmp_path / "orders.db") == 10
+    assert next_offsets(invoke, "--app", "app:stream") == [5, 5]
+
+
+def test_options_and_variables_go_before_the_code(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "app.py").write_text(MEMORY_APP)
+    monkeypatch.setenv("KAFKA_STREAM_APP", "app:stream")
+    monkeypatch.setenv("KAFKA_STREAM_UNTIL", "latest")
+    monkeypatch.setenv("KAFKA_STREAM_NAME", "by-variable")
+    ended = invoke("run", "--store", "sqlite:///other.db")
+    assert ended.status == 0, ended.err
+    assert rows_in(tmp_path / "other.db") == 10
+    assert not (tmp_path / "orders.db").exists()
+    monkeypatch.delenv("KAFKA_STREAM_APP")
+    assert next_offsets(invoke, "--store", "sqlite:///other.db") == [5, 5]
+    assert next_offsets(invoke, "--store", "sqlite:///other.db", "--stream", "by-variable") == [5, 5]
+    assert invoke("offsets", "describe", "--store", "sqlite:///other.db", "--stream", "orders").status == 1
+
+
+def test_logging_is_left_to_a_module_that_has_set_it_up(invoke: Invoke, tmp_path: Path) -> None:
+    handler = logging.NullHandler()
+    logging.getLogger().handlers[:] = [handler]
+    (tmp_path / "app.py").write_text(MEMORY_APP)
+    assert invoke("run", "app:stream", "--until", "latest").status == 0
+    assert logging.getLogger().handlers == [handler]
 
 
 # ---------------------------------------------------------------------------------------------------------- offsets

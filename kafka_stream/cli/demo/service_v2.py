@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import BaseModel
@@ -51,12 +51,7 @@ class Purchase(BaseModel):
 
 def to_rows(batch: Batch) -> list[Mapping[str, Any]]:
     """Version 2 computes its rows ahead of the transaction."""
-
-    def rows() -> Iterator[Mapping[str, Any]]:
-        for _, purchase in batch.decoded(Purchase.parse):
-            yield purchase.row()
-
-    return list(rows())
+    return [purchase.row() for _, purchase in batch.decoded(Purchase.parse)]
 
 
 def store(rows: list[Mapping[str, Any]], transaction: Any) -> None:
