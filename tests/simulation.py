@@ -42,18 +42,18 @@ class ResultsTransaction:
 
     def __init__(self, store: ResultsStore, inner: StoreTransaction) -> None:
         self._store = store
-        self._inner = inner
+        self.inner = inner
         self.rows: list[Row] = []
 
     def advance(self) -> None:
         self._store.step("advance")
-        self._inner.advance()
+        self.inner.advance()
 
     def commit(self) -> None:
         self._store.step("commit")
         lost = self._store.lost_answers.pop(0) if self._store.lost_answers else None
         if lost != "before":
-            self._inner.commit()
+            self.inner.commit()
             self._store.rows += self.rows
         if lost is not None:
             raise CommitOutcomeUnknown("the connection broke during COMMIT")

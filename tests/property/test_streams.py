@@ -1,0 +1,208 @@
+"""Whole streams under everything at once: gaps, transactions, limits, crashes at every point, answers that are lost.
+
+Whatever happens, every committed record is in the results once, each partition's in order, and no aborted one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kafka_stream.batch import Batch
+from kafka_stream.errors import ProcessingError, SinkUnavailable, StoreUnavailable
+from kafka_stream.testing import MemoryKafka
+from kafka_stream.testing.memory_kafka import MemoryTransaction
+from kafka_stream.types import Phase, TopicPartition
+from tests.property.worlds import MemoryWorld, Row, SqliteWorld, World, row
+from tests.simulation import ResultsStore, ResultsTransaction, Simulation
+
+
+class Log:
+    """A ``MemoryKafka``, and what a read-committed reader must get out of it."""
+
+    def __init__(self, partitions: int) -> None:
+        self.kafka = MemoryKafka({"orders": partitions})
+        self.partitions = partitions
+        self.visible: list[Row] = []
+        self._open: list[tuple[MemoryTransaction, list[Row]]] = []
+
+    def produce(self, partition: int, count: int) -> None:
+        for _ in range(count):
+            partition %= self.partitions
+            self.visible.append(("orders", partition, self.kafka.produce("orders", "xyz", partition=partition)))
+
+    def skip(self, partition: int, count: int) -> None:
+        self.kafka.skip("orders", partition % self.partitions, count)
+
+    def begin(self, partition: int, count: int) -> None:
+        transaction = self.kafka.open_transaction()
+        numbers = [(partition + i) % self.partitions for i in range(count)]
+        self._open.append(
+            (transaction, [("orders", n, transaction.produce("orders", "t", partition=n)) for n in numbers])
+        )
+
+    def commit(self, which: int, _: int = 0) -> None:
+        if self._open:
+            transaction, rows = self._open.pop(which % len(self._open))
+            transaction.commit()
+            self.visible += rows
+
+    def abort(self, which: int, _: int = 0) -> None:
+        if self._open:
+            self._open.pop(which % len(self._open))[0].abort()
+
+    def grow(self, _: int, __: int) -> None:
+        if self.partitions < 4:
+            self.partitions += 1
+            self.kafka.add_partitions("orders", self.partitions)
+
+    def end_transactions(self) -> None:
+        while self._open:
+            self.commit(0)
+
+
+Change = tuple[str, int, int]
+CHANGES = st.tuples(
+    st.sampled_from(["produce", "produce", "skip", "begin", "commit", "abort", "grow"]),
+    st.integers(0, 3),
+    st.integers(1, 6),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One process start: what happens to the topic before and meanwhile, and what goes wrong."""
+
+    before: list[Change]
+    meanwhile: list[Change]
+    settings: dict[str, Any]
+    bounded: bool
+    die_at: tuple[Phase, int] | None
+    handler_fails_at: int | None
+    sink_is_away_at: int | None
+    fenced_at: int | None
+    lost_answers: list[str]
+    store_is_away: dict[str, int]
+
+
+SETTINGS = st.fixed_dictionaries(
+    {
+        "assignment": st.sampled_from(["static", "group"]),
+        "max_records_per_batch": st.integers(1, 10),
+        "max_bytes_per_batch": st.integers(1, 60),
+        "max_records_per_partition": st.none() | st.integers(1, 4),
+        "max_rate_per_partition": st.none() | st.integers(1, 20),
+        "interval_s": st.none() | st.floats(0.1, 3),
+        "target_batch_duration_s": st.sampled_from([0.01, 1.0]),
+        "start": st.just("earliest"),
+    }
+)
+SOMETIME = st.none() | st.integers(0, 4)
+PLANS = st.builds(
+    Plan,
+    before=st.lists(CHANGES, max_size=6),
+    meanwhile=st.lists(CHANGES, max_size=4),
+    settings=SETTINGS,
+    bounded=st.booleans(),
+    die_at=st.none() | st.tuples(st.sampled_from(Phase), st.integers(0, 3)),
+    handler_fails_at=SOMETIME,
+    sink_is_away_at=SOMETIME,
+    fenced_at=SOMETIME,
+    lost_answers=st.lists(st.sampled_from(["before", "after"]), max_size=2),
+    store_is_away=st.dictionaries(
+        st.sampled_from(["open", "initialise", "take_over", "begin", "advance", "commit", "reclaim"]), st.integers(1, 2)
+    ),
+)
+
+
+class Killed(BaseException):
+    """SIGKILL, as far as one thread can tell."""
+
+
+def _countdown(at: int | None, action: Callable[[], object]) -> Callable[[], None]:
+    """Does something at one call, counted from 0."""
+    left = [-1 if at is None else at]
+
+    def call() -> None:
+        left[0] -= 1
+        if left[0] == -1 and at is not None:
+            action()
+
+    return call
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def _process(log: Log, world: World, plan: Plan) -> None:
+    store = ResultsStore(world.process())
+    store.lost_answers = list(plan.lost_answers)
+    store.failures = {name: [StoreUnavailable("away")] * times for name, times in plan.store_is_away.items()}
+    fail = _countdown(plan.handler_fails_at, lambda: _raise(ValueError("a handler's own fault")))
+    be_away = _countdown(plan.sink_is_away_at, lambda: _raise(SinkUnavailable("away")))
+
+    def write(batch: Batch, transaction: ResultsTransaction) -> None:
+        world.add(transaction.inner, [row(message) for message in batch])
+        run.clock.sleep(0.003 * len(batch))
+        be_away()
+        fail()
+
+    run = Simulation(log.kafka, store, sink=write, **plan.settings)
+    if plan.die_at is not None:
+        phase, times = plan.die_at
+        run.story.on[phase] = _countdown(times, lambda: _raise(Killed()))
+    partitions = [TopicPartition("orders", number) for number in range(log.partitions)]
+    fence = _countdown(plan.fenced_at, lambda: store.inner.take_over("s", run.owner, partitions, {}))
+    if plan.die_at is None or plan.die_at[0] is not Phase.AFTER_FETCH:
+        run.story.on[Phase.AFTER_FETCH] = fence
+    for number, (change, one, two) in enumerate(plan.meanwhile):
+        run.at(0.2 * number, lambda change=change, one=one, two=two: getattr(log, change)(one, two))  # type: ignore[misc]
+    run.at(12.0, run.stop)
+    with contextlib.suppress(Killed, ProcessingError):
+        run.run("latest" if plan.bounded else None)
+
+
+def _check_order(rows: list[Row]) -> None:
+    for partition in {partition for _, partition, _ in rows}:
+        offsets = [offset for _, number, offset in rows if number == partition]
+        assert offsets == sorted(set(offsets)), f"partition {partition}: out of order, or repeated"
+
+
+def _check(plans: list[Plan], partitions: int, world: World) -> None:
+    log = Log(partitions)
+    for plan in plans:
+        for change, one, two in plan.before:
+            getattr(log, change)(one, two)
+        _process(log, world, plan)
+        _check_order(world.rows())
+        assert set(world.rows()) <= set(log.visible)
+    log.end_transactions()
+    final = Simulation(
+        log.kafka, ResultsStore(world.process()), sink=lambda batch, t: world.add(t.inner, list(map(row, batch)))
+    )
+    final.run("latest")
+    _check_order(world.rows())
+    assert sorted(world.rows()) == sorted(log.visible)
+    ends = {tp: log.kafka.log(tp).end for tp in final.next_offsets()}
+    assert final.next_offsets() == ends, "markers at the end are progress too"
+
+
+@pytest.mark.parametrize(("make", "examples"), [(MemoryWorld, 120), (SqliteWorld, 15)], ids=["memory", "sqlite"])
+def test_every_committed_record_is_in_the_results_once(make: type[MemoryWorld | SqliteWorld], examples: int) -> None:
+    @settings(max_examples=examples * (10 if settings.get_current_profile_name() == "thorough" else 1))
+    @given(st.lists(PLANS, min_size=1, max_size=5), st.integers(1, 3))
+    def check(plans: list[Plan], partitions: int) -> None:
+        world = make()
+        try:
+            _check(plans, partitions, world)
+        finally:
+            world.close()
+
+    check()
