@@ -78,8 +78,12 @@ class Access:
             raise StoreUnavailable(
                 f"no connection of the engine's pool for {self.where} became free while {doing}"
             ) from error
-        except exc.SQLAlchemyError as error:
-            verdict = self.database.verdict(error) or Verdict.OTHER
+        except Exception as error:
+            verdict = self.database.verdict(error)
+            if verdict is None:
+                if not isinstance(error, exc.SQLAlchemyError):
+                    raise
+                verdict = Verdict.OTHER
             if verdict is Verdict.LOGIN and self._was_let_in:
                 verdict = Verdict.UNAVAILABLE
             raise mapped(error, verdict, doing, self.where) from error

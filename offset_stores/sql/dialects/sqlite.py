@@ -113,7 +113,11 @@ class SQLite:
             driver = _driver(connection)  # not through SQLAlchemy: a user's handlers may begin, and it must be outside
             (mode,) = driver.execute("PRAGMA journal_mode").fetchall()[0]
             if str(mode).lower() not in {"wal", "memory"}:
-                driver.execute("PRAGMA journal_mode = WAL").fetchall()
+                try:
+                    driver.execute("PRAGMA journal_mode = WAL").fetchall()
+                except sqlite3.OperationalError as error:
+                    if self.verdict(error) not in {Verdict.LOCKED, Verdict.REFUSED}:  # the next start will set it
+                        raise
 
     def refuse_tables(self, connection: Connection, tables: Tables, where: str) -> None:
         """Nothing to refuse: SQLite has no tables without transactions."""

@@ -1,0 +1,190 @@
+"""The store's tables: created, verified, and left alone by Alembic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import BigInteger, Column, Engine, Integer, MetaData, Table, create_engine, insert, inspect, text
+
+from kafka_stream.errors import ConfigurationError, MissingExtra, SchemaMismatch
+from kafka_stream.testing.store_backend import OLDER, P0, STREAM, at_once, commit, next_offsets
+from offset_stores.sql import SqlOffsetStore, define_tables, schema_sql
+from offset_stores.sql import engine as engines
+from offset_stores.sql.tables import Tables
+
+NAMES = {"kafka_stream_schema", "kafka_stream_topics", "kafka_stream_offsets"}
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    found = create_engine(f"sqlite:///{tmp_path}/orders.db")
+    yield found
+    found.dispose()
+
+
+def _works(store: SqlOffsetStore) -> bool:
+    store.initialise(STREAM, "orders", {0: 0}, None)
+    store.take_over(STREAM, OLDER, [P0], {})
+    commit(store, OLDER, {P0: (0, 5)})
+    return next_offsets(store) == {P0: 5}
+
+
+def test_tables_are_created_once_and_only_when_the_store_is_opened(engine: Engine) -> None:
+    store = SqlOffsetStore(engine)
+    assert store.positions(STREAM) == {}
+    assert inspect(engine).get_table_names() == []
+    for _ in range(2):
+        store.open()
+        assert set(inspect(engine).get_table_names()) == NAMES
+    assert _works(store)
+
+
+def test_a_prefix_keeps_two_stores_apart(engine: Engine) -> None:
+    stores = [SqlOffsetStore(engine, table_prefix=prefix) for prefix in ("a_", "b_")]
+    for store in stores:
+        store.open()
+    assert _works(stores[0])
+    assert stores[1].positions(STREAM) == {}
+    assert len(inspect(engine).get_table_names()) == 6
+
+
+def test_many_processes_may_create_the_tables_at_once(tmp_path: Path) -> None:
+    stores = [SqlOffsetStore(f"sqlite:///{tmp_path}/orders.db") for _ in range(6)]
+    at_once([store.open for store in stores])
+    for store in stores:
+        store.check_schema()
+        store.close()
+
+
+def test_verify_creates_nothing_and_says_what_to_do(engine: Engine) -> None:
+    store = SqlOffsetStore(engine, tables="verify")
+    with pytest.raises(SchemaMismatch, match=r"lacks the tables .*kafka_stream_offsets.*schema apply"):
+        store.open()
+    assert inspect(engine).get_table_names() == []
+    store.apply_schema()
+    store.apply_schema()
+    store.open()
+    store.check_schema()
+    assert _works(store)
+
+
+def test_the_printed_sql_is_what_is_created(engine: Engine) -> None:
+    store = SqlOffsetStore(engine, tables="verify")
+    assert store.schema_sql() == schema_sql("sqlite") == schema_sql("sqlite:///x.db")
+    with engine.begin() as connection:
+        for statement in store.schema_sql().split(";\n"):
+            connection.execute(text(statement))
+    store.open()
+    assert _works(store)
+    assert "BIGINT" in schema_sql("postgresql")
+    assert 'streams."Kp_offsets"' in schema_sql("postgres://h/d", schema="streams", table_prefix="Kp_")
+    with pytest.raises(ConfigurationError, match="supported: postgresql, sqlite"):
+        schema_sql("oracle")
+
+
+@pytest.mark.parametrize("table_prefix", ["kafka_stream_", "ours_"])
+def test_alembic_proposes_no_change_to_an_application_that_used_define_tables(
+    engine: Engine, table_prefix: str
+) -> None:
+    metadata = MetaData()
+    Table("orders", metadata, Column("id", Integer, primary_key=True), Column("total", BigInteger))
+    defined = define_tables(metadata, table_prefix=table_prefix)
+    assert isinstance(defined, Tables)
+    metadata.create_all(engine)
+    store = SqlOffsetStore(engine, table_prefix=table_prefix, tables="verify")
+    store.open()
+    assert _works(store)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True, "target_metadata": metadata}
+        )
+        assert compare_metadata(context, metadata) == []
+
+
+def test_alembic_proposes_no_change_where_the_store_created_the_tables(engine: Engine) -> None:
+    SqlOffsetStore(engine).open()
+    metadata = MetaData()
+    define_tables(metadata)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def _versions(engine: Engine, version: int, oldest: int) -> None:
+    SqlOffsetStore(engine).open()
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM kafka_stream_schema"))
+        table = define_tables(MetaData()).schema
+        connection.execute(insert(table).values(version=version, oldest_compatible_version=oldest))
+
+
+def test_newer_tables_that_work_with_older_code_are_used(engine: Engine) -> None:
+    _versions(engine, 2, 1)
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE kafka_stream_offsets ADD COLUMN colour TEXT DEFAULT 'red'"))
+    store = SqlOffsetStore(engine)
+    store.open()
+    assert _works(store)
+
+
+def test_newer_tables_that_do_not_are_refused(engine: Engine) -> None:
+    _versions(engine, 3, 2)
+    with pytest.raises(SchemaMismatch, match=r"version 3, which works with code of version 2 or later.*upgrade"):
+        SqlOffsetStore(engine).open()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("ALTER TABLE kafka_stream_offsets DROP COLUMN leader_epoch", "lacks the columns leader_epoch"),
+        ("DROP TABLE kafka_stream_topics", "lacks the tables kafka_stream_topics"),
+    ],
+)
+def test_tables_that_are_not_as_they_must_be_are_refused(engine: Engine, change: str, words: str) -> None:
+    SqlOffsetStore(engine).open()
+    with engine.begin() as connection:
+        connection.execute(text(change))
+    with pytest.raises(SchemaMismatch, match=words):
+        SqlOffsetStore(engine, tables="verify").open()
+
+
+@pytest.mark.parametrize(
+    ("column", "replaced", "words"),
+    [
+        ("next_offset BIGINT", "next_offset INTEGER", "cannot hold 64-bit offsets in next_offset"),
+        ("PRIMARY KEY (stream, topic, partition)", "PRIMARY KEY (stream, topic)", "must have the primary key"),
+    ],
+)
+def test_tables_made_by_hand_are_looked_at(engine: Engine, column: str, replaced: str, words: str) -> None:
+    sql = schema_sql("sqlite").replace('"partition"', "partition")
+    assert column in sql
+    with engine.begin() as connection:
+        for statement in sql.replace(column, replaced).split(";\n"):
+            connection.execute(text(statement))
+    with pytest.raises(SchemaMismatch, match=words):
+        SqlOffsetStore(engine).open()
+
+
+def test_a_missing_driver_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any, **__: Any) -> Engine:
+        raise ModuleNotFoundError("No module named 'psycopg'", name="psycopg")
+
+    monkeypatch.setattr("offset_stores.sql.dialects.postgresql.create_engine", missing)
+    store = SqlOffsetStore("postgresql://app:hush@db/shop")
+    for connecting in (store.open, partial(store.positions, STREAM)):
+        with pytest.raises(MissingExtra, match=r"'psycopg'.*pip install 'kafka-stream\[postgresql\]'"):
+            connecting()
+    store.close()
+
+
+def test_an_unknown_option_of_the_driver_shows_no_secret() -> None:
+    url, database = engines.parsed("sqlite:///orders.db?timeout=hush")
+    with pytest.raises(ConfigurationError) as raised:
+        engines.made(url, database).connect()
+    assert "hush" not in str(raised.value)
