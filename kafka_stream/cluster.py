@@ -11,13 +11,15 @@ from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, Uuid
 from confluent_kafka import TopicPartition as ClientTopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported at run time only
 
 from kafka_stream.errors import BrokerUnavailable, ConfigurationError, KafkaStreamError, NotAuthorized, TopicNotFound
 from kafka_stream.protocols import OffsetAt, TopicInfo
 from kafka_stream.types import TopicPartition
 
 REQUEST_TIMEOUT_S = 10.0
+_EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 _NO_SUCH_TOPIC = frozenset(
     {
@@ -153,13 +155,13 @@ class Cluster:
         """
         self._admin.poll(0)
         if not isinstance(at, datetime):
-            spec = OffsetSpec.earliest() if at is OffsetAt.EARLIEST else OffsetSpec.latest()
+            spec = _EARLIEST if at is OffsetAt.EARLIEST else _LATEST
             return self._list_offsets(partitions, spec, committed=at is not OffsetAt.HIGH_WATERMARK)
         if at.tzinfo is None:
             raise ValueError(f"the time {at} has no zone; give an aware datetime")
         found = self._list_offsets(partitions, OffsetSpec.for_timestamp(int(at.timestamp() * 1000)), committed=True)
         if without := [partition for partition, offset in found.items() if offset < 0]:
-            return {**found, **self._list_offsets(without, OffsetSpec.latest(), committed=True)}
+            return {**found, **self._list_offsets(without, _LATEST, committed=True)}
         return found
 
     def group_members(self, group_id: str) -> Sequence[str]:
