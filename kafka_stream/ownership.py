@@ -43,6 +43,7 @@ class Ownership:
         self._source = source
         self._on_data_loss = on_data_loss
         self._topic_ids: dict[str, str] = {}
+        self._told_of_missing_ids = False
         self._positions: dict[TopicPartition, Position] = {}
 
     @property
@@ -77,7 +78,11 @@ class Ownership:
         """Also the other partitions of a topic that was recreated; returns those whose loss was answered."""
         if not partitions:
             return ()
-        topic_ids = _topic_ids(self._source.topics())
+        topics = self._source.topics()
+        topic_ids = _topic_ids(topics)
+        if topic_ids.keys() != topics.keys() and not self._told_of_missing_ids:
+            self._told_of_missing_ids = True
+            logger.info("the broker gives no topic ids: a topic that is deleted and created again is not noticed")
         recreated = {name for name, known in self._topic_ids.items() if topic_ids.get(name, known) != known}
         ordered = sorted({*partitions, *(tp for tp in self._positions if tp.topic in recreated)})
         stored = self._store.take_over(self._stream, self._owner, ordered, topic_ids)

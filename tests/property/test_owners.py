@@ -297,7 +297,7 @@ class Owners(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(
-    ("world", "examples", "steps"), [(MemoryWorld, 150, 50), (SqliteWorld, 25, 40)], ids=["memory", "sqlite"]
+    ("world", "examples", "steps"), [(MemoryWorld, 100, 50), (SqliteWorld, 15, 30)], ids=["memory", "sqlite"]
 )
 def test_owners_never_lose_nor_repeat(world: type[MemoryWorld | SqliteWorld], examples: int, steps: int) -> None:
     machine = type("OwnersOf" + world.__name__, (Owners,), {"make_world": world})

@@ -194,7 +194,7 @@ def _check(plans: list[Plan], partitions: int, world: World) -> None:
     assert final.next_offsets() == ends, "markers at the end are progress too"
 
 
-@pytest.mark.parametrize(("make", "examples"), [(MemoryWorld, 120), (SqliteWorld, 15)], ids=["memory", "sqlite"])
+@pytest.mark.parametrize(("make", "examples"), [(MemoryWorld, 100), (SqliteWorld, 10)], ids=["memory", "sqlite"])
 def test_every_committed_record_is_in_the_results_once(make: type[MemoryWorld | SqliteWorld], examples: int) -> None:
     @settings(max_examples=examples * (10 if settings.get_current_profile_name() == "thorough" else 1))
     @given(st.lists(PLANS, min_size=1, max_size=5), st.integers(1, 3))

@@ -313,6 +313,16 @@ def test_without_topic_ids_nothing_is_concluded(stored: str | None, found: str |
     assert world.ownership.next_offsets() == {ORDERS_0: 42}
 
 
+def test_that_topics_have_no_ids_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    world.source.infos["orders"] = TopicInfo(2, None)
+    world.stored(ORDERS_0, 42, topic_id=None)
+    with caplog.at_level(logging.INFO, "kafka_stream"):
+        world.ownership.take_over([ORDERS_0])
+        world.ownership.take_over([ORDERS_0])
+    assert caplog.text.count("the broker gives no topic ids") == 1
+
+
 # ------------------------------------------------------------------------------------------ a topic recreated meanwhile
 
 
