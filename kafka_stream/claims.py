@@ -40,7 +40,12 @@ def closed(stream: str, what: str, reason: str | None) -> StreamClosed:
 def _fenced(claim: Claim, r: OffsetRange, found: StoredPosition | None, where: str) -> OwnershipLost | None:
     stream, epoch = claim.stream, claim.epochs[r.topic_partition]
     if found is None:
-        return OwnershipLost(f"{r.topic_partition} of stream {stream!r} is not in {where} any more", range=r)
+        # Not merely fenced: taking over again would begin a "new" partition at 0, and repeat everything.
+        return StreamClosed(
+            f"{r.topic_partition} of stream {stream!r} is not in {where} any more: its row was removed; put it back, "
+            "or start again to begin it at offset 0",
+            range=r,
+        )
     if found.state is PositionState.CLOSED:
         return StreamClosed(
             str(closed(stream, str(r.topic_partition), found.state_reason)),
