@@ -25,7 +25,13 @@ logger = logging.getLogger("kafka_stream.source")
 _CONSUME_AT_MOST = 10_000
 _IDLE_POLL_S = 0.05
 _START_POLL_S = 0.002
-_GRACE_S = 0.5
+_HOLD_S = 0.5
+_WINDOW_S = 2.0
+# What librdkafka's queue holds, about: with that much let in per window, nothing in it waits for much longer than one.
+_TURNOVER_RECORDS = 50_000
+_TURNOVER_BYTES = 32 * 2**20
+_RELAXED = 0.5  # of the limits
+_DRAINED, _STARVING = 0.5, 0.1  # of a partition's share of them
 _MISSING_TOPIC_GRACE_S = 5.0
 _WAKE_TIMEOUT_S = 0.5
 _METADATA_TIMEOUT_S = 5.0
@@ -91,7 +97,10 @@ class ConsumerThread:
         self._paused: set[TopicPartition] = set()
         self._starts: dict[TopicPartition, Start] = {}
         self._topic_missing_since: float | None = None
-        self._full_since: float | None = None
+        self._full = False
+        self._slow = False
+        self._window_start = time.monotonic()
+        self._window_added = inbox.added()
         self._consumer = create(self._handle_consumer_error)
 
     # From the loop's thread -----------------------------------------------------------------------------------------
@@ -120,7 +129,7 @@ class ConsumerThread:
 
     def nudge(self) -> None:
         """There is room in the inbox again."""
-        if self._full_since is not None:
+        if self._full:
             self._commands.put(_nothing)
 
     def close(self) -> None:
@@ -162,14 +171,16 @@ class ConsumerThread:
         self._start_reading()
         self._check_missing_topic()
         self._resume_drained()
-        if (room := self._inbox.room()) > 0:
-            self._full_since = None
+        used = self._inbox.used()
+        if self._is_slow(used):
+            self._pause_hogs()
+        if (room := self._room(used)) > 0:
+            self._full = False
             self._deliver(self._consume(room))
-        elif self._full_since is None:
-            # Look once more: a take() just before this line nudged nobody.
-            self._full_since = time.monotonic()
+        elif not self._full:
+            self._full = True  # and look once more: a take() just before this nudged nobody
         else:
-            self._hold(self._full_since + _GRACE_S - time.monotonic())
+            self._hold()
 
     def _run_commands(self, wait_s: float) -> None:
         try:
@@ -397,28 +408,44 @@ class ConsumerThread:
 
     # Backpressure ---------------------------------------------------------------------------------------------------
 
-    def _hold(self, grace_s: float) -> None:
-        """The inbox is full. Pausing drops what was fetched ahead, so wait a little first.
+    # Pausing a partition drops what librdkafka has fetched ahead of it, and it is fetched again later. So it is done
+    # only where something is gained: where a partition would wait for long behind others in librdkafka's queue.
 
-        Then one poll each half second serves rebalances and errors (and may bring one record); only if some
-        partitions would starve behind full ones are the full ones paused, and the others read on.
-        """
-        if grace_s > 0:
-            self._run_commands(wait_s=grace_s)
-            return
-        fill = {p: used for p, used in self._inbox.fill().items() if p not in self._paused}
-        full = [p for p, used in fill.items() if used >= 1.0]
-        room = self._inbox.room(times=2)
-        if room <= 0:
-            self._pause(fill)
-            self._deliver(self._consume(1))
-        elif len(full) < len(fill):
-            self._pause(full)
-            self._deliver(self._consume(room))
+    def _is_slow(self, used: float) -> bool:
+        """Whether little was let in lately because the inbox is full, so that the queue behind it hardly moves."""
+        now, added = time.monotonic(), self._inbox.added()
+        if used < _RELAXED:
+            self._slow = False
+        elif now - self._window_start < _WINDOW_S:
+            return self._slow
         else:
-            self._run_commands(wait_s=_GRACE_S)
-            message = self._consumer.poll(0)
-            self._deliver([] if message is None else [message])
+            records, value_bytes = added[0] - self._window_added[0], added[1] - self._window_added[1]
+            self._slow = records < _TURNOVER_RECORDS and value_bytes < _TURNOVER_BYTES
+        self._window_start, self._window_added = now, added
+        return self._slow
+
+    def _pause_hogs(self) -> None:
+        """Pause what holds more than its share if another partition has nothing."""
+        fill = {p: used for p, used in self._inbox.fill().items() if p not in self._paused}
+        if any(used < _STARVING for used in fill.values()):
+            self._pause(p for p, used in fill.items() if used >= 1.0)
+            self._slow = False  # until it has been seen what this has changed
+            self._window_start = time.monotonic()
+
+    def _room(self, used: float) -> int:
+        """How many records to let in; what is paused takes nothing from the others' shares."""
+        if used < 1.0 or not self._paused:
+            return self._inbox.room()
+        others = [used for p, used in self._inbox.fill().items() if p not in self._paused]
+        return self._inbox.room(times=2) if sum(others) < len(others) else 0
+
+    def _hold(self) -> None:
+        """Wait for a take(); go on polling for rebalances and errors, which may bring a record, twice a second."""
+        self._run_commands(wait_s=_HOLD_S)
+        if self._inbox.room(times=2) <= 0:
+            self._pause(p for p in self._inbox.fill() if p not in self._paused)
+        message = self._consumer.poll(0)
+        self._deliver([] if message is None else [message])
 
     def _pause(self, partitions: Iterable[TopicPartition]) -> None:
         if chosen := list(partitions):
@@ -429,7 +456,7 @@ class ConsumerThread:
         if not self._paused:
             return
         fill = self._inbox.fill()
-        if drained := [p for p in self._paused if p not in self._starts and fill.get(p, 1.0) < 0.5]:
+        if drained := [p for p in self._paused if p not in self._starts and fill.get(p, 1.0) < _DRAINED]:
             self._consumer.resume([_client(p) for p in drained])
             self._paused.difference_update(drained)
 

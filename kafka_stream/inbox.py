@@ -62,6 +62,7 @@ class Inbox:
         self._records = 0
         self._value_bytes = 0
         self._record_bytes = 1024.0
+        self._added = (0, 0)
         self._generation = 0
         self._void = False
         # Replaced, never changed, so that any thread may look at them without the lock.
@@ -221,6 +222,7 @@ class Inbox:
                 return
             self._records += records
             self._value_bytes += value_bytes
+            self._added = (self._added[0] + records, self._added[1] + value_bytes)
             self._record_bytes = max(value_bytes / records, 1.0)
         self.wake()
 
@@ -262,6 +264,14 @@ class Inbox:
         with self._changed:
             entry = self._entries.get(partition)
             return entry.buffer.position if entry is not None and entry.reading else None
+
+    def used(self) -> float:
+        """How much of the limits is used; 1.0 is all of it."""
+        return max(self._records / self.limits.max_buffered_records, self._value_bytes / self.limits.max_buffered_bytes)
+
+    def added(self) -> tuple[int, int]:
+        """How many records and bytes were ever added."""
+        return self._added
 
     def room(self, times: int = 1) -> int:
         """How many more records fit into so many times the limits, going by the size of the last; 0 or less if full."""
