@@ -95,7 +95,7 @@ class Access:
         try:
             yield connection
         finally:
-            clean(connection)
+            clean(connection, self.database)
 
     @contextmanager
     def writing(self, session: str, timeout_s: float) -> Iterator[Connection]:
@@ -108,7 +108,7 @@ class Access:
             transaction.commit()
             committed = True
         finally:
-            clean(connection, keep=committed)
+            clean(connection, self.database, keep=committed)
 
     def read(
         self, connection: Connection, stream: str, partitions: Sequence[TopicPartition] | None = None

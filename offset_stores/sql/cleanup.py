@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
+from offset_stores.sql.dialects import Database
 
-def clean(connection: Connection, *, keep: bool = False) -> None:
+
+def clean(connection: Connection, database: Database, *, keep: bool = False) -> None:
     """Close a connection, rolled back for certain unless ``keep``: the pool's next user must not commit our rest.
 
     SQLAlchemy may take the transaction for finished while the driver does not (an exception in a commit event).
@@ -14,7 +16,9 @@ def clean(connection: Connection, *, keep: bool = False) -> None:
         connection.close()
         return
     try:
-        if not keep:
+        if database.is_busy(connection):
+            connection.invalidate()
+        elif not keep:
             connection.rollback()
             connection.connection.rollback()
     except BaseException as error:

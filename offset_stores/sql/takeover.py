@@ -15,6 +15,7 @@ from offset_stores.sql.statements import Wanted
 from offset_stores.sql.tables import TopicState
 from offset_stores.sql.transaction import wanted_rows
 
+_LONGEST_TEXT = 255  # of what is stored for people only
 _STARTING = "starting"  # the session's name where no owner is known yet
 
 
@@ -52,8 +53,8 @@ def take_over(
         values = {
             "stream": stream,
             "owner": owner.id,
-            "host": owner.host,
-            "version": owner.code_version,
+            "host": owner.host[:_LONGEST_TEXT],
+            "version": None if owner.code_version is None else owner.code_version[:_LONGEST_TEXT],
             "now": datetime.now(UTC),
             **access.database.relation(rows),
         }

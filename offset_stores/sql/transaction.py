@@ -109,11 +109,11 @@ class SqlTransaction:
     def close(self) -> None:
         """Roll back what was not committed, and give the connection back clean. Never raises an ``Exception``."""
         try:
-            if self._session is not None:
+            if self._session is not None and not self._database.is_busy(self._connection):
                 self._session.discard()
         except Exception as error:  # noqa: BLE001 - on the way out, after the error that counts
             logger.debug("closing the batch's ORM session failed: %s", type(error).__name__)
-        clean(self._connection, keep=self._committed)
+        clean(self._connection, self._database, keep=self._committed)
 
     def __enter__(self) -> Self:
         return self

@@ -96,6 +96,9 @@ class Database(Protocol):
     def in_transaction(self, connection: Connection) -> bool:
         """Whether the driver knows its transaction to be open and unbroken; no round trip."""
 
+    def is_busy(self, connection: Connection) -> bool:
+        """Whether a statement (a COPY) is under way that would block even a rollback; no round trip."""
+
     def begin_bounded(self, connection: Connection, session: str, timeout_s: float) -> RootTransaction:
         """Begin a transaction under a session's name (an owner's id) that waits for locks no longer than this."""
 

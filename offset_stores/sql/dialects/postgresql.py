@@ -211,6 +211,14 @@ class PostgreSQL:
         driver = _driver(connection)
         return not driver.closed and driver.info.transaction_status == TransactionStatus.INTRANS
 
+    def is_busy(self, connection: Connection) -> bool:
+        """A COPY that was left open holds psycopg's own lock: a rollback would wait for it for ever."""
+        from psycopg.pq import TransactionStatus
+
+        if connection.closed or connection.invalidated:
+            return False
+        return _driver(connection).info.transaction_status == TransactionStatus.ACTIVE
+
     def ending_blockers(self, engine: Engine, waiting: Connection) -> BlockingSessions:
         """Through ``pg_blocking_pids`` and ``pg_terminate_backend``, on a second connection."""
         return BlockingSessions(engine, _driver(waiting).info.backend_pid, session_name)

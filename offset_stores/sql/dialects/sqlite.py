@@ -184,6 +184,10 @@ class SQLite:
         """As the driver sees it."""
         return _driver(connection).in_transaction
 
+    def is_busy(self, connection: Connection) -> bool:
+        """Never: a cursor that was left open is reset."""
+        return False
+
     def ending_blockers(self, engine: Engine, waiting: Connection) -> None:
         """SQLite does not know who holds its lock."""
         return

@@ -1,0 +1,619 @@
+"""``SqlOffsetStore`` on PostgreSQL: the stores' contract, and what only a server does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import MetaData, create_engine, text
+
+from integration_tests.proxy import PostgresProxy
+from integration_tests.servers import PostgresDatabase, random_name
+from kafka_stream.errors import (
+    CommitOutcomeUnknown,
+    ConfigurationError,
+    KafkaStreamError,
+    NotAuthorized,
+    OutstandingPlan,
+    OwnershipLost,
+    ProcessingError,
+    SchemaMismatch,
+    StoreUnavailable,
+    TransactionEscaped,
+)
+from kafka_stream.testing.store_backend import (
+    NEWER,
+    OLDER,
+    P0,
+    P1,
+    STREAM,
+    TOPIC,
+    at_once,
+    claim_of,
+    commit,
+    epochs_of,
+    next_offsets,
+)
+from kafka_stream.testing.store_contract import OffsetStoreContract
+from kafka_stream.types import Owner
+from offset_stores.sql import SqlOffsetStore, SqlTransaction, define_tables
+from tests.sql_backend import Result, SqlBackend, write
+
+ROOT = Path(__file__).parents[1]
+WAIT_S = 60.0
+
+
+@pytest.fixture
+def backend(postgres: PostgresDatabase) -> Iterator[SqlBackend]:
+    found = SqlBackend(postgres.url)
+    yield found
+    found.engine.dispose()
+
+
+@pytest.fixture
+def store(backend: SqlBackend) -> Iterator[SqlOffsetStore]:
+    found = backend.store()
+    found.open()
+    yield found
+    found.close()
+
+
+class TestSqlOffsetStoreOnPostgres(OffsetStoreContract):
+    @pytest.fixture
+    def backend(self, postgres: PostgresDatabase) -> Iterator[SqlBackend]:
+        found = SqlBackend(postgres.url)
+        yield found
+        found.engine.dispose()
+
+
+# Handlers that leave their transaction --------------------------------------------------------------------------------
+
+
+def _raw(transaction: SqlTransaction) -> psycopg.Connection[Any]:
+    driver = transaction.connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    return driver
+
+
+COMMITS: dict[str, Callable[[SqlTransaction], object]] = {
+    "connection.commit()": lambda t: t.connection.commit(),
+    "text COMMIT": lambda t: t.connection.execute(text("COMMIT")),
+    "text COMMIT, BEGIN": lambda t: t.connection.exec_driver_sql("COMMIT; BEGIN"),
+    "COMMIT AND CHAIN": lambda t: t.connection.exec_driver_sql("COMMIT AND CHAIN"),
+    "driver commit": lambda t: _raw(t).commit(),
+    "procedure": lambda t: t.connection.exec_driver_sql("DO $$ BEGIN NULL; END $$; COMMIT"),
+}
+ROLLBACKS: dict[str, Callable[[SqlTransaction], object]] = {
+    "connection.rollback()": lambda t: t.connection.rollback(),
+    "text ROLLBACK": lambda t: t.connection.exec_driver_sql("ROLLBACK"),
+    "text ROLLBACK, BEGIN": lambda t: t.connection.exec_driver_sql("ROLLBACK AND CHAIN"),
+    "driver rollback": lambda t: _raw(t).rollback(),
+}
+
+
+@pytest.mark.parametrize("then_writes", [False, True])
+@pytest.mark.parametrize("how", COMMITS)
+def test_a_handler_that_commits(store: SqlOffsetStore, backend: SqlBackend, how: str, then_writes: bool) -> None:
+    claim = claim_of(OLDER, {P0: (0, 5)}, store.take_over(STREAM, OLDER, [P0], {}))
+    with pytest.raises(TransactionEscaped, match="commit"), store.begin(claim) as transaction:
+        write(transaction.connection, 1)
+        COMMITS[how](transaction)
+        if then_writes:
+            write(transaction.connection, 2)
+        transaction.advance()
+    assert backend.results() == [1], "what came after it is not committed by us"
+    with pytest.raises(OutstandingPlan), store.begin(claim):
+        pytest.fail("the plan was overlooked")
+
+
+@pytest.mark.parametrize("how", ROLLBACKS)
+def test_a_handler_that_rolls_back(store: SqlOffsetStore, backend: SqlBackend, how: str) -> None:
+    claim = claim_of(OLDER, {P0: (0, 5)}, store.take_over(STREAM, OLDER, [P0], {}))
+    with pytest.raises(TransactionEscaped), store.begin(claim) as transaction:
+        write(transaction.connection, 1)
+        ROLLBACKS[how](transaction)
+        write(transaction.connection, 2)
+        transaction.advance()
+    assert backend.results() == []
+    commit(store, OLDER, {P0: (0, 5)})
+
+
+def test_an_error_that_the_handler_swallowed(store: SqlOffsetStore, backend: SqlBackend) -> None:
+    claim = claim_of(OLDER, {P0: (0, 5)}, store.take_over(STREAM, OLDER, [P0], {}))
+    with pytest.raises(TransactionEscaped, match="swallowed"), store.begin(claim) as transaction:
+        write(transaction.connection, 1)
+        with pytest.raises(sa.exc.DataError):
+            transaction.connection.execute(text("SELECT 1 / 0"))
+        transaction.advance()
+    assert backend.results() == []
+    commit(store, OLDER, {P0: (0, 5)})
+
+
+def test_a_transaction_that_is_aborted_after_the_advance_is_not_taken_for_committed(
+    store: SqlOffsetStore, backend: SqlBackend
+) -> None:
+    claim = claim_of(OLDER, {P0: (0, 5)}, store.take_over(STREAM, OLDER, [P0], {}))
+    with pytest.raises(StoreUnavailable), store.begin(claim) as transaction:
+        transaction.advance()
+        with pytest.raises(sa.exc.DataError):
+            transaction.connection.execute(text("SELECT 1 / 0"))
+        transaction.commit()
+    assert next_offsets(store) == {P0: 0}
+
+
+def test_a_copy_that_was_left_open(store: SqlOffsetStore, backend: SqlBackend) -> None:
+    claim = claim_of(OLDER, {P0: (0, 5)}, store.take_over(STREAM, OLDER, [P0], {}))
+    with pytest.raises(TransactionEscaped, match="COPY"), store.begin(claim) as transaction:
+        copy = _raw(transaction).cursor().copy("COPY results (value) FROM STDIN")
+        copy.__enter__().write_row((1,))
+        transaction.advance()
+    assert backend.results() == []
+    commit(store, OLDER, {P0: (0, 5)})
+
+
+def test_copy_savepoints_orm_and_settings_of_the_session_are_the_handlers_own(
+    store: SqlOffsetStore, backend: SqlBackend
+) -> None:
+    claim = claim_of(OLDER, {P0: (0, 5)}, store.take_over(STREAM, OLDER, [P0], {}))
+    with store.begin(claim) as transaction:
+        with _raw(transaction).cursor().copy("COPY results (value) FROM STDIN") as copy:
+            copy.write_row((1,))
+        with _raw(transaction).transaction():
+            write(transaction.connection, 2)
+        nested = transaction.connection.begin_nested()
+        with pytest.raises(sa.exc.DataError):
+            transaction.connection.execute(text("SELECT 1 / 0"))
+        nested.rollback()
+        transaction.connection.execute(text("SET application_name = 'mine'"))
+        transaction.session().add(Result(value=3))
+        transaction.advance()
+        transaction.commit()
+    assert sorted(backend.results()) == [1, 2, 3]
+    assert next_offsets(store) == {P0: 5}
+
+
+def test_a_deferred_constraint_fails_at_the_commit(
+    store: SqlOffsetStore, backend: SqlBackend, postgres: PostgresDatabase
+) -> None:
+    postgres.execute("ALTER TABLE results ADD CONSTRAINT once UNIQUE (value) DEFERRABLE INITIALLY DEFERRED")
+    claim = claim_of(OLDER, {P0: (0, 5)}, store.take_over(STREAM, OLDER, [P0], {}))
+    with pytest.raises(ProcessingError, match="once"), store.begin(claim) as transaction:
+        write(transaction.connection, 1)
+        write(transaction.connection, 1)
+        transaction.advance()
+        transaction.commit()
+    assert backend.results() == []
+    commit(store, OLDER, {P0: (0, 5)})
+
+
+# The connection breaks ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("took_effect", [False, True])
+def test_a_commit_whose_answer_is_lost_is_settled_by_reclaiming(
+    backend: SqlBackend, postgres_proxy: PostgresProxy, took_effect: bool
+) -> None:
+    store = SqlOffsetStore(postgres_proxy.url)
+    store.open()
+    claim = claim_of(OLDER, {P0: (0, 5)}, store.take_over(STREAM, OLDER, [P0, P1], {}))
+    if took_effect:
+        postgres_proxy.cut_after_commit()
+    else:
+        postgres_proxy.cut_before_commit()
+    with pytest.raises(CommitOutcomeUnknown), store.begin(claim) as transaction:
+        write(transaction.connection, 1)
+        transaction.advance()
+        transaction.commit()
+    found = store.reclaim(claim)
+    assert found[P0].next_offset == (5 if took_effect else 0)
+    assert backend.results() == ([1] if took_effect else [])
+    commit(store, OLDER, {P0: (found[P0].next_offset, 9)}, epochs_of(found))
+    store.close()
+
+
+def test_reclaiming_ends_a_commits_own_transaction_where_the_server_has_not_noticed(
+    store: SqlOffsetStore, backend: SqlBackend
+) -> None:
+    claim = claim_of(OLDER, {P0: (0, 5)}, store.take_over(STREAM, OLDER, [P0], {}))
+    with store.begin(claim) as transaction:
+        write(transaction.connection, 1)
+        transaction.advance()
+        found = store.reclaim(claim)
+        assert found[P0].next_offset == 0
+        with pytest.raises((StoreUnavailable, CommitOutcomeUnknown)):
+            transaction.commit()
+    assert backend.results() == []
+    commit(store, OLDER, {P0: (0, 5)}, epochs_of(found))
+
+
+def test_a_connection_that_breaks_anywhere_else_is_retried(backend: SqlBackend, postgres_proxy: PostgresProxy) -> None:
+    store = SqlOffsetStore(postgres_proxy.url)
+    store.open()
+    taken = store.take_over(STREAM, OLDER, [P0], {})
+    claim = claim_of(OLDER, {P0: (0, 5)}, taken)
+    postgres_proxy.cut()
+    with pytest.raises(StoreUnavailable), store.begin(claim):
+        pytest.fail("a broken connection was used")
+    with pytest.raises(StoreUnavailable), store.begin(claim) as transaction:
+        write(transaction.connection, 1)
+        postgres_proxy.cut()
+        transaction.advance()
+    with store.begin(claim) as transaction:
+        postgres_proxy.cut()
+        with pytest.raises(sa.exc.OperationalError) as raised:
+            write(transaction.connection, 1)
+        assert isinstance(store.classify(raised.value), StoreUnavailable)
+        with pytest.raises(StoreUnavailable):
+            transaction.advance()
+    with store.begin(claim) as transaction:
+        postgres_proxy.cut()
+        with pytest.raises(psycopg.OperationalError) as broken:
+            _raw(transaction).execute("SELECT 1")
+        assert isinstance(store.classify(broken.value), StoreUnavailable)
+    postgres_proxy.refuse()
+    with pytest.raises(StoreUnavailable):
+        store.take_over(STREAM, OLDER, [P0], {})
+    postgres_proxy.admit()
+    assert store.positions(STREAM) == taken
+    assert backend.results() == []
+    store.close()
+
+
+def test_deadlocks_and_serialization_failures_of_a_handler_are_transient(
+    store: SqlOffsetStore, backend: SqlBackend, postgres: PostgresDatabase
+) -> None:
+    postgres.execute("INSERT INTO results VALUES (1, 0), (2, 0)")
+    taken = store.take_over(STREAM, OLDER, [P0], {})
+    lock = text("UPDATE results SET value = value + 1 WHERE id = :id")
+    with backend.engine.connect() as other, store.begin(claim_of(OLDER, {P0: (0, 5)}, taken)) as transaction:
+        other.execute(text("SET deadlock_timeout = '1h'"))  # the handler is the one that gives up
+        transaction.connection.execute(lock, {"id": 1})
+        other.execute(lock, {"id": 2})
+        errors: list[BaseException] = []
+
+        def in_the_handler() -> None:
+            try:
+                transaction.connection.execute(lock, {"id": 2})
+            except sa.exc.OperationalError as error:
+                errors.append(error)
+
+        at_once([in_the_handler, lambda: other.execute(lock, {"id": 1})])
+        other.rollback()
+        (error,) = errors
+        wrapped = RuntimeError("the handler's own")
+        wrapped.__cause__ = error
+        for raised in (error, error.orig, wrapped):  # type: ignore[attr-defined]
+            assert raised is not None
+            assert isinstance(store.classify(raised), StoreUnavailable)
+    commit(store, OLDER, {P0: (0, 5)})
+    with store.begin(claim_of(OLDER, {P0: (5, 6)}, taken)) as transaction:
+        with pytest.raises(sa.exc.IntegrityError) as constraint:
+            transaction.connection.execute(text("INSERT INTO results VALUES (1, 0)"))
+        assert store.classify(constraint.value) is None
+
+
+# Frozen owners --------------------------------------------------------------------------------------------------------
+
+FROZEN = """
+import os, signal, sys, threading
+from sqlalchemy import create_engine, text
+from kafka_stream.testing.store_backend import OLDER, P0, P1, STREAM, claim_of
+from offset_stores.sql import SqlOffsetStore
+from tests.sql_backend import write
+
+def freeze():
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+def freeze_in_the_insert():
+    with create_engine(sys.argv[1], isolation_level="AUTOCOMMIT").connect() as looking:
+        while looking.execute(text("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'")).all() == []:
+            pass
+    freeze()
+
+store = SqlOffsetStore(sys.argv[1])
+store.open()
+claim = claim_of(OLDER, {P0: (0, 5)}, store.take_over(STREAM, OLDER, [P0, P1], {}))
+try:
+    with store.begin(claim) as transaction:
+        connection = transaction.connection
+        match sys.argv[2]:
+            case "after the claim":
+                freeze()
+            case "mid-INSERT":  # the server is at work on it while this process is frozen
+                threading.Thread(target=freeze_in_the_insert, daemon=True).start()
+                connection.execute(text("INSERT INTO results SELECT n, n FROM generate_series(1, 9) n, pg_sleep(600)"))
+            case "mid-COPY":
+                with connection.connection.driver_connection.cursor().copy("COPY results (value) FROM STDIN") as copy:
+                    for number in range(100_000):
+                        copy.write_row((number,))
+                    freeze()
+            case "after the advance":
+                write(connection, 1)
+                transaction.advance()
+                freeze()
+        if sys.argv[2] != "after the advance":
+            transaction.advance()
+        transaction.commit()
+except Exception as error:
+    print(type(store.classify(error) or error).__name__, flush=True)
+else:
+    print("committed", flush=True)
+os._exit(0)
+"""
+
+
+@pytest.fixture
+def frozen(postgres: PostgresDatabase, backend: SqlBackend) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Starts an owner that freezes inside its transaction, and waits until it has."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(where: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", FROZEN, postgres.url, where]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        _, status = os.waitpid(process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("where", ["after the claim", "mid-INSERT", "mid-COPY", "after the advance"])
+def test_a_takeover_past_a_frozen_owner(
+    where: str, frozen: Callable[[str], subprocess.Popen[str]], store: SqlOffsetStore, backend: SqlBackend
+) -> None:
+    zombie = frozen(where)
+    started = time.monotonic()
+    taken = store.take_over(STREAM, NEWER, [P0, P1], {})
+    assert time.monotonic() - started < WAIT_S
+    assert (taken[P0].next_offset, taken[P0].planned_until, taken[P0].owner) == (0, None, NEWER)
+    with store.begin(claim_of(NEWER, {P0: (0, 3)}, taken)) as transaction:
+        transaction.connection.execute(text("LOCK TABLE results IN ACCESS EXCLUSIVE MODE NOWAIT"))
+        write(transaction.connection, 7)
+        transaction.advance()
+        transaction.commit()
+    os.kill(zombie.pid, signal.SIGCONT)
+    output, _ = zombie.communicate(timeout=WAIT_S)
+    assert output in {"StoreUnavailable\n", "CommitOutcomeUnknown\n"}
+    assert backend.results() == [7]
+    assert next_offsets(store) == {P0: 3, P1: 0}
+
+
+def test_a_takeover_of_a_new_partition_past_a_frozen_takeover(
+    store: SqlOffsetStore, backend: SqlBackend, postgres: PostgresDatabase
+) -> None:
+    """The row that it waits for is not there to be seen: it was inserted and not committed."""
+    with backend.engine.connect() as connection:
+        connection.execute(text("SELECT set_config('application_name', 'kafka-stream:another', true)"))
+        connection.execute(
+            text(
+                "INSERT INTO kafka_stream_offsets (stream, topic, partition, next_offset, owner_epoch, state, "
+                "changed_at) VALUES (:stream, :topic, 0, 0, 1, 'open', now())"
+            ),
+            {"stream": STREAM, "topic": TOPIC},
+        )
+        taken = store.take_over(STREAM, NEWER, [P0], {})
+        assert taken[P0].owner == NEWER
+        with pytest.raises(sa.exc.OperationalError):
+            connection.execute(text("SELECT 1"))
+
+
+def test_a_session_that_is_nobodys_owner_is_named_and_left_alone(store: SqlOffsetStore, backend: SqlBackend) -> None:
+    store.take_over(STREAM, OLDER, [P0], {})
+    impatient = SqlOffsetStore(backend.url, takeover_lock_timeout_s=0.1)
+    with backend.engine.connect() as other:
+        other.execute(text("SET application_name = 'migration'"))
+        other.execute(text("SELECT * FROM kafka_stream_offsets FOR UPDATE"))
+        with pytest.raises(StoreUnavailable, match=rf"session \d+ of user .*migration.*stored owner is {OLDER.id}"):
+            impatient.take_over(STREAM, NEWER, [P0], {})
+        other.execute(text("LOCK TABLE kafka_stream_offsets IN ACCESS EXCLUSIVE MODE"))
+        with pytest.raises(StoreUnavailable, match="migration"):
+            impatient.take_over(STREAM, NEWER, [P0], {})
+        other.rollback()
+    assert impatient.take_over(STREAM, NEWER, [P0], {})[P0].owner == NEWER
+    impatient.close()
+
+
+def test_a_claim_does_not_wait_for_a_row_that_another_session_holds(store: SqlOffsetStore, backend: SqlBackend) -> None:
+    taken = store.take_over(STREAM, OLDER, [P0, P1], {})
+    with backend.engine.connect() as other:
+        other.execute(text("SELECT * FROM kafka_stream_offsets WHERE partition = 1 FOR UPDATE"))
+        with pytest.raises(StoreUnavailable), store.begin(claim_of(OLDER, {P0: (0, 5), P1: (0, 5)}, taken)):
+            pytest.fail("a row that another session holds was claimed")
+        commit(store, OLDER, {P0: (0, 5)}, epochs_of(taken))
+    commit(store, OLDER, {P0: (5, 6), P1: (0, 5)}, epochs_of(taken))
+
+
+def test_batches_carry_their_owners_name(
+    store: SqlOffsetStore, backend: SqlBackend, postgres: PostgresDatabase
+) -> None:
+    strange = Owner("Ü" * 200, "h" * 300, "v" * 300)
+    for owner in (OLDER, strange):
+        taken = store.take_over(STREAM, owner, [P0], {})
+        with store.begin(claim_of(owner, {P0: (0, 0)}, taken)):
+            ((name,),) = postgres.execute(
+                "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'kafka-stream:%'"
+            )
+        assert len(name) < 63
+        if owner is OLDER:
+            assert name == f"kafka-stream:{OLDER.id}"
+    assert postgres.execute("SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'kafka-stream:%'") == []
+
+
+# What the server refuses ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def role(postgres: PostgresDatabase) -> Iterator[str]:
+    """A role without any privilege, that may log in."""
+    name = random_name("role")
+    postgres.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'hush'")
+    yield name
+    postgres.execute(f"DROP OWNED BY {name}")
+    postgres.execute(f"DROP ROLE {name}")
+
+
+def _as(role: str, postgres: PostgresDatabase, **options: Any) -> SqlOffsetStore:
+    url = sa.make_url(postgres.url).set(username=role, password="hush")
+    return SqlOffsetStore(url, **options)
+
+
+def _refusal(store: SqlOffsetStore) -> str:
+    with pytest.raises(KafkaStreamError) as raised:
+        store.open()
+    store.close()
+    assert isinstance(raised.value, NotAuthorized), repr(raised.value)
+    return str(raised.value)
+
+
+def test_a_wrong_password_or_database_is_refused_without_showing_it(postgres: PostgresDatabase) -> None:
+    url = sa.make_url(postgres.url)
+    for wrong in (url.set(password="hush"), url.set(username="nobody", password="hush"), url.set(database="nowhere")):
+        message = _refusal(SqlOffsetStore(wrong))
+        assert "hush" not in message
+        assert ":test@" not in message
+
+
+def test_a_server_that_is_not_there_may_come(postgres: PostgresDatabase) -> None:
+    store = SqlOffsetStore("postgresql://app:hush@127.0.0.1:1/shop")
+    with pytest.raises(StoreUnavailable) as raised:
+        store.open()
+    assert "hush" not in str(raised.value)
+
+
+def test_missing_privileges_are_found_when_the_store_is_opened(
+    store: SqlOffsetStore, postgres: PostgresDatabase, role: str
+) -> None:
+    postgres.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+    reader = _as(role, postgres)
+    assert reader.positions(STREAM) == {}
+    assert "GRANT SELECT, INSERT, UPDATE" in _refusal(reader)
+    postgres.execute(f"GRANT INSERT, UPDATE ON kafka_stream_offsets, kafka_stream_topics TO {role}")
+    writer = _as(role, postgres)
+    writer.open()
+    writer.initialise(STREAM, TOPIC, {0: 0}, None)
+    writer.take_over(STREAM, OLDER, [P0], {})
+    commit(writer, OLDER, {P0: (0, 5)})
+    writer.close()
+
+
+def test_a_user_who_may_not_create_tables_is_refused(postgres: PostgresDatabase, role: str) -> None:
+    assert "permission denied" in _refusal(_as(role, postgres))
+
+
+def test_a_read_only_user_is_refused(store: SqlOffsetStore, postgres: PostgresDatabase, role: str) -> None:
+    postgres.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+    postgres.execute(f"ALTER ROLE {role} SET default_transaction_read_only = on")
+    assert "default_transaction_read_only" in _refusal(_as(role, postgres))
+
+
+def test_another_roles_session_cannot_be_ended_and_is_named(
+    store: SqlOffsetStore, postgres: PostgresDatabase, role: str
+) -> None:
+    postgres.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+    weak = _as(role, postgres, takeover_lock_timeout_s=0.2)
+    taken = store.take_over(STREAM, OLDER, [P0], {})
+    with store.begin(claim_of(OLDER, {P0: (0, 5)}, taken)) as transaction:
+        with pytest.raises(StoreUnavailable, match="which this user may not end"):
+            weak.take_over(STREAM, NEWER, [P0], {})
+        transaction.advance()
+        transaction.commit()
+    weak.close()
+
+
+# Engines and tables ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("execution_option", [False, True])
+def test_an_autocommit_engine_is_refused(postgres: PostgresDatabase, execution_option: bool) -> None:
+    engine = create_engine(postgres.url, **({} if execution_option else {"isolation_level": "AUTOCOMMIT"}))
+    if execution_option:
+        engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+    with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+        SqlOffsetStore(engine).open()
+    engine.dispose()
+
+
+def test_an_engine_at_another_isolation_level_is_used_at_read_committed(postgres: PostgresDatabase) -> None:
+    engine = create_engine(postgres.url, isolation_level="SERIALIZABLE", pool_size=1, max_overflow=1)
+    store = SqlOffsetStore(engine)
+    store.open()
+    taken = store.take_over(STREAM, OLDER, [P0], {})
+    with store.begin(claim_of(OLDER, {P0: (0, 5)}, taken)) as transaction:
+        level = transaction.connection.execute(text("SHOW transaction_isolation")).scalar_one()
+        assert level == "read committed"
+    with engine.connect() as connection:
+        assert connection.execute(text("SHOW transaction_isolation")).scalar_one() == "serializable"
+    engine.dispose()
+
+
+def test_unlogged_tables_are_refused(store: SqlOffsetStore, postgres: PostgresDatabase) -> None:
+    postgres.execute("ALTER TABLE kafka_stream_offsets SET UNLOGGED")
+    with pytest.raises(ConfigurationError, match="SET LOGGED"):
+        store.open()
+
+
+def test_narrow_columns_are_refused(store: SqlOffsetStore, postgres: PostgresDatabase) -> None:
+    postgres.execute("ALTER TABLE kafka_stream_offsets ALTER next_offset TYPE integer")
+    with pytest.raises(SchemaMismatch, match="64-bit offsets in next_offset"):
+        store.open()
+
+
+def test_tables_that_vanish_are_not_retried_for_ever(store: SqlOffsetStore, postgres: PostgresDatabase) -> None:
+    postgres.execute("DROP TABLE kafka_stream_offsets")
+    with pytest.raises(SchemaMismatch):
+        store.take_over(STREAM, OLDER, [P0], {})
+
+
+def test_many_processes_may_create_schema_and_tables_at_once(postgres: PostgresDatabase) -> None:
+    stores = [SqlOffsetStore(postgres.url, schema="My schema", table_prefix="Ks_") for _ in range(8)]
+    at_once([store.open for store in stores])
+    stores[0].take_over(STREAM, OLDER, [P0], {})
+    commit(stores[1], OLDER, {P0: (0, 5)})
+    assert next_offsets(stores[2]) == {P0: 5}
+    assert postgres.execute('SELECT next_offset FROM "My schema"."Ks_offsets"') == [(5,)]
+    for store in stores:
+        store.close()
+
+
+def test_alembic_proposes_no_change(store: SqlOffsetStore, backend: SqlBackend) -> None:
+    metadata = MetaData()
+    define_tables(metadata)
+    Result.__table__.to_metadata(metadata)  # type: ignore[attr-defined]
+    with backend.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_many_partitions_are_claimed_by_two_owners_without_a_deadlock(
+    store: SqlOffsetStore, backend: SqlBackend
+) -> None:
+    stores = [SqlOffsetStore(backend.url) for _ in range(4)]
+    partitions = [type(P0)(TOPIC, number) for number in range(50)]
+
+    def take(number: int) -> None:
+        for _ in range(10):
+            stores[number].take_over(STREAM, Owner(f"owner-{number}", "here"), partitions[:: 1 - 2 * (number % 2)], {})
+
+    at_once([lambda: take(0), lambda: take(1), lambda: take(2), lambda: take(3)])
+    assert {position.owner_epoch for position in store.positions(STREAM).values()} == {40}
+    stale = claim_of(Owner("owner-0", "here"), {P0: (0, 1)}, {P0: store.positions(STREAM)[P0]})
+    store.take_over(STREAM, NEWER, [P0], {})
+    with pytest.raises(OwnershipLost), store.begin(stale):
+        pytest.fail("a stale owner was let in")
+    for each in stores:
+        each.close()
