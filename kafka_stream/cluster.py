@@ -13,7 +13,8 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCol
 from confluent_kafka import TopicPartition as ClientTopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported at run time only
 
-from kafka_stream.errors import BrokerUnavailable, ConfigurationError, KafkaStreamError, NotAuthorized, TopicNotFound
+from kafka_stream.errors import BrokerUnavailable, ConfigurationError, KafkaStreamError, TopicNotFound
+from kafka_stream.kafka_errors import is_missing_topic, is_not_authenticated, refusal
 from kafka_stream.protocols import OffsetAt, TopicInfo
 from kafka_stream.types import TopicPartition
 
@@ -21,22 +22,6 @@ REQUEST_TIMEOUT_S = 10.0
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
-_NO_SUCH_TOPIC = frozenset(
-    {
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError.UNKNOWN_TOPIC_ID,
-        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - librdkafka's own codes begin with an underscore
-        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
-    }
-)
-_NOT_AUTHENTICATED = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})  # noqa: SLF001
-_NOT_AUTHORIZED = frozenset(
-    {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    }
-)
 _CONNECTION_SETTINGS = (
     "bootstrap.servers",
     "broker.address.",
@@ -60,22 +45,6 @@ _CONNECTION_SETTINGS = (
 # librdkafka's mock cluster says so in its id; it has no topic ids, and requests to describe things time out.
 _MOCK_CLUSTER = "mockCluster"
 _ZERO_UUID = str(Uuid(0, 0))
-
-
-def is_missing_topic(error: KafkaError) -> bool:
-    """Whether the broker says that there is no such topic or partition."""
-    return error.code() in _NO_SUCH_TOPIC
-
-
-def refusal(error: KafkaError, servers: str, what: str) -> NotAuthorized | None:
-    """The typed error if the broker has refused us."""
-    if error.code() in _NOT_AUTHENTICATED:
-        return NotAuthorized(f"{servers} refused the credentials ({error.str()}); check security.protocol and sasl.*")
-    if error.code() in _NOT_AUTHORIZED:
-        return NotAuthorized(
-            f"{servers} refused access to {what} ({error.str()}); grant this principal READ and DESCRIBE"
-        )
-    return None
 
 
 def connection_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,7 +160,7 @@ class Cluster:
 
     def _remember(self, error: KafkaError) -> None:
         # Authentication is the cause; "all brokers down", which follows, only its consequence.
-        if self._last_error is None or self._last_error.code() not in _NOT_AUTHENTICATED:
+        if self._last_error is None or not is_not_authenticated(self._last_error):
             self._last_error = error
 
     def _described(self, names: Sequence[str]) -> Mapping[str, TopicInfo]:
@@ -254,4 +223,4 @@ class Cluster:
         )
 
 
-__all__ = ["Cluster", "connection_settings", "is_missing_topic", "refusal"]
+__all__ = ["Cluster", "connection_settings"]

@@ -14,9 +14,19 @@ from threading import Thread
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as ClientTopicPartition
 
-from kafka_stream.cluster import Cluster, is_missing_topic, refusal
+from kafka_stream.backpressure import Turnover
+from kafka_stream.cluster import Cluster
 from kafka_stream.errors import KafkaStreamError, TopicNotFound
 from kafka_stream.inbox import Inbox
+from kafka_stream.kafka_errors import (
+    is_end_of_partition,
+    is_missing_topic,
+    is_not_started,
+    is_passing,
+    is_position_gone,
+    is_truncation,
+    refusal,
+)
 from kafka_stream.protocols import OffsetAt
 from kafka_stream.types import TopicPartition
 
@@ -26,40 +36,12 @@ _CONSUME_AT_MOST = 10_000
 _IDLE_POLL_S = 0.05
 _START_POLL_S = 0.002
 _HOLD_S = 0.5
-_WINDOW_S = 2.0
-# What librdkafka's queue holds, about: with that much let in per window, nothing in it waits for much longer than one.
-_TURNOVER_RECORDS = 50_000
-_TURNOVER_BYTES = 32 * 2**20
-_RELAXED = 0.5  # of the limits
-_DRAINED, _STARVING = 0.5, 0.1  # of a partition's share of them
+_DRAINED, _STARVING = 0.5, 0.1  # of a partition's share of the limits
 _MISSING_TOPIC_GRACE_S = 5.0
 _WAKE_TIMEOUT_S = 0.5
 _METADATA_TIMEOUT_S = 5.0
 _NO_OFFSET = -1001
 _CLOSE_TIMEOUT_S = 15.0
-
-_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's own codes begin with an underscore
-_POSITION_GONE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION})  # noqa: SLF001
-# With auto.offset.reset=error librdkafka raises one code for both and puts its own text for the cause into the reason.
-_TRUNCATION_TEXT = KafkaError(KafkaError._LOG_TRUNCATION).str()  # noqa: SLF001
-_NOT_STARTED = frozenset({KafkaError._STATE, KafkaError._PREV_IN_PROGRESS, KafkaError._UNKNOWN_PARTITION})  # noqa: SLF001
-_PASSING = frozenset(
-    {
-        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-        KafkaError._TRANSPORT,  # noqa: SLF001
-        KafkaError._TIMED_OUT,  # noqa: SLF001
-        KafkaError._RESOLVE,  # noqa: SLF001
-        KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001
-        KafkaError._WAIT_COORD,  # noqa: SLF001
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.REBALANCE_IN_PROGRESS,
-        KafkaError.REQUEST_TIMED_OUT,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +80,7 @@ class ConsumerThread:
         self._starts: dict[TopicPartition, Start] = {}
         self._topic_missing_since: float | None = None
         self._full = False
-        self._slow = False
-        self._window_start = time.monotonic()
-        self._window_added = inbox.added()
+        self._turnover = Turnover(inbox)
         self._consumer = create(self._handle_consumer_error)
 
     # From the loop's thread -----------------------------------------------------------------------------------------
@@ -171,10 +151,9 @@ class ConsumerThread:
         self._start_reading()
         self._check_missing_topic()
         self._resume_drained()
-        used = self._inbox.used()
-        if self._is_slow(used):
+        if self._turnover.is_slow():
             self._pause_hogs()
-        if (room := self._room(used)) > 0:
+        if (room := self._room()) > 0:
             self._full = False
             self._deliver(self._consume(room))
         elif not self._full:
@@ -232,16 +211,15 @@ class ConsumerThread:
             self._handle_consumer_error(error)
             return
         partition = TopicPartition(topic, number)
-        if error.code() == _EOF:
+        if is_end_of_partition(error):
             offset = message.offset()
             assert offset is not None
             self._inbox.advance(partition, offset)
-        elif error.code() in _POSITION_GONE:
+        elif is_position_gone(error):
             self._halted.add(partition)
             if partition not in self._starts:  # else it is from before that start
-                truncated = error.code() != KafkaError._AUTO_OFFSET_RESET or _TRUNCATION_TEXT in error.str()  # noqa: SLF001
-                self._inbox.position_lost(partition, truncated=truncated, reason=error.str())
-        elif is_missing_topic(error) or error.code() in _PASSING:
+                self._inbox.position_lost(partition, truncated=is_truncation(error), reason=error.str())
+        elif is_missing_topic(error) or is_passing(error):
             self._handle_consumer_error(error)
         else:
             # librdkafka goes on behind what it could not read (a corrupt record batch): we do not.
@@ -401,7 +379,7 @@ class ConsumerThread:
         try:
             self._consumer.seek(at)
         except KafkaException as error:
-            if error.args[0].code() not in _NOT_STARTED:
+            if not is_not_started(error.args[0]):
                 raise
             return False
         return True
@@ -411,30 +389,16 @@ class ConsumerThread:
     # Pausing a partition drops what librdkafka has fetched ahead of it, and it is fetched again later. So it is done
     # only where something is gained: where a partition would wait for long behind others in librdkafka's queue.
 
-    def _is_slow(self, used: float) -> bool:
-        """Whether little was let in lately because the inbox is full, so that the queue behind it hardly moves."""
-        now, added = time.monotonic(), self._inbox.added()
-        if used < _RELAXED:
-            self._slow = False
-        elif now - self._window_start < _WINDOW_S:
-            return self._slow
-        else:
-            records, value_bytes = added[0] - self._window_added[0], added[1] - self._window_added[1]
-            self._slow = records < _TURNOVER_RECORDS and value_bytes < _TURNOVER_BYTES
-        self._window_start, self._window_added = now, added
-        return self._slow
-
     def _pause_hogs(self) -> None:
         """Pause what holds more than its share if another partition has nothing."""
         fill = {p: used for p, used in self._inbox.fill().items() if p not in self._paused}
         if any(used < _STARVING for used in fill.values()):
             self._pause(p for p, used in fill.items() if used >= 1.0)
-            self._slow = False  # until it has been seen what this has changed
-            self._window_start = time.monotonic()
+            self._turnover.restart()
 
-    def _room(self, used: float) -> int:
+    def _room(self) -> int:
         """How many records to let in; what is paused takes nothing from the others' shares."""
-        if used < 1.0 or not self._paused:
+        if self._inbox.used() < 1.0 or not self._paused:
             return self._inbox.room()
         others = [used for p, used in self._inbox.fill().items() if p not in self._paused]
         return self._inbox.room(times=2) if sum(others) < len(others) else 0

@@ -1,0 +1,108 @@
+"""What librdkafka's errors mean to a reader: by code, and by the text only where there is no code."""
+
+from __future__ import annotations
+
+from confluent_kafka import KafkaError
+
+from kafka_stream.errors import NotAuthorized
+
+# ruff: noqa: SLF001 - librdkafka's own codes begin with an underscore
+
+_NO_SUCH_TOPIC = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNKNOWN_TOPIC_ID,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+    }
+)
+_NOT_AUTHENTICATED = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
+_NOT_AUTHORIZED = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    }
+)
+_POSITION_GONE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION})
+_NOT_STARTED = frozenset({KafkaError._STATE, KafkaError._PREV_IN_PROGRESS, KafkaError._UNKNOWN_PARTITION})
+_PASSING = frozenset(
+    {
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TRANSPORT,
+        KafkaError._TIMED_OUT,
+        KafkaError._RESOLVE,
+        KafkaError._MAX_POLL_EXCEEDED,
+        KafkaError._WAIT_COORD,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.REQUEST_TIMED_OUT,
+    }
+)
+_TRUNCATION_TEXT = KafkaError(KafkaError._LOG_TRUNCATION).str()
+
+
+def is_end_of_partition(error: KafkaError) -> bool:
+    """Not an error: everything up to the message's offset has been delivered."""
+    return error.code() == KafkaError._PARTITION_EOF
+
+
+def is_position_gone(error: KafkaError) -> bool:
+    """Whether the broker does not have the position any more; fetching of the partition has stopped."""
+    return error.code() in _POSITION_GONE
+
+
+def is_truncation(error: KafkaError) -> bool:
+    """Whether a position is gone because the log diverged (KIP-320), rather than being out of range.
+
+    With ``auto.offset.reset=error`` librdkafka raises one code for both, and puts its own text for the cause into the
+    reason.
+    """
+    return error.code() == KafkaError._LOG_TRUNCATION or _TRUNCATION_TEXT in error.str()
+
+
+def is_not_started(error: KafkaError) -> bool:
+    """Whether a seek came before librdkafka had begun to fetch; try again."""
+    return error.code() in _NOT_STARTED
+
+
+def is_passing(error: KafkaError) -> bool:
+    """Whether librdkafka gets over it by itself."""
+    return error.code() in _PASSING
+
+
+def is_missing_topic(error: KafkaError) -> bool:
+    """Whether the broker says that there is no such topic or partition."""
+    return error.code() in _NO_SUCH_TOPIC
+
+
+def is_not_authenticated(error: KafkaError) -> bool:
+    """Whether the broker refused the credentials."""
+    return error.code() in _NOT_AUTHENTICATED
+
+
+def refusal(error: KafkaError, servers: str, what: str) -> NotAuthorized | None:
+    """The typed error if the broker has refused us."""
+    if is_not_authenticated(error):
+        return NotAuthorized(f"{servers} refused the credentials ({error.str()}); check security.protocol and sasl.*")
+    if error.code() in _NOT_AUTHORIZED:
+        return NotAuthorized(
+            f"{servers} refused access to {what} ({error.str()}); grant this principal READ and DESCRIBE"
+        )
+    return None
+
+
+__all__ = [
+    "is_end_of_partition",
+    "is_missing_topic",
+    "is_not_authenticated",
+    "is_not_started",
+    "is_passing",
+    "is_position_gone",
+    "is_truncation",
+    "refusal",
+]
