@@ -82,6 +82,7 @@ class KafkaSource:
             )
         self._cluster = Cluster(self._config, _librdkafka)
         self._cluster.connect(timeout_s)
+        self._inbox.renew()
         self._thread = ConsumerThread(self._create, self._topics, self._inbox, self._cluster)
         self._thread.begin(f"kafka-stream-consumer-{self._group_id}")
 
