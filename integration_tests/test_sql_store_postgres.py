@@ -317,7 +317,8 @@ def freeze():
 
 def freeze_in_the_insert():
     with create_engine(sys.argv[1], isolation_level="AUTOCOMMIT").connect() as looking:
-        while looking.execute(text("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'")).all() == []:
+        sleeping = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+        while looking.execute(text(f"SELECT count(*) {sleeping}")).scalar_one() == 0:
             pass
     freeze()
 
