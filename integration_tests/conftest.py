@@ -33,6 +33,8 @@ from integration_tests.servers import (
     PrivateKafka,
     ServerPorts,
 )
+from offset_stores.sql import SqlOffsetStore
+from tests.sql_backend import SqlBackend
 
 
 @pytest.fixture(scope="session")
@@ -161,3 +163,20 @@ def services(tmp_path: Path) -> Iterator[Services]:
     """Starts processes of the consumer service; whatever state they are in, they end with the test."""
     with Services(tmp_path) as running:
         yield running
+
+
+@pytest.fixture
+def backend(postgres: PostgresDatabase) -> Iterator[SqlBackend]:
+    """A database for the stores' tests."""
+    found = SqlBackend(postgres.url)
+    yield found
+    found.engine.dispose()
+
+
+@pytest.fixture
+def store(backend: SqlBackend) -> Iterator[SqlOffsetStore]:
+    """An open store in it."""
+    found = backend.store()
+    found.open()
+    yield found
+    found.close()
