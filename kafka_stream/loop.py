@@ -24,7 +24,7 @@ from kafka_stream.errors import (
     TransientError,
 )
 from kafka_stream.ownership import Ownership
-from kafka_stream.planning import FIRST_BATCH_RECORDS, PlanLimits, RateLimit, next_size, plan, plan_empty
+from kafka_stream.planning import FIRST_BATCH_RECORDS, FixedCost, PlanLimits, RateLimit, next_size, plan, plan_empty
 from kafka_stream.processing import BatchDropped, BatchProcessor, Timings
 from kafka_stream.progress import Listeners, RunSummary, StreamState, StreamStatus
 from kafka_stream.protocols import (
@@ -90,6 +90,7 @@ class Loop:
             stream=settings.name, owner=owner, store=store, source=source, on_data_loss=settings.on_data_loss
         )
         self._rate = RateLimit(settings.max_rate_per_partition) if settings.max_rate_per_partition else None
+        self._fixed_cost = FixedCost()
         self._size = min(FIRST_BATCH_RECORDS, settings.max_records_per_batch)
         self._ends: Mapping[TopicPartition, int] = {}
         self._moved: dict[TopicPartition, OffsetRange] = {}
@@ -369,11 +370,12 @@ class Loop:
             committed_at=now,
         )
         if records:
+            self._fixed_cost.observe(records, progress.duration_s)
             self._size = next_size(
                 self._size,
                 records,
                 progress.duration_s,
-                self._settings.target_batch_duration_s,
+                self._fixed_cost.attainable_s(self._settings.target_batch_duration_s),
                 self._settings.max_records_per_batch,
             )
         self._set(

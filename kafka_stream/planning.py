@@ -86,6 +86,30 @@ def next_size(size: int, records: int, duration_s: float, target_s: float, maxim
 
 
 @dataclass(slots=True)
+class FixedCost:
+    """What a batch costs however small it is, in seconds, from the last two batches of clearly different sizes.
+
+    Without it a sink that takes 2 s for one record as for a thousand would be asked for ever smaller batches.
+    """
+
+    estimate_s: float = 0.0
+    _records: int = 0
+    _duration_s: float = 0.0
+
+    def observe(self, records: int, duration_s: float) -> None:
+        """A batch of ``records`` took so long."""
+        change = records - self._records
+        if self._records and 4 * abs(change) >= max(records, self._records):
+            per_record_s = max(0.0, (duration_s - self._duration_s) / change)
+            self.estimate_s = max(0.0, min(duration_s, self._duration_s, duration_s - per_record_s * records))
+        self._records, self._duration_s = records, duration_s
+
+    def attainable_s(self, target_s: float) -> float:
+        """The target, or twice the fixed cost where that is more: half of a batch's time then goes to its records."""
+        return max(target_s, 2 * self.estimate_s)
+
+
+@dataclass(slots=True)
 class RateLimit:
     """A token bucket per partition: ``rate`` records a second, with at most one second's worth saved up."""
 

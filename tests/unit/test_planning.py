@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from kafka_stream.planning import PlanLimits, RateLimit, next_size, plan, plan_empty
+from kafka_stream.planning import FixedCost, PlanLimits, RateLimit, next_size, plan, plan_empty
 from kafka_stream.types import OffsetRange, TopicPartition
 from tests.fakes import ORDERS_0, ORDERS_1, ORDERS_2, BufferedRecords, consecutive
 
@@ -147,3 +147,32 @@ def test_a_rate_below_one_a_second_still_lets_a_record_through() -> None:
     rate.spend(ORDERS_0, 1)
     assert rate.allowances({ORDERS_0: 0}, 3.9) == {ORDERS_0: 0}
     assert rate.allowances({ORDERS_0: 0}, 4.0) == {ORDERS_0: 1}
+
+
+def _sizes(fixed_s: float, per_record_s: float, batches: int = 40) -> list[int]:
+    """The sizes that are asked for of a sink with these costs and an endless backlog; target 1 s, at most 50,000."""
+    size, cost, sizes = 1_000, FixedCost(), []
+    for _ in range(batches):
+        duration_s = fixed_s + size * per_record_s
+        cost.observe(size, duration_s)
+        size = next_size(size, size, duration_s, cost.attainable_s(1.0), 50_000)
+        sizes.append(size)
+    return sizes
+
+
+def test_a_cost_that_no_smaller_batch_would_save_does_not_shrink_batches() -> None:
+    assert min(_sizes(2.0, 0.0)) >= 250
+    assert _sizes(2.0, 0.0)[-1] == 50_000
+    assert 1_800 <= _sizes(2.0, 0.001)[-1] <= 2_200, "as long for the records as for the rest"
+
+
+def test_a_slow_record_still_shrinks_batches() -> None:
+    assert 18 <= _sizes(0.0, 0.05)[-1] <= 21
+    assert 900 <= _sizes(0.1, 0.001)[-1] <= 1_000
+
+
+def test_one_slow_batch_is_no_fixed_cost() -> None:
+    cost = FixedCost()
+    for records, duration_s in ((2_000, 0.2), (1_000, 3.0)):
+        cost.observe(records, duration_s)
+    assert cost.estimate_s <= 0.2
