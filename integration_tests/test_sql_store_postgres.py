@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy as sa
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
 from integration_tests.proxy import PostgresProxy
 from integration_tests.servers import PostgresDatabase
@@ -370,6 +370,17 @@ def test_a_takeover_past_a_frozen_owner(
     assert output in {"StoreUnavailable\n", "CommitOutcomeUnknown\n"}
     assert backend.results() == [7]
     assert next_offsets(store) == {P0: 3, P1: 0}
+
+
+def test_a_takeover_past_a_frozen_owner_needs_no_second_connection_of_the_users_engine(
+    frozen: Callable[[str], subprocess.Popen[str]], store: SqlOffsetStore, backend: SqlBackend
+) -> None:
+    frozen("after the claim")
+    engine = create_engine(backend.url, pool_size=1, max_overflow=0)
+    users = SqlOffsetStore(engine)
+    users.open()
+    assert users.take_over(STREAM, NEWER, [P0, P1], {})[P0].owner == NEWER
+    engine.dispose()
 
 
 def test_a_takeover_of_a_new_partition_past_a_frozen_takeover(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Engine, exc, text
+from sqlalchemy import Engine, create_engine, exc, text
 
 logger = logging.getLogger("kafka_stream")
 
@@ -68,8 +68,10 @@ class BlockingSessions:
         return ", ".join(self._left_alone.values()) or None
 
     def _watch(self) -> None:
+        # A pool of its own, made as the engine's is: the application's may be in use to the last connection.
+        engine = create_engine(self._engine.url, pool=self._engine.pool.recreate())
         try:
-            with self._engine.connect() as connection:
+            with engine.connect() as connection:
                 while not self._done.wait(_LOOK_AGAIN_S):
                     parameters = {"waiting": self._waiting_pid, "prefix": SESSION_PREFIX, "idle": _IDLE_S}
                     for session in connection.execute(_LOOK, parameters).all():
@@ -77,6 +79,8 @@ class BlockingSessions:
                     connection.rollback()
         except exc.SQLAlchemyError as error:
             logger.warning("Cannot look who blocks the takeover: %s", type(error).__name__)
+        finally:
+            engine.dispose()
 
     def _answer(self, connection: Any, session: Any) -> None:
         named = f"session {session.pid} of user {session.usename} ({session.application_name or 'no name'})"

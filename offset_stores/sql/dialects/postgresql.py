@@ -76,7 +76,7 @@ class PostgreSQL:
     )
 
     def create_engine(self, url: URL) -> Engine:
-        """Our own engine: one connection for batches, one to look who blocks them, and room for readers."""
+        """Our own engine: one connection for batches, and room for readers."""
         defaults = {name: value for name, value in _CONNECT_DEFAULTS.items() if name not in url.query}
         return create_engine(url, pool_size=2, max_overflow=4, connect_args=defaults)
 
