@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -158,10 +159,32 @@ def test_a_database_that_freezes_for_a_while(
     assert_exactly_once(kafka, topic, table)
 
 
+def test_a_connection_that_breaks_while_the_server_works_on(
+    kafka: KafkaServer, postgres: PostgresDatabase, postgres_proxy: PostgresProxy, table: ResultTable, topic: str
+) -> None:
+    """The old session keeps the rows of this very owner locked, until the server finds that its client is gone."""
+    turns = itertools.count()
+    slow = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+
+    def write(batch: Batch, transaction: SqlTransaction) -> None:
+        RowWriter(linger_s=3.0 if next(turns) == 2 else 0.0)(batch, transaction)
+
+    at = At(Phase.AFTER_WRITE, nothing)
+    database = PostgresDatabase(postgres_proxy.url)
+    stream = stream_of(kafka, database, topic, IMPATIENT, max_records_per_batch=200, sink=write, listeners=[at])
+    with running(stream):
+        assert wait_until(lambda: postgres.execute(slow), WAIT_S)
+        postgres_proxy.cut()
+        assert wait_until(lambda: at.retried, WAIT_S)
+        assert postgres.execute(slow), "the old session is to be there still"
+        wait_for_rows(table, RECORDS, stream)
+    assert_exactly_once(kafka, topic, table)
+
+
 def test_a_deadlock_in_the_handler_is_retried(
     kafka: KafkaServer, postgres: PostgresDatabase, table: ResultTable, topic: str
 ) -> None:
-    turns = iter(range(1_000))
+    turns = itertools.count()
 
     def write(batch: Batch, transaction: SqlTransaction) -> None:
         RowWriter()(batch, transaction)

@@ -86,8 +86,6 @@ def test_a_group_member_that_wakes_up_late_changes_nothing_and_works_on(
     zombie.wait_until_stopped()
     successor = services.start(member)
     wait_for_rows(table, RECORDS, successor)
-    kept = {tuple(row) for row in postgres.execute("SELECT partition, record_offset FROM results")}
-    assert len(kept) == RECORDS
 
     zombie.signal(signal.SIGCONT)
     turns = len(zombie.said("positions"))
