@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from kafka_stream.errors import BrokerUnavailable, ConfigurationError, KafkaStreamError, TopicNotFound
 from kafka_stream.kafka_errors import is_missing_topic, is_not_authenticated, refusal
 from kafka_stream.protocols import OffsetAt, TopicInfo
-from kafka_stream.types import TopicPartition
+from kafka_stream.types import TopicPartition, timestamp_ms
 
 REQUEST_TIMEOUT_S = 10.0
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
@@ -128,7 +128,7 @@ class Cluster:
             return self._list_offsets(partitions, spec, committed=at is not OffsetAt.HIGH_WATERMARK)
         if at.tzinfo is None:
             raise ValueError(f"the time {at} has no zone; give an aware datetime")
-        found = self._list_offsets(partitions, OffsetSpec.for_timestamp(int(at.timestamp() * 1000)), committed=True)
+        found = self._list_offsets(partitions, OffsetSpec.for_timestamp(timestamp_ms(at)), committed=True)
         if without := [partition for partition, offset in found.items() if offset < 0]:
             return {**found, **self._list_offsets(without, _LATEST, committed=True)}
         return found

@@ -8,7 +8,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 MAX_OFFSET = 2**63 - 1
 """Kafka's offsets are signed 64-bit integers; every store keeps the whole range."""
@@ -76,6 +79,14 @@ class OffsetRange:
 
     def __str__(self) -> str:
         return f"{self.topic_partition} [{self.from_offset}, {self.until_offset})"
+
+
+def timestamp_ms(at: datetime) -> int:
+    """An aware time in Kafka's milliseconds, rounded up: a record stamped with the millisecond it lies in came before.
+
+    In whole numbers, since a float may fall short of a time that is exact to the millisecond.
+    """
+    return -((_EPOCH - at) // _MILLISECOND)
 
 
 class PositionState(enum.StrEnum):

@@ -13,7 +13,7 @@ from confluent_kafka import Message
 from kafka_stream.inbox import Inbox, SourceLimits
 from kafka_stream.protocols import Buffered, OffsetAt, SourceEvent, TopicInfo
 from kafka_stream.testing.memory_log import MemoryLog
-from kafka_stream.types import OffsetRange, TopicPartition
+from kafka_stream.types import OffsetRange, TopicPartition, timestamp_ms
 
 
 class Logs(Protocol):
@@ -215,7 +215,7 @@ class MemorySource:
 
 def _offset(log: MemoryLog, at: OffsetAt | datetime) -> int:
     if isinstance(at, datetime):
-        found = log.offset_at(int(at.timestamp() * 1000))
+        found = log.offset_at(timestamp_ms(at))
         return log.stable_end if found is None else found
     return {OffsetAt.EARLIEST: log.start, OffsetAt.LATEST: log.stable_end, OffsetAt.HIGH_WATERMARK: log.end}[at]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -15,6 +16,7 @@ from kafka_stream.types import (
     Phase,
     StoredPosition,
     TopicPartition,
+    timestamp_ms,
 )
 from tests.fakes import ORDERS_0, ORDERS_1
 
@@ -107,3 +109,14 @@ def test_enumerations_are_their_names_in_settings_and_logs() -> None:
         "after_advance",
         "after_commit",
     ]
+
+
+def test_a_time_becomes_the_millisecond_that_does_not_come_before_it() -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    whole = 1_767_225_600_000
+    assert timestamp_ms(start) == whole
+    assert timestamp_ms(start + timedelta(microseconds=1)) == whole + 1
+    assert timestamp_ms(start + timedelta(microseconds=999)) == whole + 1
+    assert all(timestamp_ms(start + timedelta(milliseconds=n)) == whole + n for n in range(1_000)), (
+        "as floats may not be"
+    )
