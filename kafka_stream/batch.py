@@ -9,6 +9,7 @@ from typing import Any
 
 from confluent_kafka import Message
 
+from kafka_stream.arrow import table_of
 from kafka_stream.errors import RecordError
 from kafka_stream.types import OffsetRange, TopicPartition
 
@@ -61,6 +62,18 @@ class Batch:
         """The part of this batch that belongs to one topic; empty, without ranges, if there is none."""
         ranges = tuple(r for r in self.ranges if r.topic == name)
         return Batch(ranges, {r.topic_partition: self.records.get(r.topic_partition, ()) for r in ranges})
+
+    def to_arrow(self) -> Any:
+        """The records as a ``pyarrow.Table``, for work that is done in columns.
+
+        Its columns are ``topic``, ``partition``, ``offset``, ``timestamp`` (in UTC, to the millisecond; null where a
+        record has none), ``key`` and ``value`` (binary; null as in the record). One row per record, in the order of
+        ``messages``.
+
+        Raises:
+            MissingExtra: pyarrow is not installed.
+        """
+        return table_of({tp: self.records.get(tp, ()) for tp in self._range_by_partition})
 
     def decoded(self, decode: Callable[[bytes], Any]) -> Iterable[tuple[Message, Any]]:
         """Pairs of message and decoded value, lazily; a tombstone's value is ``None`` and is not decoded.

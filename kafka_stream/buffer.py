@@ -7,12 +7,13 @@ fetching it.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, islice
+from typing import TypeAlias
 
 from confluent_kafka import Message
 
-from kafka_stream.types import OffsetRange
+from kafka_stream.types import OffsetRange, TopicPartition
 
 
 def offset_of(message: Message) -> int:
@@ -22,16 +23,47 @@ def offset_of(message: Message) -> int:
     return offset
 
 
+def leader_epochs_of(records: Mapping[TopicPartition, Sequence[Message]]) -> Mapping[TopicPartition, int]:
+    """The epoch of each partition's last record, with which a later truncation is detected (KIP-320)."""
+    epochs = {}
+    for tp, messages in records.items():
+        epoch = messages[-1].leader_epoch() if messages else None
+        if epoch is not None and epoch >= 0:
+            epochs[tp] = epoch
+    return epochs
+
+
+_RUN_RECORDS = 250
+
+Runs: TypeAlias = Sequence[tuple[int, int]]
+"""Of consecutive records: how many, and the size of their values.
+
+A record that was fetched a while ago has left the processor's caches, and to ask all of them for their length again
+takes a good part of the time of fetching them.
+"""
+
+
+def _size_of_first(records: int, runs: Runs, messages: Sequence[Message]) -> int:
+    seen = value_bytes = 0
+    for run_records, run_bytes in runs:
+        if seen + run_records > records:
+            return value_bytes + sum(map(len, islice(messages, seen, records)))
+        seen += run_records
+        value_bytes += run_bytes
+    return value_bytes
+
+
 class BufferSnapshot:
     """What the planner sees of one partition (``protocols.Buffered``); valid until the next ``take`` of it.
 
     Records that arrive meanwhile are appended to the same list, behind what this snapshot counts.
     """
 
-    __slots__ = ("_messages", "position", "records", "value_bytes")
+    __slots__ = ("_messages", "_runs", "position", "records", "value_bytes")
 
-    def __init__(self, messages: Sequence[Message], value_bytes: int, position: int) -> None:
+    def __init__(self, messages: Sequence[Message], runs: Runs, value_bytes: int, position: int) -> None:
         self._messages = messages
+        self._runs = runs
         self.records = len(messages)
         self.value_bytes = value_bytes
         self.position = position
@@ -59,7 +91,7 @@ class BufferSnapshot:
         """The size of the first ``records`` values, in bytes."""
         if records >= self.records:
             return self.value_bytes
-        return sum(map(len, islice(self._messages, records)))
+        return _size_of_first(records, self._runs, self._messages)
 
 
 class PartitionBuffer:
@@ -68,13 +100,14 @@ class PartitionBuffer:
     ``position`` may be past the last record: markers, aborted and compacted records leave gaps. Not thread-safe.
     """
 
-    __slots__ = ("_messages", "position", "start", "value_bytes")
+    __slots__ = ("_messages", "_runs", "position", "start", "value_bytes")
 
     def __init__(self, offset: int) -> None:
         self.start = offset
         self.position = offset
         self.value_bytes = 0
         self._messages: list[Message] = []
+        self._runs: list[tuple[int, int]] = []
 
     def __len__(self) -> int:
         """The number of records."""
@@ -89,10 +122,19 @@ class PartitionBuffer:
             run = run[bisect_left(run, self.position, key=offset_of) :]
         if not run:
             return 0
-        added = sum(map(len, run))
-        self._messages.extend(run)
-        self.value_bytes += added
+        added = sum(self._append_part(run[i : i + _RUN_RECORDS]) for i in range(0, len(run), _RUN_RECORDS))
         self.position = offset_of(run[-1]) + 1  # the one place where an offset becomes the next one to read
+        return added
+
+    def _append_part(self, part: Sequence[Message]) -> int:
+        added = sum(map(len, part))
+        self._messages.extend(part)
+        self.value_bytes += added
+        records, value_bytes = len(part), added
+        if self._runs and self._runs[-1][0] < _RUN_RECORDS:
+            last = self._runs.pop()
+            records, value_bytes = records + last[0], value_bytes + last[1]
+        self._runs.append((records, value_bytes))
         return added
 
     def advance(self, offset: int) -> bool:
@@ -104,7 +146,7 @@ class PartitionBuffer:
 
     def snapshot(self) -> BufferSnapshot:
         """What is buffered now."""
-        return BufferSnapshot(self._messages, self.value_bytes, self.position)
+        return BufferSnapshot(self._messages, tuple(self._runs), self.value_bytes, self.position)
 
     def take(self, offsets: OffsetRange) -> Sequence[Message]:
         """Remove and return the records of a range.
@@ -117,13 +159,23 @@ class PartitionBuffer:
         count = bisect_left(self._messages, offsets.until_offset, key=offset_of)
         if count == len(self._messages):
             taken, self._messages = self._messages, []
-            self.value_bytes = 0
+            self._runs, self.value_bytes = [], 0
         else:
+            self._forget_first(count)
             taken = self._messages[:count]
             del self._messages[:count]
-            self.value_bytes -= sum(map(len, taken))
         self.start = offsets.until_offset
         return taken
 
+    def _forget_first(self, records: int) -> None:
+        value_bytes = _size_of_first(records, self._runs, self._messages)
+        self.value_bytes -= value_bytes
+        while records:
+            run = self._runs.pop(0)
+            if run[0] > records:
+                self._runs.insert(0, (run[0] - records, run[1] - value_bytes))
+                return
+            records, value_bytes = records - run[0], value_bytes - run[1]
 
-__all__ = ["BufferSnapshot", "PartitionBuffer", "offset_of"]
+
+__all__ = ["BufferSnapshot", "PartitionBuffer", "leader_epochs_of", "offset_of"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kafka_stream.errors import KafkaStreamError, OutstandingPlan, OwnershipLost, StreamClosed
-from kafka_stream.types import Claim, OffsetRange, PositionState, StoredPosition, TopicPartition
+from kafka_stream.types import Claim, OffsetRange, PlanKind, PositionState, StoredPosition, TopicPartition
 
 
 def why_not_claimed(
@@ -17,9 +17,52 @@ def why_not_claimed(
         if (lost := _fenced(claim, r, found, where)) is not None:
             return lost
         assert found is not None
-        if (error := _not_from_here(claim.stream, r, found, where)) is not None:
+        if (error := _not_from_here(claim, r, found, where)) is not None:
+            return error
+        if claim.plan_kind is PlanKind.RANGE and found.planned_until is None:
+            return OwnershipLost(
+                f"the plan for {r} of stream {claim.stream!r} is not in {where} any more: somebody has moved the "
+                "offsets since it was made",
+                range=r,
+                stored_offset=found.next_offset,
+                other=found.owner,
+            )
+    return None
+
+
+def why_not_planned(
+    claim: Claim, stored: Mapping[TopicPartition, StoredPosition], where: str
+) -> KafkaStreamError | None:
+    """Why a batch's ranges cannot be made durable as plans; ``None`` if all of them can, or are already."""
+    for r in claim.ranges:
+        found = stored.get(r.topic_partition)
+        if (lost := _fenced(claim, r, found, where)) is not None:
+            return lost
+        assert found is not None
+        if (error := _not_from_here(claim, r, found, where)) is not None:
             return error
     return None
+
+
+def outstanding_plan(
+    stream: str, topic_partition: TopicPartition, stored: StoredPosition, where: str
+) -> OutstandingPlan:
+    """The error for a planned range that nobody may go past."""
+    assert stored.planned_until is not None
+    planned = OffsetRange(topic_partition, stored.next_offset, stored.planned_until)
+    if stored.plan_kind is PlanKind.RANGE:
+        return OutstandingPlan(
+            f"stream {stream!r} has an outstanding plan for {planned} in {where}, made for a sink that is idempotent "
+            "by range, and its results may be stored: start it with that sink again, or remove what it wrote of that "
+            "range and reset the offsets",
+            range=planned,
+        )
+    return OutstandingPlan(
+        f"stream {stream!r} has an outstanding plan for {planned} in {where}: its results may be stored although "
+        "its offsets are not, as when a handler commits on its own; look at the results, then reset the offsets to "
+        "before or after that range",
+        range=planned,
+    )
 
 
 def why_not_ours(claim: Claim, stored: Mapping[TopicPartition, StoredPosition], where: str) -> OwnershipLost | None:
@@ -66,18 +109,16 @@ def _fenced(claim: Claim, r: OffsetRange, found: StoredPosition | None, where: s
     )
 
 
-def _not_from_here(stream: str, r: OffsetRange, found: StoredPosition, where: str) -> KafkaStreamError | None:
-    if found.planned_until is not None:
-        planned = OffsetRange(r.topic_partition, found.next_offset, found.planned_until)
-        return OutstandingPlan(
-            f"stream {stream!r} has an outstanding plan for {planned} in {where}: its results may be stored although "
-            "its offsets are not, as when a handler commits on its own; look at the results, then reset the offsets to "
-            "before or after that range",
-            range=planned,
-        )
+def _not_from_here(claim: Claim, r: OffsetRange, found: StoredPosition, where: str) -> KafkaStreamError | None:
+    is_this_plan = (found.next_offset, found.planned_until) == (r.from_offset, r.until_offset)
+    if found.planned_until is not None and not (
+        is_this_plan and claim.plan_kind is PlanKind.RANGE and found.plan_kind is PlanKind.RANGE
+    ):
+        return outstanding_plan(claim.stream, r.topic_partition, found, where)
     if found.next_offset != r.from_offset:
         return OwnershipLost(
-            f"{r} of stream {stream!r} does not start at the stored offset, which is {found.next_offset} in {where}",
+            f"{r} of stream {claim.stream!r} does not start at the stored offset, which is {found.next_offset} in "
+            f"{where}",
             range=r,
             stored_offset=found.next_offset,
             other=found.owner,
@@ -85,4 +126,4 @@ def _not_from_here(stream: str, r: OffsetRange, found: StoredPosition, where: st
     return None
 
 
-__all__ = ["closed", "why_not_claimed", "why_not_ours"]
+__all__ = ["closed", "outstanding_plan", "why_not_claimed", "why_not_ours", "why_not_planned"]

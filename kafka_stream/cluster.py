@@ -9,11 +9,19 @@ from concurrent.futures import Future
 from datetime import datetime
 from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, Uuid
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    Uuid,
+)
 from confluent_kafka import TopicPartition as ClientTopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported at run time only
 
-from kafka_stream.errors import BrokerUnavailable, ConfigurationError, KafkaStreamError, TopicNotFound
+from kafka_stream.connection import connection_settings
+from kafka_stream.errors import BrokerUnavailable, CommandRefused, ConfigurationError, KafkaStreamError, TopicNotFound
 from kafka_stream.kafka_errors import is_missing_topic, is_not_authenticated, refusal
 from kafka_stream.protocols import OffsetAt, TopicInfo
 from kafka_stream.types import TopicPartition, timestamp_ms
@@ -22,34 +30,9 @@ REQUEST_TIMEOUT_S = 10.0
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
-_CONNECTION_SETTINGS = (
-    "bootstrap.servers",
-    "broker.address.",
-    "client.",
-    "connections.",
-    "debug",
-    "enable.sasl.",
-    "enable.ssl.",
-    "https.",
-    "log",
-    "metadata.broker.list",
-    "oauth",
-    "reconnect.",
-    "resolve_cb",
-    "retry.backoff.",
-    "sasl.",
-    "security.",
-    "socket.",
-    "ssl",
-)
 # librdkafka's mock cluster says so in its id; it has no topic ids, and requests to describe things time out.
 _MOCK_CLUSTER = "mockCluster"
 _ZERO_UUID = str(Uuid(0, 0))
-
-
-def connection_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that say how to reach the cluster, without those of consumers."""
-    return {key: value for key, value in config.items() if key.startswith(_CONNECTION_SETTINGS)}
 
 
 class Cluster:
@@ -97,11 +80,34 @@ class Cluster:
                 self._has_topic_ids = not self._is_mock
                 return
 
+    def cluster_id(self) -> str:
+        """The id that the brokers of one cluster share.
+
+        Raises:
+            NotAuthorized, BrokerUnavailable.
+        """
+        try:
+            return str(self._admin.cluster_id(timeout=REQUEST_TIMEOUT_S))
+        except KafkaException as error:
+            raise self._translated(error, "the cluster's id") from error
+
     def topics(self, names: Sequence[str]) -> Mapping[str, TopicInfo]:
         """These topics as the broker knows them now.
 
         Raises:
             TopicNotFound, NotAuthorized, BrokerUnavailable.
+        """
+        found = self.existing_topics(names)
+        for name in names:
+            if name not in found:
+                raise self.not_found(name, names)
+        return found
+
+    def existing_topics(self, names: Sequence[str]) -> Mapping[str, TopicInfo]:
+        """Those of these topics that exist, as the broker knows them now; in one request.
+
+        Raises:
+            NotAuthorized, BrokerUnavailable.
         """
         self._admin.poll(0)
         if self._has_topic_ids:
@@ -133,6 +139,16 @@ class Cluster:
             return {**found, **self._list_offsets(without, _LATEST, committed=True)}
         return found
 
+    def first_offsets_after(self, partitions: Sequence[TopicPartition], at: datetime) -> Mapping[TopicPartition, int]:
+        """Of those that have a record at or after a time, the offset of the first one, committed or not.
+
+        Raises:
+            TopicNotFound, NotAuthorized, BrokerUnavailable.
+        """
+        self._admin.poll(0)
+        found = self._list_offsets(partitions, OffsetSpec.for_timestamp(timestamp_ms(at)), committed=False)
+        return {partition: offset for partition, offset in found.items() if offset >= 0}
+
     def group_members(self, group_id: str) -> Sequence[str]:
         """Who is in a consumer group now, as ``client id on host``; nobody, if there is no such group.
 
@@ -150,6 +166,32 @@ class Cluster:
                 return ()
             raise self._translated(error, f"group {group_id}") from error
         return [f"{member.client_id} on {str(member.host).removeprefix('/')}" for member in members]
+
+    def commit_group_offsets(self, group_id: str, offsets: Mapping[TopicPartition, int]) -> None:
+        """Make these the committed offsets of a group that has no members.
+
+        The call as a whole succeeds where single partitions are refused, so each one's error is looked at.
+
+        Raises:
+            NotAuthorized, BrokerUnavailable, TopicNotFound.
+            CommandRefused: the group has members; the message names them.
+        """
+        wanted = [ClientTopicPartition(tp.topic, tp.partition, offset) for tp, offset in sorted(offsets.items())]
+        request = ConsumerGroupTopicPartitions(group_id, wanted)
+        answer = self._admin.alter_consumer_group_offsets([request], request_timeout=REQUEST_TIMEOUT_S)[group_id]
+        try:
+            failed = [(tp.topic, tp.error) for tp in answer.result().topic_partitions if tp.error is not None]
+        except KafkaException as error:
+            failed = [(wanted[0].topic, error.args[0])]
+        if not failed:
+            return
+        topic, reason = failed[0]
+        if is_missing_topic(reason):
+            raise self.not_found(topic, [topic])
+        if reason.code() in {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP}:
+            members = ", ".join(self.group_members(group_id)) or "which have just left: try again"
+            raise CommandRefused(f"group {group_id!r} has members, {members}; stop them, or wait until they have left")
+        raise self._translated(KafkaException(reason), f"group {group_id}")
 
     def not_found(self, topic: str, names: Iterable[str]) -> TopicNotFound:
         """The error for a topic that does not exist."""
@@ -173,7 +215,7 @@ class Cluster:
                 description = described[name].result()
             except KafkaException as error:
                 if is_missing_topic(error.args[0]):
-                    raise self.not_found(name, names) from error
+                    continue
                 raise
             topic_id = str(description.topic_id)
             infos[name] = TopicInfo(len(description.partitions), None if topic_id == _ZERO_UUID else topic_id)
@@ -188,7 +230,7 @@ class Cluster:
         infos = {}
         for name in names:
             if name not in topics:
-                raise self.not_found(name, names)
+                continue
             if topics[name].error is not None:
                 raise self._translated(KafkaException(topics[name].error), f"topic {name}")
             infos[name] = TopicInfo(len(topics[name].partitions), None)
@@ -223,4 +265,4 @@ class Cluster:
         )
 
 
-__all__ = ["Cluster", "connection_settings"]
+__all__ = ["Cluster"]

@@ -27,7 +27,9 @@ from kafka_stream.kafka_errors import (
     is_truncation,
     refusal,
 )
+from kafka_stream.membership import is_member
 from kafka_stream.protocols import OffsetAt
+from kafka_stream.published_offsets import PublishedOffsets
 from kafka_stream.types import TopicPartition
 
 logger = logging.getLogger("kafka_stream.source")
@@ -42,6 +44,7 @@ _WAKE_TIMEOUT_S = 0.5
 _METADATA_TIMEOUT_S = 5.0
 _NO_OFFSET = -1001
 _CLOSE_TIMEOUT_S = 15.0
+_PUBLISH_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +68,13 @@ class ConsumerThread:
         topics: Sequence[str],
         inbox: Inbox,
         cluster: Cluster,
+        published: PublishedOffsets,
     ) -> None:
         self._create = create
         self._topics = list(topics)
         self._inbox = inbox
         self._cluster = cluster
+        self._published = published
         self._commands: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._thread = Thread(target=self._run, daemon=True)
         self._closing = False
@@ -81,6 +86,8 @@ class ConsumerThread:
         self._topic_missing_since: float | None = None
         self._full = False
         self._turnover = Turnover(inbox)
+        self.in_group = False
+        self.membership: bytes | None = None  # replaced, never changed: any thread may look
         self._consumer = create(self._handle_consumer_error)
 
     # From the loop's thread -----------------------------------------------------------------------------------------
@@ -92,6 +99,7 @@ class ConsumerThread:
 
     def subscribe(self) -> None:
         """Join the group."""
+        self.in_group = True
         self._commands.put(self._subscribe)
 
     def rejoin(self) -> None:
@@ -113,16 +121,20 @@ class ConsumerThread:
             self._commands.put(_nothing)
 
     def close(self) -> None:
-        """Leave the group and end; gives up waiting after 15 s."""
+        """Leave the group and end; gives up waiting after 15 s, or 5 s for published offsets."""
         self._closing = True
         self._commands.put(_nothing)
         self._inbox.interrupt()
         if self._thread.ident is None:
             self._consumer.close()
             return
-        self._thread.join(_CLOSE_TIMEOUT_S)
+        self._thread.join(_PUBLISH_TIMEOUT_S)
+        if self._thread.is_alive() and not self._published.is_unanswered:
+            self._thread.join(_CLOSE_TIMEOUT_S - _PUBLISH_TIMEOUT_S)
         if self._thread.is_alive():
-            logger.warning("the consumer did not close within %g s; it is left behind", _CLOSE_TIMEOUT_S)
+            logger.warning(
+                "the consumer did not close within seconds, as its broker does not answer; it is left behind"
+            )
 
     # On the thread --------------------------------------------------------------------------------------------------
 
@@ -138,9 +150,14 @@ class ConsumerThread:
             self._fail(KafkaStreamError(f"the consumer thread failed: {error!r}"), error)
         finally:
             try:
-                self._consumer.close()
+                self._close_consumer()
             except Exception:
                 logger.exception("the consumer could not be closed")
+
+    def _close_consumer(self) -> None:
+        self._published.send(self._consumer, self._assigned)
+        self.membership = None
+        self._consumer.close()
 
     def _fail(self, failure: Exception, cause: BaseException) -> None:
         failure.__cause__ = cause
@@ -151,6 +168,7 @@ class ConsumerThread:
         self._start_reading()
         self._check_missing_topic()
         self._resume_drained()
+        self._published.send_due(self._consumer, self._assigned)
         if self._turnover.is_slow():
             self._pause_hogs()
         if (room := self._room()) > 0:
@@ -160,6 +178,7 @@ class ConsumerThread:
             self._full = True  # and look once more: a take() just before this nudged nobody
         else:
             self._hold()
+        self._note_membership()
 
     def _run_commands(self, wait_s: float) -> None:
         try:
@@ -260,7 +279,7 @@ class ConsumerThread:
 
     def _rejoin(self) -> None:
         # A new member: unsubscribing and subscribing again is merged into one step by librdkafka, and nobody leaves.
-        self._consumer.close()
+        self._close_consumer()
         for known in (self._assigned, self._attached, self._halted, self._paused, self._starts):
             known.clear()
         self._consumer = self._create(self._handle_consumer_error)
@@ -280,7 +299,14 @@ class ConsumerThread:
         self._assigned |= new
         self._inbox.assigned(sorted(new))
 
+    def _note_membership(self) -> None:
+        """Before anybody asks: while this thread polls, the client makes others wait who ask the consumer."""
+        if self.in_group:
+            metadata: bytes = self._consumer.consumer_group_metadata()
+            self.membership = metadata if is_member(metadata) else None
+
     def _on_assign(self, consumer: Consumer, partitions: list[ClientTopicPartition]) -> None:
+        self._note_membership()
         ours = _ours(partitions)
         ends = self._ends(ours)
         attached = [_client(p, ends.get(p, 0)) for p in ours]
@@ -305,16 +331,19 @@ class ConsumerThread:
             return {}
 
     def _on_revoke(self, consumer: Consumer, partitions: list[ClientTopicPartition]) -> None:
+        self._note_membership()  # what stays ours is committed under the new generation, also while we wait here
         ours = _ours(partitions)
         self._inbox.revoked(ours)
         timeout_s = self._inbox.limits.revoke_timeout_s
         released = self._inbox.wait_released(ours, timeout_s, lambda: self._closing)
         if not released and not self._closing:
             logger.warning("gave up %s before its batch was finished", ", ".join(map(str, ours)))
+        self._published.send(consumer, self._assigned)
         self._detach(ours)
         consumer.incremental_unassign(partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[ClientTopicPartition]) -> None:
+        self.membership = None
         ours = _ours(partitions)
         self._inbox.lost(ours)
         self._detach(ours)

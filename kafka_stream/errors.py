@@ -2,7 +2,7 @@
 
     KafkaStreamError
       ConfigurationError          fix it, start again
-        UnsupportedGuarantee, UnknownStore, MissingExtra, SchemaMismatch, TopicNotFound, NotAuthorized
+        UnsupportedGuarantee, UnknownStore, UnknownSink, MissingExtra, SchemaMismatch, TopicNotFound, NotAuthorized
       TransientError              the batch is retried
         BrokerUnavailable, StoreUnavailable, SinkUnavailable
       OwnershipLost               fenced by another owner or an admin command
@@ -12,6 +12,7 @@
       DataLoss                    stop; an operator decides
         OffsetOutOfRange, LogTruncated, TopicRecreated
       BoundNotReached             a bounded run cannot come to its end
+      CommandRefused              an admin command would do harm; it says what to do first
       ProcessingError             user code failed; its cause is chained
         RecordError, TransactionEscaped
 
@@ -41,6 +42,10 @@ class UnsupportedGuarantee(ConfigurationError):
 
 class UnknownStore(ConfigurationError):
     """A store URL whose scheme nothing serves."""
+
+
+class UnknownSink(ConfigurationError):
+    """A sink's name that no installed package offers."""
 
 
 class MissingExtra(ConfigurationError):
@@ -149,6 +154,10 @@ class BoundNotReached(KafkaStreamError):
     def __init__(self, message: str, *, partitions: tuple[TopicPartition, ...]) -> None:
         super().__init__(message)
         self.partitions = partitions
+
+
+class CommandRefused(KafkaStreamError):
+    """An admin command would do harm as things stand; it changed nothing, and says what to do first."""
 
 
 class ProcessingError(KafkaStreamError):

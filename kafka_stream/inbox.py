@@ -64,6 +64,7 @@ class Inbox:
         self._record_bytes = 1024.0
         self._added = (0, 0)
         self._generation = 0
+        self._read_on_until: dict[TopicPartition, int] = {}
         self._void = False
         # Replaced, never changed, so that any thread may look at them without the lock.
         self._owned: frozenset[TopicPartition] = frozenset()
@@ -122,6 +123,11 @@ class Inbox:
                 entry.generation = generations[partition] = self._generation
                 entry.reading = False
         return generations
+
+    def read_on_until(self, untils: Mapping[TopicPartition, int]) -> None:
+        """See ``protocols.Source``."""
+        with self._changed:
+            self._read_on_until = {p: until for p, until in {**self._read_on_until, **untils}.items() if until > 0}
 
     def release(self, partitions: Iterable[TopicPartition]) -> None:
         """The loop has finished with revoked or lost partitions."""
@@ -275,6 +281,8 @@ class Inbox:
 
     def room(self, times: int = 1) -> int:
         """How many more records fit into so many times the limits, going by the size of the last; 0 or less if full."""
+        if self._reading_on():
+            return self.limits.max_buffered_records
         return min(
             times * self.limits.max_buffered_records - self._records,
             math.ceil((times * self.limits.max_buffered_bytes - self._value_bytes) / self._record_bytes),
@@ -284,11 +292,26 @@ class Inbox:
         """For each partition being read: how much of its share of the limits is used; 1.0 is all of it."""
         with self._changed:
             reading = {p: entry.buffer for p, entry in self._entries.items() if entry.reading and not entry.revoking}
+        read_on = self._reading_on()
         records = self.limits.max_buffered_records / max(len(reading), 1)
         value_bytes = self.limits.max_buffered_bytes / max(len(reading), 1)
-        return {p: max(len(buffer) / records, buffer.value_bytes / value_bytes) for p, buffer in reading.items()}
+        return {
+            p: 0.0 if p in read_on else max(len(buffer) / records, buffer.value_bytes / value_bytes)
+            for p, buffer in reading.items()
+        }
 
     # -----------------------------------------------------------------------------------------------------------------
+
+    def _reading_on(self) -> Collection[TopicPartition]:
+        """The partitions that are being read and have not come to the end of what must be taken whole."""
+        if not self._read_on_until:
+            return ()
+        with self._changed:
+            return {
+                p
+                for p, until in self._read_on_until.items()
+                if (entry := self._entries.get(p)) is not None and entry.reading and entry.buffer.position < until
+            }
 
     def _put(self, event: SourceEvent) -> None:
         with self._changed:

@@ -8,14 +8,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
-
-from confluent_kafka import Message
 
 from kafka_stream.assignment import GroupAssignment, assignment_from
 from kafka_stream.batch import Batch
 from kafka_stream.bounds import NO_PROGRESS_S, BoundedRun, resolve_until
+from kafka_stream.buffer import leader_epochs_of
 from kafka_stream.errors import (
     CommitOutcomeUnknown,
     ConfigurationError,
@@ -30,6 +29,7 @@ from kafka_stream.progress import Listeners, RunSummary, StreamState, StreamStat
 from kafka_stream.protocols import (
     Assigned,
     BatchProgress,
+    BoundStore,
     Failed,
     Lost,
     OffsetAt,
@@ -39,9 +39,10 @@ from kafka_stream.protocols import (
     Source,
     SourceEvent,
 )
+from kafka_stream.recorder import Recorder
 from kafka_stream.retry import Rejoin, RetryAfter, Stop, backoff_s, decide
 from kafka_stream.settings import StreamSettings
-from kafka_stream.types import Claim, Guarantee, OffsetRange, Owner, Phase, TopicPartition
+from kafka_stream.types import Claim, Guarantee, OffsetRange, Owner, Phase, PlanKind, TopicPartition
 from kafka_stream.watchdog import Watchdog
 
 logger = logging.getLogger("kafka_stream")
@@ -87,11 +88,18 @@ class Loop:
         self._clock = clock
         self._assignment = assignment_from(settings.assignment)
         self._ownership = Ownership(
-            stream=settings.name, owner=owner, store=store, source=source, on_data_loss=settings.on_data_loss
+            stream=settings.name,
+            owner=owner,
+            store=store,
+            source=source,
+            on_data_loss=settings.on_data_loss,
+            range_sinks=processor.range_sinks,
         )
+        self._recorder = Recorder(store, settings.name, owner, timedelta(days=settings.history_days), clock)
         self._rate = RateLimit(settings.max_rate_per_partition) if settings.max_rate_per_partition else None
         self._fixed_cost = FixedCost()
         self._size = min(FIRST_BATCH_RECORDS, settings.max_records_per_batch)
+        self._value_bytes = 0  # of the ranges that were planned last
         self._ends: Mapping[TopicPartition, int] = {}
         self._moved: dict[TopicPartition, OffsetRange] = {}
         self._bounded: BoundedRun | None = None
@@ -112,6 +120,8 @@ class Loop:
         self._set(state=StreamState.STARTING)
         self._watchdog.start()
         try:
+            if isinstance(self._store, BoundStore):
+                self._store.bind(self._settings.binding(bounded_by=until))
             self._retrying_for(START_TIMEOUT_S, self._store.open)
             self._source.open(START_TIMEOUT_S)
             self._retrying_for(START_TIMEOUT_S, lambda: self._begin(until))
@@ -133,6 +143,8 @@ class Loop:
         )
 
     def _begin(self, until: Any) -> None:
+        if isinstance(self._store, BoundStore):
+            self._store.check_cluster(self._source.cluster_id())
         topics = self._source.topics()
         if until is not None:
             self._refuse_live_group()
@@ -148,6 +160,10 @@ class Loop:
             self._bounded = BoundedRun(bounds, self._clock(), NO_PROGRESS_S + self._longest_pause_s())
         self._source.assign(partitions)
 
+    @property
+    def _in_group(self) -> bool:
+        return isinstance(self._assignment, GroupAssignment) and self._bounded is None
+
     def _longest_pause_s(self) -> float:
         return (self._settings.interval_s or 0.0) + (1 / self._rate.rate if self._rate else 0.0)
 
@@ -155,8 +171,8 @@ class Loop:
         if isinstance(self._assignment, GroupAssignment) and (members := self._source.group_members()):
             raise ConfigurationError(
                 f"a bounded run owns all partitions itself, but group "
-                f"{self._settings.group_id or self._settings.name!r} has "
-                f"{len(members)} member(s): {', '.join(members[:3])}; stop them first"
+                f"{self._settings.group_id or self._settings.name!r} has {len(members)} member(s): "
+                f"{', '.join(members[:3])}; stop them first"
             )
 
     def _finished(self) -> bool:
@@ -177,6 +193,8 @@ class Loop:
 
     def _close(self, failure: BaseException | None) -> None:
         self._watchdog.stop()
+        if not self._request.drop_batch:
+            self._recorder.stopped()
         self._source.close()
         self._store.close()
         self._processor.close()
@@ -196,6 +214,7 @@ class Loop:
             if ranges:
                 self._process(ranges)
             else:
+                self._recorder.write_due()
                 self._source.wait(self._wait_s())
         except BatchDropped as dropped:
             logger.warning("%s", dropped)
@@ -242,6 +261,7 @@ class Loop:
         self._ownership.take_over(partitions)
         self._to_acquire.clear()
         positions = self._ownership.next_offsets()
+        self._recorder.took_over({tp: positions[tp] for tp in partitions})
         self._listeners.on_positions({tp: positions[tp] for tp in partitions})
         self._publish_positions()
         return True
@@ -260,6 +280,9 @@ class Loop:
             return
         self._ownership.check_topics(topics)  # what fails here is tried again after the backoff, before a batch
         self._looked_at = now
+        if not self._in_group:
+            self._ownership.refresh()
+        self._ownership.look()
         if not isinstance(self._assignment, GroupAssignment) and self._bounded is None:
             partitions = self._assignment.partitions(topics)
             if set(partitions) - self._ownership.positions.keys() - self._to_acquire:
@@ -282,6 +305,11 @@ class Loop:
             ranges = plan_empty(buffered, positions, limits)
         if ranges and self._settings.interval_s is not None:
             self._next_batch_at = now + self._settings.interval_s
+        self._value_bytes = sum(
+            buffer.value_bytes_of(buffer.records_before(r.until_offset))
+            for r in ranges
+            if (buffer := buffered.get(r.topic_partition)) is not None
+        )
         return ranges
 
     def _plan_empty(self) -> tuple[OffsetRange, ...]:
@@ -296,6 +324,7 @@ class Loop:
             max_records_per_partition=self._settings.max_records_per_partition,
             allowances=self._rate.allowances(positions, now) if self._rate else None,
             bounds=self._bounded.bounds if self._bounded else None,
+            planned=self._ownership.planned(),
         )
 
     def _wait_s(self) -> float:
@@ -317,7 +346,11 @@ class Loop:
         started = self._clock()
         prepared = self._processor.prepare(batch)
         prepare_s = self._clock() - started
-        claim = self._ownership.claim(ranges, _leader_epochs(batch))
+        plan_kind = self._plan_kind(batch)
+        claim = self._ownership.claim(ranges, leader_epochs_of(batch.records), plan_kind)
+        if plan_kind is PlanKind.RANGE:
+            self._ownership.plan(claim)
+        self._listeners.on_phase(Phase.AFTER_PLAN, ranges)
         try:
             timings = self._processor.commit(batch, prepared, claim, lambda: not self._request.drop_batch)
             self._ownership.committed(claim)
@@ -326,6 +359,12 @@ class Loop:
                 raise TransientError(f"the commit of {ranges[0]} did not take effect: {error}") from error
             timings = Timings(0.0, 0.0, 0.0, self._clock() - started - prepare_s)
         self._account(batch, replace(timings, prepare_s=prepare_s))
+
+    def _plan_kind(self, batch: Batch) -> PlanKind:
+        """By range if some sink writes so, and this batch writes, or clears a plan."""
+        planned = self._ownership.planned()
+        repeats = any(r.topic_partition in planned for r in batch.ranges)
+        return PlanKind.RANGE if repeats or (self._ownership.plans_ranges and len(batch)) else PlanKind.TRANSACTION
 
     def _settled_as_committed(self, claim: Claim, unknown: CommitOutcomeUnknown) -> bool:
         failures = 0
@@ -360,7 +399,7 @@ class Loop:
             batch=self.status.batches + 1,
             ranges=batch.ranges,
             records=records,
-            bytes=sum(sum(map(len, messages)) for messages in batch.records.values()),
+            bytes=self._value_bytes if records else 0,
             prepare_s=timings.prepare_s,
             claim_s=timings.claim_s,
             write_s=timings.write_s,
@@ -386,6 +425,7 @@ class Loop:
             batch_started_at=None,
             committed_at=now,
         )
+        self._recorder.committed(progress)
         self._listeners.on_batch(progress)
 
     # ------------------------------------------------------------------------------------------------------ recover
@@ -400,7 +440,7 @@ class Loop:
         decision = decide(
             error,
             owner=self._owner,
-            in_group=isinstance(self._assignment, GroupAssignment) and self._bounded is None,
+            in_group=self._in_group,
             failures=self._failures,
             jitter=random.random(),  # noqa: S311 - jitter, not a secret
         )
@@ -409,6 +449,8 @@ class Loop:
         self._set(state=StreamState.RETRYING, error=error, batch_started_at=None)
         self._retry_later(error, decision.delay_s)
         if isinstance(decision, RetryAfter):
+            if ranges and self._failures > 1:  # its size may be why: a transaction that takes too long
+                self._size = max(1, self._size // 2)
             self._ownership.rewind(in_hand)
         elif isinstance(decision, Rejoin):
             self._ownership.drop(list(self._ownership.positions))
@@ -453,20 +495,6 @@ class Loop:
 
     def _set(self, **changes: Any) -> None:
         self.status = replace(self.status, **changes)
-
-
-def _leader_epochs(batch: Batch) -> Mapping[TopicPartition, int]:
-    """The epoch of each partition's last record, with which a later truncation is detected (KIP-320)."""
-    epochs = {}
-    for tp, messages in batch.records.items():
-        if messages and (epoch := _leader_epoch(messages[-1])) is not None:
-            epochs[tp] = epoch
-    return epochs
-
-
-def _leader_epoch(message: Message) -> int | None:
-    epoch: int | None = message.leader_epoch()
-    return epoch if epoch is not None and epoch >= 0 else None
 
 
 __all__ = ["BatchDropped", "Loop", "StopRequest"]

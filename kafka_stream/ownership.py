@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from kafka_stream.bounds import resolve_start
-from kafka_stream.errors import DataLoss, LogTruncated, OffsetOutOfRange, OutstandingPlan, TopicRecreated
-from kafka_stream.protocols import OffsetAt, OffsetStore, PositionLost, Source, TopicInfo
+from kafka_stream.claims import outstanding_plan, why_not_ours
+from kafka_stream.errors import DataLoss, LogTruncated, OffsetOutOfRange, StreamClosed, TopicRecreated, TransientError
+from kafka_stream.protocols import (
+    AdministeredStore,
+    BoundStore,
+    OffsetAt,
+    OffsetStore,
+    PositionLost,
+    RangeSink,
+    Source,
+    TopicInfo,
+)
 from kafka_stream.types import Claim, OffsetRange, Owner, PlanKind, StoredPosition, TopicPartition
 
 logger = logging.getLogger("kafka_stream")
@@ -17,11 +28,15 @@ logger = logging.getLogger("kafka_stream")
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where an owned partition stands: the last committed ``until_offset``, and the epoch that we commit under."""
+    """Where an owned partition stands: the last committed ``until_offset``, and the epoch that we commit under.
+
+    ``planned_until`` is the end of a range that is, or may be, durably planned: the next batch is exactly that one.
+    """
 
     next_offset: int
     owner_epoch: int
     leader_epoch: int | None
+    planned_until: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +51,27 @@ class _Log:
 class Ownership:
     """The partitions that this process has taken over, and their positions. Used by the loop's thread only."""
 
-    def __init__(self, *, stream: str, owner: Owner, store: OffsetStore, source: Source, on_data_loss: str) -> None:
+    def __init__(
+        self,
+        *,
+        stream: str,
+        owner: Owner,
+        store: OffsetStore,
+        source: Source,
+        on_data_loss: str,
+        range_sinks: Sequence[RangeSink] = (),
+    ) -> None:
         self._stream = stream
         self._owner = owner
         self._store = store
         self._source = source
         self._on_data_loss = on_data_loss
+        self._range_sinks = tuple(range_sinks)
         self._topic_ids: dict[str, str] = {}
         self._told_of_missing_ids = False
         self._positions: dict[TopicPartition, Position] = {}
+        self._started_at: Mapping[str, datetime | None] = {}
+        self._proved: set[TopicPartition] = set()
 
     @property
     def positions(self) -> Mapping[TopicPartition, Position]:
@@ -55,6 +82,15 @@ class Ownership:
         """The next record to read of each owned partition."""
         return {tp: position.next_offset for tp, position in self._positions.items()}
 
+    @property
+    def plans_ranges(self) -> bool:
+        """Whether some sink is idempotent by range: what it writes is planned durably first."""
+        return bool(self._range_sinks) and self._store.capabilities.durable_plan
+
+    def planned(self) -> dict[TopicPartition, int]:
+        """The ends of the ranges that are to be repeated exactly, each from its partition's next offset."""
+        return {tp: p.planned_until for tp, p in self._positions.items() if p.planned_until is not None}
+
     def initialise(self, topics: Mapping[str, TopicInfo], start: Any) -> None:
         """First start: resolve ``start`` for all partitions and store it durably, before anything is fetched."""
         for name, info in topics.items():
@@ -63,19 +99,24 @@ class Ownership:
             partitions = [TopicPartition(name, number) for number in range(info.partitions)]
             offsets = resolve_start(self._source, partitions, start)
             self._store.initialise(self._stream, name, {tp.partition: offsets[tp] for tp in partitions}, info.topic_id)
+        self._started_at = self._starts()
 
     def take_over(self, partitions: Sequence[TopicPartition]) -> None:
         """Raise the epochs, check what is stored against what the broker has, and start reading.
 
         Raises:
-            OutstandingPlan: a planned range was never committed.
+            OutstandingPlan: a planned range was never committed, and no sink is there to repeat it.
             DataLoss: the stored offset is gone, and ``on_data_loss`` is ``"stop"``.
             StreamClosed: an admin command closed the stream.
         """
         self._take_over(partitions)
 
     def _take_over(self, partitions: Sequence[TopicPartition]) -> Collection[TopicPartition]:
-        """Also the other partitions of a topic that was recreated; returns those whose loss was answered."""
+        """Also the other partitions of a topic that was recreated; returns those whose loss was answered.
+
+        What is ours already is looked at again only as long as it is: a position that is gone may be that of an owner
+        who was replaced long ago, and must not take the partition from its successor.
+        """
         if not partitions:
             return ()
         topics = self._source.topics()
@@ -85,23 +126,56 @@ class Ownership:
             logger.info("the broker gives no topic ids: a topic that is deleted and created again is not noticed")
         recreated = {name for name, known in self._topic_ids.items() if topic_ids.get(name, known) != known}
         ordered = sorted({*partitions, *(tp for tp in self._positions if tp.topic in recreated)})
-        stored = self._store.take_over(self._stream, self._owner, ordered, topic_ids)
+        stored = self._reclaimed([tp for tp in ordered if tp in self._positions])
+        if new := [tp for tp in ordered if tp not in self._positions]:
+            self._refuse_another_start(sorted({tp.topic for tp in new}))
+            stored |= self._store.take_over(self._stream, self._owner, new, topic_ids)
         for tp in ordered:
-            refuse_outstanding_plan(self._stream, tp, stored[tp])
+            self._refuse_unrepeatable_plan(tp, stored[tp])
+        for sink in self._range_sinks:
+            sink.take_over(self._stream, self._owner, ordered)
         # After the takeover: until then an older owner may have committed past an end that was asked for before.
         logs = self._logs(ordered, topic_ids)
-        taken = {
-            tp: Position(stored[tp].next_offset, stored[tp].owner_epoch, stored[tp].leader_epoch) for tp in ordered
-        }
+        taken = {tp: _position(stored[tp]) for tp in ordered}
         losses = [loss for tp in ordered if (loss := find_loss(tp, stored[tp], logs[tp])) is not None]
         for loss in losses:
             tp = loss.partition
-            taken[tp] = self._answer_loss(loss, taken[tp].owner_epoch, topic_ids)
+            taken[tp] = self._answer_loss(loss, taken[tp], topic_ids)
         # Only now: what failed on the way is found again by the retry.
         self._positions.update(taken)
         self._topic_ids.update(topic_ids)
         self._start_reading(ordered)
         return {loss.partition for loss in losses}
+
+    def _refuse_another_start(self, topics: Sequence[str]) -> None:
+        """A topic that was deleted, and started again by somebody else meanwhile, is not ours to go on with."""
+        found = self._starts()
+        for name in topics:
+            known, now = self._started_at.get(name), found.get(name)
+            if known is not None and name in found and now != known:
+                raise StreamClosed(
+                    f"topic {name!r} of stream {self._stream!r} was deleted, and started again at {now}, "
+                    "after this process had started: whoever started it goes on with it"
+                )
+
+    def _starts(self) -> Mapping[str, datetime | None]:
+        """When each topic was started. A store without compare-and-set keeps no markers, so it is not asked."""
+        if not isinstance(self._store, AdministeredStore) or not self._store.capabilities.compare_and_set:
+            return {}
+        return {name: marker.started_at for name, marker in self._store.topics(self._stream).items()}
+
+    def _reclaimed(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, StoredPosition]:
+        """Raise the epochs of partitions that we own, if the store agrees that we do."""
+        if not partitions:
+            return {}
+        found = dict(self._store.reclaim(self.claim(self._unmoved(partitions), {})))
+        for tp in partitions:
+            self._positions[tp] = replace(self._positions[tp], owner_epoch=found[tp].owner_epoch)
+        return found
+
+    def _unmoved(self, partitions: Iterable[TopicPartition]) -> tuple[OffsetRange, ...]:
+        offsets = {tp: self._positions[tp].next_offset for tp in partitions}
+        return tuple(OffsetRange(tp, offset, offset) for tp, offset in sorted(offsets.items()))
 
     def rewind(self, partitions: Sequence[TopicPartition]) -> None:
         """Read again from the last committed offsets: a batch was dropped."""
@@ -112,9 +186,20 @@ class Ownership:
         for tp in partitions:
             self._positions.pop(tp, None)
 
-    def claim(self, ranges: tuple[OffsetRange, ...], leader_epochs: Mapping[TopicPartition, int]) -> Claim:
-        """What a batch's transaction claims and advances."""
+    def claim(
+        self,
+        ranges: tuple[OffsetRange, ...],
+        leader_epochs: Mapping[TopicPartition, int],
+        plan_kind: PlanKind = PlanKind.TRANSACTION,
+    ) -> Claim:
+        """What a batch's transaction claims and advances, as a member of the group if there is one.
+
+        Raises:
+            OwnershipLost: a partition is being, or was, revoked.
+        """
         return Claim(
+            plan_kind=plan_kind,
+            group_metadata=self._source.group_metadata([r.topic_partition for r in ranges]),
             stream=self._stream,
             owner=self._owner,
             ranges=ranges,
@@ -123,12 +208,57 @@ class Ownership:
             topic_ids={r.topic: self._topic_ids[r.topic] for r in ranges if r.topic in self._topic_ids},
         )
 
+    def plan(self, claim: Claim) -> None:
+        """Make the claim's ranges durable before the first write.
+
+        They are to be repeated from now on, even if this fails: nobody may know whether it took effect.
+
+        Raises:
+            OwnershipLost, OutstandingPlan, TransientError: as ``OffsetStore.plan`` does.
+        """
+        for r in claim.ranges:
+            tp = r.topic_partition
+            self._positions[tp] = replace(self._positions[tp], planned_until=r.until_offset)
+        self._store.plan(claim)
+
+    def refresh(self) -> None:
+        """Have a store that is bound to this stream keep the positions from expiring.
+
+        Raises:
+            OwnershipLost, TransientError: as ``BoundStore.refresh`` does.
+        """
+        if isinstance(self._store, BoundStore) and self._positions:
+            self._store.refresh(self.claim(self._unmoved(self._positions), {}))
+
+    def look(self) -> None:
+        """Of partitions that nothing was committed of since the last look: are they still ours?
+
+        A batch finds out by itself; one that has come to the end of its log might not for hours.
+
+        Raises:
+            OwnershipLost: an admin command, or another owner, has fenced us.
+        """
+        idle = sorted(self._positions.keys() - self._proved)
+        self._proved.clear()
+        if not idle or not self._store.capabilities.compare_and_set or self._source.is_revoking(idle):
+            return
+        try:
+            stored = self._store.positions(self._stream)
+        except TransientError as error:
+            logger.warning("the stored positions could not be looked at, and will be again: %s", error)
+            return
+        epochs = {tp: self._positions[tp].owner_epoch for tp in idle}
+        claim = Claim(self._stream, self._owner, self._unmoved(idle), epochs, {}, {})
+        if (lost := why_not_ours(claim, stored, self._store.describe())) is not None:
+            raise lost
+
     def committed(self, claim: Claim, epochs: Mapping[TopicPartition, int] | None = None) -> None:
         """The claim's ranges are durable; ``epochs`` are the new ones, where settling the commit raised them."""
         for r in claim.ranges:
             tp = r.topic_partition
             epoch = claim.epochs[tp] if epochs is None else epochs[tp]
             leader_epoch = claim.leader_epochs.get(tp, self._positions[tp].leader_epoch)
+            self._proved.add(tp)
             self._positions[tp] = Position(r.until_offset, epoch, leader_epoch)
 
     def settle(self, claim: Claim) -> bool:
@@ -145,8 +275,8 @@ class Ownership:
             return True
         for r in claim.ranges:
             tp = r.topic_partition
-            refuse_outstanding_plan(self._stream, tp, found[tp])
-            self._positions[tp] = Position(found[tp].next_offset, epochs[tp], found[tp].leader_epoch)
+            self._refuse_unrepeatable_plan(tp, found[tp])
+            self._positions[tp] = _position(found[tp])
         return False
 
     def check_topics(self, topics: Mapping[str, TopicInfo]) -> None:
@@ -165,10 +295,11 @@ class Ownership:
         """The broker refused the position that is being read: find out why.
 
         Raises:
+            OwnershipLost: the partition is not ours any more.
             DataLoss: of the fitting kind, unless ``on_data_loss`` chooses where to go on.
         """
         tp = event.partition
-        if tp not in self._positions:
+        if tp not in self._positions or self._source.is_revoking([tp]):
             return
         if event.offset < self._positions[tp].next_offset:  # reported before we moved on
             self._start_reading([tp])
@@ -182,7 +313,7 @@ class Ownership:
             loss = _out_of_range(tp, event.offset, log)
         else:
             return
-        self._positions[tp] = self._answer_loss(loss, self._positions[tp].owner_epoch, self._topic_ids)
+        self._positions[tp] = self._answer_loss(loss, self._positions[tp], self._topic_ids)
         self._start_reading([tp])
 
     def _logs(
@@ -192,18 +323,34 @@ class Ownership:
         end = self._source.offsets(partitions, OffsetAt.HIGH_WATERMARK)
         return {tp: _Log(first[tp], end[tp], topic_ids.get(tp.topic)) for tp in partitions}
 
-    def _answer_loss(self, loss: DataLoss, epoch: int, topic_ids: Mapping[str, str]) -> Position:
+    def _answer_loss(self, loss: DataLoss, position: Position, topic_ids: Mapping[str, str]) -> Position:
         if self._on_data_loss == "stop":
             raise loss
         tp = loss.partition
         offset = self._source.offsets([tp], OffsetAt(self._on_data_loss))[tp]
         logger.warning("%s Going on at offset %d, as on_data_loss=%r says.", loss, offset, self._on_data_loss)
         known = {tp.topic: topic_ids[tp.topic]} if tp.topic in topic_ids else {}
+        kind = PlanKind.TRANSACTION
+        if position.planned_until is not None:
+            kind = PlanKind.RANGE
+            planned = OffsetRange(tp, position.next_offset, position.planned_until)
+            for sink in self._range_sinks:
+                sink.discard(planned)
         move = OffsetRange(tp, offset, offset)
-        self._store.reposition(Claim(self._stream, self._owner, (move,), {tp: epoch}, {}, known))
+        epoch = position.owner_epoch
+        member = self._source.group_metadata([tp])
+        self._store.reposition(Claim(self._stream, self._owner, (move,), {tp: epoch}, {}, known, kind, member))
         return Position(offset, epoch, None)
 
+    def _refuse_unrepeatable_plan(self, tp: TopicPartition, stored: StoredPosition) -> None:
+        """Stop where a range was planned that no sink of ours repeats: nobody knows what became of it."""
+        repeatable = bool(self._range_sinks) and stored.plan_kind is PlanKind.RANGE
+        if stored.planned_until is not None and not repeatable:
+            raise outstanding_plan(self._stream, tp, stored, self._store.describe())
+
     def _start_reading(self, partitions: Sequence[TopicPartition]) -> None:
+        if self._range_sinks:
+            self._source.read_on_until({tp: self._positions[tp].planned_until or 0 for tp in partitions})
         self._source.start_reading(
             {tp: (self._positions[tp].next_offset, self._positions[tp].leader_epoch) for tp in partitions}
         )
@@ -213,23 +360,8 @@ def _topic_ids(topics: Mapping[str, TopicInfo]) -> Mapping[str, str]:
     return {name: info.topic_id for name, info in topics.items() if info.topic_id is not None}
 
 
-def refuse_outstanding_plan(stream: str, topic_partition: TopicPartition, stored: StoredPosition) -> None:
-    """Stop where a range was planned and nobody knows what became of it.
-
-    Raises:
-        OutstandingPlan: naming the range.
-    """
-    if stored.planned_until is None:
-        return
-    planned = OffsetRange(topic_partition, stored.next_offset, stored.planned_until)
-    kind = (
-        "a transaction that the handler committed on its own" if stored.plan_kind is PlanKind.TRANSACTION else "a sink"
-    )
-    raise OutstandingPlan(
-        f"stream {stream!r} has an outstanding plan for {planned}, left by {kind}: its results may be stored although "
-        "its offsets are not; look at the results, then reset the offsets to before or after that range",
-        range=planned,
-    )
+def _position(stored: StoredPosition) -> Position:
+    return Position(stored.next_offset, stored.owner_epoch, stored.leader_epoch, stored.planned_until)
 
 
 def find_loss(topic_partition: TopicPartition, stored: StoredPosition, log: _Log) -> DataLoss | None:
@@ -245,8 +377,9 @@ def find_loss(topic_partition: TopicPartition, stored: StoredPosition, log: _Log
         )
     if stored.next_offset < log.first:
         return _out_of_range(topic_partition, stored.next_offset, log)
-    if stored.next_offset > log.end:
-        return _truncated(topic_partition, stored.next_offset, log)
+    read_up_to = stored.next_offset if stored.planned_until is None else stored.planned_until
+    if read_up_to > log.end:
+        return _truncated(topic_partition, read_up_to, log)
     return None
 
 

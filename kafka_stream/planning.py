@@ -19,7 +19,8 @@ FIRST_BATCH_RECORDS = 1_000
 class PlanLimits:
     """What one batch may hold at most.
 
-    ``allowances`` caps single partitions (a rate); ``bounds`` are the offsets at which a bounded run ends.
+    ``allowances`` caps single partitions (a rate); ``bounds`` are the offsets at which a bounded run ends; ``planned``
+    are the ends of ranges that are outstanding, each to be repeated exactly, whatever the limits are.
     """
 
     max_records: int
@@ -27,6 +28,7 @@ class PlanLimits:
     max_records_per_partition: int | None = None
     allowances: Mapping[TopicPartition, int] | None = None
     bounds: Mapping[TopicPartition, int] | None = None
+    planned: Mapping[TopicPartition, int] = field(default_factory=dict)
 
 
 def plan(
@@ -41,10 +43,12 @@ def plan(
     Every range starts at the partition's position, holds at least one record, and ends at its last record, or, where
     it holds all that is buffered, past the markers and gaps that follow. The records of one batch are shared evenly
     over the partitions. A single record larger than ``max_bytes`` is a batch of its own; ``rotation`` moves which
-    partition is served first when bytes are short.
+    partition is served first when bytes are short. Planned ranges that are buffered whole are a batch of their own.
     """
+    if repeated := _planned_and_buffered(buffered, positions, limits.planned):
+        return repeated
     wanted = {}
-    for topic_partition in sorted(buffered.keys() & positions.keys()):
+    for topic_partition in sorted((buffered.keys() & positions.keys()) - limits.planned.keys()):
         records = _records_allowed(topic_partition, buffered[topic_partition], limits)
         if records > 0:
             wanted[topic_partition] = records
@@ -63,7 +67,7 @@ def plan_empty(
 ) -> tuple[OffsetRange, ...]:
     """The ranges that hold no record and are progress all the same: markers, aborted records, compaction."""
     ranges = []
-    for tp in sorted(buffered.keys() & positions.keys()):
+    for tp in sorted((buffered.keys() & positions.keys()) - limits.planned.keys()):
         if _records_before_bound(tp, buffered[tp], limits) == 0:
             until = _until(tp, buffered[tp], 0, limits)
             if until > positions[tp]:
@@ -129,6 +133,19 @@ class RateLimit:
     def spend(self, topic_partition: TopicPartition, records: int) -> None:
         """Count records as taken."""
         self._tokens[topic_partition] = self._tokens.get(topic_partition, 0.0) - records
+
+
+def _planned_and_buffered(
+    buffered: Mapping[TopicPartition, Buffered],
+    positions: Mapping[TopicPartition, int],
+    planned: Mapping[TopicPartition, int],
+) -> tuple[OffsetRange, ...]:
+    reached = {tp: buffered[tp].position for tp in planned if tp in buffered}
+    return tuple(
+        OffsetRange(tp, positions[tp], until)
+        for tp, until in sorted(planned.items())
+        if tp in positions and reached.get(tp, positions[tp]) >= until
+    )
 
 
 def _records_before_bound(topic_partition: TopicPartition, buffer: Buffered, limits: PlanLimits) -> int:

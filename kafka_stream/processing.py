@@ -12,8 +12,8 @@ from typing import Any
 from kafka_stream.batch import Batch
 from kafka_stream.errors import KafkaStreamError, ProcessingError
 from kafka_stream.progress import Listeners
-from kafka_stream.protocols import OffsetStore, Sink
-from kafka_stream.types import Claim, Phase, Writes
+from kafka_stream.protocols import OffsetStore, RangeSink, Sink, StoreTransaction
+from kafka_stream.types import Claim, OffsetRange, Phase, Writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class BatchProcessor:
     def __init__(
         self,
         *,
-        store: OffsetStore,
+        store: OffsetStore[StoreTransaction],
         prepare: Callable[[Any], Any] | None,
         sinks: Sequence[Sink],
         listeners: Listeners,
@@ -74,9 +74,15 @@ class BatchProcessor:
         self._store = store
         self._prepare = prepare
         self._sinks = tuple(sinks)
+        self._by_range = [isinstance(sink, RangeSink) for sink in sinks]
         self._listeners = listeners
         self._clock = clock
         self._runner = asyncio.Runner()
+
+    @property
+    def range_sinks(self) -> Sequence[RangeSink]:
+        """The sinks that are idempotent by range."""
+        return tuple(sink for sink in self._sinks if isinstance(sink, RangeSink))
 
     def close(self) -> None:
         """Close the event loop of an ``async def prepare``."""
@@ -92,14 +98,25 @@ class BatchProcessor:
         if not len(batch):
             return ()
         try:
-            prepared: Any = batch if self._prepare is None else self._prepare(batch)
-            if inspect.iscoroutine(prepared):
-                prepared = self._runner.run(prepared)
-            results = [sink.prepare(prepared) for sink in self._sinks]
+            whole = None if all(self._by_range) else self._prepared(batch)
+            parts = self._prepared_by_range(batch) if any(self._by_range) else {}
+            results = [
+                {r: sink.prepare(part) for r, part in parts.items()} if each_range else sink.prepare(whole)
+                for sink, each_range in zip(self._sinks, self._by_range, strict=True)
+            ]
         except Exception as error:
             raise self._from_user_code(error, "prepare", batch) from error
         self._listeners.on_phase(Phase.AFTER_PREPARE, batch.ranges)
         return results
+
+    def _prepared(self, batch: Batch) -> Any:
+        prepared: Any = batch if self._prepare is None else self._prepare(batch)
+        return self._runner.run(prepared) if inspect.iscoroutine(prepared) else prepared
+
+    def _prepared_by_range(self, batch: Batch) -> dict[OffsetRange, Any]:
+        """Each range by itself: what a sink keeps of it must not depend on what else was in the batch."""
+        parts = ((r, batch.partition(r.topic_partition)) for r in batch.ranges)
+        return {r: self._prepared(part) for r, part in parts if len(part)}
 
     def commit(self, batch: Batch, prepared: Sequence[Any], claim: Claim, may_commit: Callable[[], bool]) -> Timings:
         """Claim, write, advance and commit in one transaction.

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, Self, TypeAlias, TypedDict, runtime_checkable
+from typing import Annotated, Any, Generic, Literal, Protocol, Self, TypeAlias, TypedDict, runtime_checkable
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
@@ -21,15 +21,17 @@ from pydantic_settings import (
     SettingsConfigDict,
     SettingsError,
 )
+from typing_extensions import TypeVar
 
 from kafka_stream.errors import ConfigurationError
-from kafka_stream.protocols import Listener, OffsetStore, Sink, Source
+from kafka_stream.protocols import Listener, OffsetStore, Sink, Source, StreamBinding
 from kafka_stream.types import MAX_OFFSET, Guarantee, TopicPartition
 
 SecretConfig: TypeAlias = dict[str, Any]
 Bound: TypeAlias = Literal["earliest", "latest"] | datetime | Mapping[TopicPartition, int]
-Write: TypeAlias = Callable[[Any, Any], None]
-Sinks: TypeAlias = Sink | Write | Sequence[Sink | Write]
+TransactionT = TypeVar("TransactionT", default=Any)
+Write: TypeAlias = Callable[[Any, TransactionT], None]
+Sinks: TypeAlias = Sink[TransactionT] | Write[TransactionT] | Sequence[Sink[TransactionT] | Write[TransactionT]]
 
 _SECRET_KEY = re.compile(r"password|secret|credential|\.key(\.pem)?$|\.key\.pem|jaas|token", re.IGNORECASE)
 _FORBIDDEN = {
@@ -139,7 +141,8 @@ class StreamSettings(BaseModel):
     """The settings of one stream; ``DirectStream`` takes the same names as arguments.
 
     ``kafka`` takes librdkafka's own names and callbacks; values that look like secrets are kept as ``SecretStr``.
-    Durations are in seconds, sizes in bytes (of record values).
+    Durations are in seconds, sizes in bytes (of record values). ``history_days`` is how long the store keeps what moved
+    the offsets; 0 has the stream record nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
@@ -161,6 +164,7 @@ class StreamSettings(BaseModel):
     max_rate_per_partition: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     interval_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     on_data_loss: Literal["stop", "earliest", "latest"] = "stop"
+    history_days: float = Field(default=30, ge=0, le=36_500)
     listeners: tuple[Any, ...] = ()
     code_version: str | None = None
 
@@ -233,20 +237,34 @@ class StreamSettings(BaseModel):
             raise ConfigurationError(f"a variable cannot be read: {error}") from error
         return StreamSettings.checked({k: getattr(found, k) for k in found.model_fields_set})
 
+    def binding(self, bounded_by: Any = None) -> StreamBinding:
+        """What a store that lives in Kafka is told; a bounded run owns all partitions itself."""
+        static = "static" if self.assignment == "group" else self.assignment
+        return StreamBinding(
+            stream=self.name,
+            group_id=self.group_id or self.name,
+            kafka={} if isinstance(self.kafka, SourceFactory) else self.kafka_config(),
+            shard=None if self.assignment == "group" and bounded_by is None else static,
+        )
+
     def kafka_config(self) -> dict[str, Any]:
         """The settings for librdkafka with the secrets uncovered: for the client only, never for printing."""
         return {k: v.get_secret_value() if isinstance(v, SecretStr) else v for k, v in self.kafka.items()}
 
 
-class StreamOptions(TypedDict, total=False):
-    """The keyword arguments of ``DirectStream``, for type checkers; ``StreamSettings`` says what they mean."""
+class StreamOptions(TypedDict, Generic[TransactionT], total=False):
+    """The keyword arguments of ``DirectStream``, for type checkers; ``StreamSettings`` says what they mean.
+
+    ``TransactionT`` ties the store's transaction to what the sinks need. It is inferred at each call: ``Any``, so that
+    nothing is refused, where one of them does not tell (a URL, a function without annotations).
+    """
 
     name: str
     topics: Sequence[str]
     kafka: Mapping[str, Any] | SourceFactory
-    store: OffsetStore | str | SecretStr
+    store: OffsetStore[TransactionT] | str | SecretStr
     prepare: Callable[[Any], Any] | None
-    sink: Sinks
+    sink: Sinks[TransactionT]
     start: Bound
     assignment: str
     guarantee: Guarantee | str
@@ -258,6 +276,7 @@ class StreamOptions(TypedDict, total=False):
     max_rate_per_partition: float | None
     interval_s: float | None
     on_data_loss: str
+    history_days: float
     listeners: Sequence[Listener]
     code_version: str | None
 

@@ -11,9 +11,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
 from kafka_stream.cluster import Cluster
 from kafka_stream.consumer_thread import ConsumerThread, Start
-from kafka_stream.errors import ConfigurationError
+from kafka_stream.errors import ConfigurationError, OwnershipLost
 from kafka_stream.inbox import Inbox, SourceLimits
 from kafka_stream.protocols import Buffered, OffsetAt, SourceEvent, TopicInfo
+from kafka_stream.published_offsets import PublishedOffsets
 from kafka_stream.types import OffsetRange, TopicPartition
 
 _librdkafka = logging.getLogger("kafka_stream.librdkafka")
@@ -52,8 +53,8 @@ class KafkaSource:
     """A ``Source`` that reads topics through one librdkafka consumer, which one thread of its own touches.
 
     Building one connects to nothing. ``config`` are librdkafka settings; its Python callbacks (``error_cb``,
-    ``stats_cb``, ``oauth_cb``, ``logger``) are the user's. Positions are never committed to Kafka; what librdkafka
-    logs goes to the logger ``kafka_stream.librdkafka``.
+    ``stats_cb``, ``oauth_cb``, ``logger``) are the user's. Nothing is committed to Kafka but what is published, which
+    is never read back; what librdkafka logs goes to the logger ``kafka_stream.librdkafka``.
     """
 
     def __init__(self, config: Mapping[str, Any], group_id: str, topics: Sequence[str], limits: SourceLimits) -> None:
@@ -63,6 +64,7 @@ class KafkaSource:
         self._group_id = group_id
         self._topics = tuple(topics)
         self._inbox = Inbox(limits)
+        self._published = PublishedOffsets()
         self._cluster: Cluster | None = None
         self._thread: ConsumerThread | None = None
 
@@ -83,7 +85,7 @@ class KafkaSource:
         self._cluster = Cluster(self._config, _librdkafka)
         self._cluster.connect(timeout_s)
         self._inbox.renew()
-        self._thread = ConsumerThread(self._create, self._topics, self._inbox, self._cluster)
+        self._thread = ConsumerThread(self._create, self._topics, self._inbox, self._cluster, self._published)
         self._thread.begin(f"kafka-stream-consumer-{self._group_id}")
 
     def close(self) -> None:
@@ -100,6 +102,27 @@ class KafkaSource:
     def offsets(self, partitions: Sequence[TopicPartition], at: OffsetAt | datetime) -> Mapping[TopicPartition, int]:
         """The offset of each partition's end, or of its first record at or after a time (else its latest end)."""
         return self._opened()[0].offsets(partitions, at)
+
+    def cluster_id(self) -> str | None:
+        """The id of the cluster that is read."""
+        return self._opened()[0].cluster_id()
+
+    def group_metadata(self, partitions: Sequence[TopicPartition]) -> object | None:
+        """The membership under which these partitions are ours; ``None`` outside a group.
+
+        The consumer's thread captures it all the time. In this order: a partition is marked before the group hears that
+        it was given up, so what was captured before it was found unmarked is of a generation in which it was ours.
+        """
+        thread = self._opened()[1]
+        if not thread.in_group:
+            return None
+        metadata = thread.membership
+        if metadata is None or self._inbox.is_revoking(partitions):
+            raise OwnershipLost(
+                f"{', '.join(map(str, partitions))} were revoked or lost by this member of {self._group_id!r}: "
+                "the batch is dropped"
+            )
+        return metadata
 
     def group_members(self) -> Sequence[str]:
         """Who is in the consumer group now, as ``client id on host``; empty without a group."""
@@ -140,6 +163,14 @@ class KafkaSource:
             self._thread.nudge()
         return taken
 
+    def read_on_until(self, untils: Mapping[TopicPartition, int]) -> None:
+        """Do not hold these partitions back before they are read up to here."""
+        self._inbox.read_on_until(untils)
+
+    def publish_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Have these committed as the group's offsets, for others to look at; on the consumer's thread, soon."""
+        self._published.publish(offsets)
+
     def release(self, partitions: Sequence[TopicPartition]) -> None:
         """The loop has finished with revoked or lost partitions."""
         self._inbox.release(partitions)
@@ -172,6 +203,7 @@ class KafkaSource:
                 users(error)
 
         settings["error_cb"] = tell_both
+        settings["on_commit"] = self._published.answered
         try:
             return Consumer(settings)
         except KafkaException as error:

@@ -14,14 +14,23 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from pydantic import SecretStr
 
+from kafka_stream.collector import collecting_less_often
 from kafka_stream.errors import ConfigurationError, KafkaStreamError
 from kafka_stream.guarantee import check_guarantee
 from kafka_stream.loop import Loop, StopRequest
 from kafka_stream.plugins import store_from_url
 from kafka_stream.processing import BatchProcessor, FunctionSink
 from kafka_stream.progress import Listeners, RunSummary, StreamState, StreamStatus
-from kafka_stream.protocols import OffsetStore, Sink, Source
-from kafka_stream.settings import Sinks, SourceFactory, StreamOptions, StreamSettings, Write, checked_bound
+from kafka_stream.protocols import BoundStore, Listener, OffsetMirror, OffsetStore, Sink, Source
+from kafka_stream.settings import (
+    Sinks,
+    SourceFactory,
+    StreamOptions,
+    StreamSettings,
+    TransactionT,
+    Write,
+    checked_bound,
+)
 from kafka_stream.source import KafkaSource, SourceLimits
 from kafka_stream.types import Guarantee, Owner
 
@@ -30,6 +39,8 @@ if TYPE_CHECKING:
 
 STOP_TIMEOUT_S = 25.0
 REVOKE_TIMEOUT_S = 20.0
+LEAST_BUFFERED_RECORDS = 10_000
+"""However small batches are: fetching for each of them anew, and pausing in between, costs more than they do."""
 
 
 class _StopTimedOut(BaseException):
@@ -49,14 +60,19 @@ class DirectStream:
         UnsupportedGuarantee: sink and store cannot give the ``guarantee`` that was asked for.
     """
 
-    def __init__(self, settings: StreamSettings | None = None, /, **options: Unpack[StreamOptions]) -> None:
+    def __init__(
+        self, settings: StreamSettings | None = None, /, **options: Unpack[StreamOptions[TransactionT]]
+    ) -> None:
         values: dict[str, Any] = {} if settings is None else dict(_values(settings))
         self.settings = StreamSettings.checked({**values, **options})
         if self.settings.sink is None:
             raise ConfigurationError("sink: is missing; give a function write(prepared, transaction) or a sink")
         self._store = _store(self.settings.store)
         self._sinks = _sinks(self.settings.sink)
+        if isinstance(self._store, BoundStore):
+            self._store.bind(self.settings.binding())
         self._guarantee = check_guarantee(self._sinks, self._store.capabilities, self.settings.guarantee)
+        self._mirrors = _mirrors(self.settings.listeners, self._store)
         self._owner = Owner(uuid.uuid4().hex, socket.gethostname(), self.settings.code_version)
         self._request = StopRequest()
         self._source: Source | None = None
@@ -95,7 +111,9 @@ class DirectStream:
         """This process start, as the store will know it."""
         return self._owner
 
-    def replace(self, settings: StreamSettings | None = None, /, **options: Unpack[StreamOptions]) -> DirectStream:
+    def replace(
+        self, settings: StreamSettings | None = None, /, **options: Unpack[StreamOptions[TransactionT]]
+    ) -> DirectStream:
         """A copy with other settings, for tests: ``stream.replace(kafka=MemoryKafka(), store="sqlite:///t.db")``."""
         values = {**_values(self.settings), **({} if settings is None else _values(settings)), **options}
         return type(self)(StreamSettings.checked(values))
@@ -106,7 +124,8 @@ class DirectStream:
         """Run until stopped, or, with ``until``, up to ``"latest"``, an aware datetime or ``{TopicPartition: offset}``.
 
         On the main thread SIGTERM and SIGINT finish the batch in hand and leave within 25 s (a batch that takes longer
-        is dropped, uncommitted); a second signal ends the process at once. On another thread no signal is touched.
+        is dropped, uncommitted); a second signal ends the process at once. The garbage collector looks less often
+        meanwhile, unless a threshold was chosen for it. On another thread neither is touched.
 
         Raises:
             KafkaStreamError: what stopped the stream; user code's own exception is chained.
@@ -119,7 +138,7 @@ class DirectStream:
             self._ended.set()
 
     def start(self) -> None:
-        """Run on a thread of its own, inside another program; touches neither signals nor logging.
+        """Run on a thread of its own, inside another program; touches neither signals nor logging, nor the collector.
 
         Raises:
             RuntimeError: it is running already.
@@ -185,6 +204,8 @@ class DirectStream:
         self._owner = Owner(uuid.uuid4().hex, socket.gethostname(), settings.code_version)
         self._request = StopRequest()
         self._source = self._new_source()
+        for mirror in self._mirrors:
+            mirror.mirror_through(self._source.publish_offsets)
         self._loop = Loop(
             settings=settings,
             owner=self._owner,
@@ -205,7 +226,7 @@ class DirectStream:
         self._runs_on = threading.current_thread()
         if self._runs_on is not threading.main_thread():
             return loop.run(until)
-        with self._signals():
+        with self._signals(), collecting_less_often():
             try:
                 return loop.run(until)
             except _StopTimedOut:
@@ -218,7 +239,7 @@ class DirectStream:
     def _new_source(self) -> Source:
         settings = self.settings
         limits = SourceLimits(
-            max_buffered_records=2 * settings.max_records_per_batch,
+            max_buffered_records=max(2 * settings.max_records_per_batch, LEAST_BUFFERED_RECORDS),
             max_buffered_bytes=2 * settings.max_bytes_per_batch,
             revoke_timeout_s=REVOKE_TIMEOUT_S,
         )
@@ -280,3 +301,13 @@ def _store(store: OffsetStore | SecretStr) -> OffsetStore:
 def _sinks(sink: Sinks) -> tuple[Sink, ...]:
     several: Sequence[Sink | Write] = sink if isinstance(sink, list | tuple) else [sink]  # type: ignore[list-item]
     return tuple(one if isinstance(one, Sink) else FunctionSink(one) for one in several)
+
+
+def _mirrors(listeners: Sequence[Listener], store: OffsetStore) -> Sequence[OffsetMirror]:
+    found = [listener for listener in listeners if isinstance(listener, OffsetMirror)]
+    if found and store.capabilities.transaction == "kafka":
+        raise ConfigurationError(
+            f"listeners: a mirror has nothing to do, since the offsets in {store.describe()} are the consumer group's "
+            "own; leave it out"
+        )
+    return found

@@ -146,6 +146,8 @@ class Claim:
     """What one transaction moves: sorted ranges, each under the owner epoch that this process took over with.
 
     ``leader_epochs`` and ``topic_ids`` (by topic) ride along and are stored with the advance where they are known.
+    ``plan_kind`` is ``RANGE`` if the ranges were made durable by ``OffsetStore.plan`` before. ``group_metadata`` is the
+    consumer group membership that was captured when the batch was planned, for stores whose fence it is.
     """
 
     stream: str
@@ -154,6 +156,8 @@ class Claim:
     epochs: Mapping[TopicPartition, int]
     leader_epochs: Mapping[TopicPartition, int]
     topic_ids: Mapping[str, str]
+    plan_kind: PlanKind = PlanKind.TRANSACTION
+    group_metadata: object | None = None
 
     def __post_init__(self) -> None:
         partitions = [r.topic_partition for r in self.ranges]
@@ -183,10 +187,14 @@ class Writes(enum.StrEnum):
 
 
 class Phase(enum.StrEnum):
-    """The named points in a batch's life; fault tests kill a process at each."""
+    """The named points in a batch's life; fault tests kill a process at each.
+
+    At ``AFTER_PLAN`` the planned ranges are durable, where a sink is idempotent by range.
+    """
 
     AFTER_FETCH = "after_fetch"
     AFTER_PREPARE = "after_prepare"
+    AFTER_PLAN = "after_plan"
     AFTER_CLAIM = "after_claim"
     AFTER_WRITE = "after_write"
     AFTER_ADVANCE = "after_advance"

@@ -10,7 +10,7 @@ from itertools import accumulate
 from confluent_kafka import Message
 
 from kafka_stream.protocols import OffsetAt, TopicInfo
-from kafka_stream.types import Claim, Owner, StoredPosition, TopicPartition
+from kafka_stream.types import Claim, Owner, PlanKind, StoredPosition, TopicPartition
 
 ORDERS_0 = TopicPartition("orders", 0)
 ORDERS_1 = TopicPartition("orders", 1)
@@ -73,6 +73,8 @@ class ScriptedSource:
         self.latest: dict[TopicPartition, int] = {}
         self.at_time: dict[TopicPartition, int] = {}
         self.reading: dict[TopicPartition, tuple[int, int | None]] = {}
+        self.untils: dict[TopicPartition, int] = {}
+        self.revoking: set[TopicPartition] = set()
         self.calls: list[str] = []
         self.failures: dict[str, list[Exception]] = {}
 
@@ -91,6 +93,15 @@ class ScriptedSource:
             return {tp: self.at_time.get(tp, self.latest.get(tp, 0)) for tp in partitions}
         ends = {OffsetAt.EARLIEST: self.first, OffsetAt.LATEST: self.latest, OffsetAt.HIGH_WATERMARK: self.end}
         return {tp: ends[at].get(tp, 0) for tp in partitions}
+
+    def group_metadata(self, partitions: Sequence[TopicPartition]) -> object | None:
+        return None
+
+    def is_revoking(self, partitions: Sequence[TopicPartition]) -> bool:
+        return not self.revoking.isdisjoint(partitions)
+
+    def read_on_until(self, untils: Mapping[TopicPartition, int]) -> None:
+        self.untils.update(untils)
 
     def start_reading(self, positions: Mapping[TopicPartition, tuple[int, int | None]]) -> None:
         self._called("start_reading")
@@ -143,6 +154,15 @@ class ScriptedStore:
             self.stored[r.topic_partition] = replace(found, owner_epoch=found.owner_epoch + 1)
         return {r.topic_partition: self.stored[r.topic_partition] for r in claim.ranges}
 
+    def describe(self) -> str:
+        return "a script"
+
+    def plan(self, claim: Claim) -> None:
+        self._called("plan")
+        for r in claim.ranges:
+            found = self.stored[r.topic_partition]
+            self.stored[r.topic_partition] = replace(found, planned_until=r.until_offset, plan_kind=PlanKind.RANGE)
+
     def reposition(self, claim: Claim) -> None:
         self._called("reposition")
         self.moves.append(claim)
@@ -153,4 +173,6 @@ class ScriptedStore:
                 next_offset=r.until_offset,
                 leader_epoch=claim.leader_epochs.get(tp),
                 topic_id=claim.topic_ids.get(tp.topic),
+                planned_until=None,
+                plan_kind=None,
             )

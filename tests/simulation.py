@@ -16,7 +16,7 @@ from kafka_stream.inbox import SourceLimits
 from kafka_stream.loop import Loop, StopRequest
 from kafka_stream.processing import BatchProcessor, FunctionSink
 from kafka_stream.progress import Listeners, RunSummary, StreamListener
-from kafka_stream.protocols import BatchProgress, OffsetStore, Source, StoreCapabilities, StoreTransaction
+from kafka_stream.protocols import BatchProgress, OffsetStore, Sink, Source, StoreCapabilities, StoreTransaction
 from kafka_stream.settings import StreamSettings
 from kafka_stream.testing import MemoryKafka
 from kafka_stream.types import Claim, Guarantee, OffsetRange, Owner, Phase, StoredPosition, TopicPartition
@@ -112,6 +112,10 @@ class ResultsStore:
     def reposition(self, claim: Claim) -> None:
         self.step("reposition")
         self.inner.reposition(claim)
+
+    def plan(self, claim: Claim) -> None:
+        self.step("plan")
+        self.inner.plan(claim)
 
     @contextmanager
     def begin(self, claim: Claim) -> Iterator[ResultsTransaction]:
@@ -220,6 +224,7 @@ class Simulation:
         self.owner = Owner(f"owner-{id(self)}", "here")
         limits = SourceLimits(2 * self.settings.max_records_per_batch, 2 * self.settings.max_bytes_per_batch)
         self.source = TimedSource(kafka.source("s", self.settings.topics, limits), self.clock)
+        sink: Any = self.settings.sink
         listeners = Listeners([*self.settings.listeners, self.story])
         self.loop = Loop(
             settings=self.settings,
@@ -229,7 +234,7 @@ class Simulation:
             processor=BatchProcessor(
                 store=store,
                 prepare=self.settings.prepare,
-                sinks=[FunctionSink(self.settings.sink)],
+                sinks=[sink if isinstance(sink, Sink) else FunctionSink(sink)],
                 listeners=listeners,
                 clock=self.clock,
             ),

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
-from sqlalchemy import Connection, Engine, MetaData, Table, create_engine, insert, select, text, update
+from sqlalchemy import Connection, Engine, Table, create_engine, insert, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from offset_stores.sql import SqlOffsetStore, SqlTransaction, define_tables
-from offset_stores.sql.tables import TopicState
-
-TABLES = define_tables(MetaData())
+from offset_stores.sql import SqlOffsetStore, SqlTransaction
 
 
 class _Base(DeclarativeBase):
@@ -51,27 +48,6 @@ class SqlBackend:
 
     def escape(self, transaction: SqlTransaction) -> None:
         transaction.connection.execute(text("COMMIT"))
-
-    def close_topic(self, stream: str, topic: str, reason: str) -> None:
-        self._close(stream, topic, TopicState.CLOSED, reason)
-
-    def delete_topic(self, stream: str, topic: str) -> None:
-        self._close(stream, topic, TopicState.DELETED, None)
-
-    def _close(self, stream: str, topic: str, state: TopicState, reason: str | None) -> None:
-        topics, offsets = TABLES.topics.c, TABLES.offsets.c
-        closed: dict[str, Any] = {"state": "closed", "state_reason": reason, "owner": None}
-        with self.engine.begin() as connection:
-            connection.execute(
-                update(TABLES.topics)
-                .where(topics.stream == stream, topics.topic == topic)
-                .values(state=state, state_reason=reason)
-            )
-            connection.execute(
-                update(TABLES.offsets)
-                .where(offsets.stream == stream, offsets.topic == topic)
-                .values(owner_epoch=offsets.owner_epoch + 1, **closed)
-            )
 
 
 def write(connection: Connection, value: int) -> None:

@@ -17,7 +17,6 @@ from kafka_stream.cli.version import show_version
 app = typer.Typer(
     name="kafka-stream",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Exactly-once batches from Kafka into the database you already run.",
     epilog="See it survive: kafka-stream demo",

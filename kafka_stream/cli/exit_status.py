@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 
 from kafka_stream.errors import (
+    CommandRefused,
     ConfigurationError,
     DataLoss,
     KafkaStreamError,
@@ -35,7 +36,7 @@ class ExitStatus(enum.IntEnum):
 
 def exit_status(error: BaseException) -> ExitStatus:
     """The exit status for what ended a command; a guarantee that cannot hold is refused, not a usage error."""
-    if isinstance(error, UnsupportedGuarantee | DataLoss | OutstandingPlan | OwnershipLost):
+    if isinstance(error, UnsupportedGuarantee | CommandRefused | DataLoss | OutstandingPlan | OwnershipLost):
         return ExitStatus.REFUSED
     if isinstance(error, ConfigurationError):
         return ExitStatus.USAGE

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,17 +39,29 @@ KafkaOption = Annotated[
         f"\\[env var: {KAFKA_PREFIX}BOOTSTRAP_SERVERS, …]",
     ),
 ]
+KafkaConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--kafka-config",
+        metavar="FILE",
+        envvar="KAFKA_STREAM_KAFKA_CONFIG",
+        help="A file of librdkafka's settings, a key=value on each line; variables and --kafka go before it.",
+    ),
+]
 
 
-def kafka_settings(given: Iterable[str] | None, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """``--kafka`` options as librdkafka's settings; those from ``KAFKA_STREAM_KAFKA__…`` variables go before them.
+def kafka_settings(
+    given: Iterable[str] | None, environment: Mapping[str, str] = os.environ, file: Path | None = None
+) -> dict[str, str]:
+    """The settings of librdkafka: of the file, then of the ``KAFKA_STREAM_KAFKA__…`` variables, then of ``--kafka``.
 
     Raises:
-        ConfigurationError: an option is not ``key=value``; its value is not shown.
+        ConfigurationError: the file cannot be read, or something is not ``key=value``; no value is shown.
     """
     from kafka_stream.errors import ConfigurationError
 
-    settings = {
+    settings = _read_properties(file) if file is not None else {}
+    settings |= {
         name.removeprefix(KAFKA_PREFIX).lower().replace("_", "."): value
         for name, value in environment.items()
         if name.startswith(KAFKA_PREFIX)
@@ -59,6 +72,35 @@ def kafka_settings(given: Iterable[str] | None, environment: Mapping[str, str] =
             raise ConfigurationError("--kafka takes key=value, such as --kafka bootstrap.servers=localhost:9092")
         settings[key.strip()] = value
     return settings
+
+
+def _read_properties(file: Path) -> dict[str, str]:
+    from kafka_stream.errors import ConfigurationError
+
+    settings = {}
+    for number, line in enumerate(map(str.strip, read_file(file, "--kafka-config").splitlines()), 1):
+        if not line or line.startswith(("#", "!")):
+            continue
+        key, equals, value = line.partition("=")
+        if not equals or not key.strip():
+            raise ConfigurationError(f"--kafka-config {str(file)!r}, line {number}: it is not key=value")
+        settings[key.strip()] = value.strip()
+    return settings
+
+
+def read_file(file: Path, option: str) -> str:
+    """A text file that an option names; ``-`` is the standard input.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
+    from kafka_stream.errors import ConfigurationError
+
+    try:
+        return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigurationError(f"{option} {str(file)!r} cannot be read: {reason}") from error
 
 
 def holds_secret(argument: str) -> bool:
@@ -78,10 +120,12 @@ def warn_about_secrets(arguments: Sequence[str]) -> None:
 __all__ = [
     "KAFKA_PREFIX",
     "AppOption",
+    "KafkaConfigOption",
     "KafkaOption",
     "NameOption",
     "StoreOption",
     "holds_secret",
     "kafka_settings",
+    "read_file",
     "warn_about_secrets",
 ]

@@ -60,12 +60,12 @@ class LineProgress(StreamListener):
 
     def __init__(
         self,
-        source: str,
+        route: str,
         *,
         write: Callable[[str], None] = _print_line,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._source = source
+        self._route = route
         self._write = write
         self._clock = clock
         self._totals = Totals(clock)
@@ -81,7 +81,7 @@ class LineProgress(StreamListener):
 
     def on_start(self, stream: str, owner: Owner, guarantee: Guarantee) -> None:
         """Say what runs, from where to where, as whom, and what is promised."""
-        self._write(f"{stream} started: {self._source}, owner {owner}, {guarantee}")
+        self._write(f"{stream} started: {self._route}, owner {owner}, {guarantee}")
 
     def on_batch(self, progress: BatchProgress) -> None:
         """Say how far it has come, unless that was said less than a second ago."""
@@ -105,8 +105,8 @@ class LineProgress(StreamListener):
 class BarProgress(LineProgress):
     """The same on a terminal, with a bar towards the end of a bounded run."""
 
-    def __init__(self, source: str, console: Console, *, total_is_lag: bool) -> None:
-        super().__init__(source, write=self._print)
+    def __init__(self, route: str, console: Console, *, total_is_lag: bool) -> None:
+        super().__init__(route, write=self._print)
         self._console = console
         self._total_is_lag = total_is_lag
         self._bar = Progress(

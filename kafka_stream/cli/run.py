@@ -86,10 +86,11 @@ def _progress(stream: DirectStream, until: str | None) -> LineProgress:
 
     from kafka_stream.cli.progress import BarProgress, LineProgress
 
-    source = f"{', '.join(stream.settings.topics)} into {stream.store.describe()}"
+    results = ", ".join(sink.describe() for sink in stream.sinks)
+    route = f"{', '.join(stream.settings.topics)} into {results}, offsets in {stream.store.describe()}"
     if until is not None and sys.stderr.isatty():
-        return BarProgress(source, Console(stderr=True), total_is_lag=until == "latest")
-    return LineProgress(source)
+        return BarProgress(route, Console(stderr=True), total_is_lag=until == "latest")
+    return LineProgress(route)
 
 
 def _set_up_logging(level: LogLevel, *, on_terminal: bool) -> None:

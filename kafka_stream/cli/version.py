@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from kafka_stream.cli.output import Output, OutputOption, print_rows
 
@@ -16,6 +17,9 @@ _DRIVERS = ("psycopg", "PyMySQL", "kazoo", "pyarrow")
 def show_version(output: OutputOption = Output.TABLE) -> None:
     """Print the versions of kafka-stream, Python, librdkafka and the drivers found.
 
+    Then the offset stores and sinks that are installed, other packages'
+    too, with the package that brings each and what it still needs.
+
     Exit status 2 if kafka_stream, offset_stores or sinks is shadowed by another
     folder of that name.
     """
@@ -25,8 +29,9 @@ def show_version(output: OutputOption = Output.TABLE) -> None:
 
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)  # as `run` does: what shadows our packages there shows here
-    missing = None if output is Output.JSON else "not installed"
-    print_rows([{"component": name, "version": found or missing} for name, found in versions().items()], output)
+    absent = None if output is Output.JSON else "not installed"
+    rows = [_row(name, found or absent) for name, found in versions().items()]
+    print_rows([*rows, *_plugins()], output)
     check_packages()
 
 
@@ -43,6 +48,22 @@ def versions() -> Mapping[str, str | None]:
     found |= {name: _version(name) for name in _DEPENDENCIES}
     found["SQLite"] = sqlite3.sqlite_version
     return found | {name: _version(name) for name in _DRIVERS}
+
+
+def _plugins() -> Iterator[Mapping[str, Any]]:
+    from kafka_stream.plugins import SINKS_GROUP, STORES_GROUP, installed_plugins
+
+    for group, component in (STORES_GROUP, "offset store {}://"), (SINKS_GROUP, "sink {}"):
+        for plugin in installed_plugins(group):
+            missing = f"{', '.join(plugin.missing)}: {plugin.install}" if plugin.missing else None
+            provided_by = f"{plugin.package} ({plugin.value})" if plugin.package else plugin.value
+            yield _row(component.format(plugin.name), plugin.version, provided_by, missing)
+
+
+def _row(
+    component: str, found: str | None, provided_by: str | None = None, missing: str | None = None
+) -> dict[str, Any]:
+    return {"component": component, "version": found, "provided_by": provided_by, "missing": missing}
 
 
 def _version(distribution: str) -> str | None:

@@ -144,6 +144,11 @@ class MemoryKafka:
 
     # Reading --------------------------------------------------------------------------------------------------------
 
+    def group_offsets(self, group_id: str) -> Mapping[TopicPartition, int]:
+        """The committed offsets of a group: what a ``GroupOffsetMirror`` has published."""
+        with self._lock:
+            return dict(self._groups[group_id].offsets) if group_id in self._groups else {}
+
     def source(self, group_id: str, topics: Sequence[str], limits: SourceLimits) -> Source:
         """A source that reads these topics, in this group if it subscribes. What ``DirectStream`` calls."""
         with self._lock:

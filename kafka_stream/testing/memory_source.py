@@ -10,6 +10,7 @@ from typing import Protocol
 
 from confluent_kafka import Message
 
+from kafka_stream.errors import OwnershipLost
 from kafka_stream.inbox import Inbox, SourceLimits
 from kafka_stream.protocols import Buffered, OffsetAt, SourceEvent, TopicInfo
 from kafka_stream.testing.memory_log import MemoryLog
@@ -37,6 +38,7 @@ class MemoryGroup:
         self._owners: dict[TopicPartition, MemorySource] = {}
         self._revoking: set[TopicPartition] = set()
         self.members: list[MemorySource] = []
+        self.offsets: dict[TopicPartition, int] = {}
 
     def join(self, member: MemorySource) -> None:
         """A new member."""
@@ -113,6 +115,19 @@ class MemorySource:
         with self._lock:
             return {partition: _offset(self._logs.log(partition), at) for partition in partitions}
 
+    def cluster_id(self) -> str | None:
+        """There is no cluster."""
+        return None
+
+    def group_metadata(self, partitions: Sequence[TopicPartition]) -> object | None:
+        """A token for a membership; ``None`` outside a group."""
+        with self._lock:
+            if self not in self._group.members:
+                return None
+            if self.inbox.is_revoking(partitions):
+                raise OwnershipLost(f"{', '.join(map(str, partitions))} were revoked or lost: the batch is dropped")
+            return self._group
+
     def group_members(self) -> Sequence[str]:
         """Who is in the consumer group now."""
         with self._lock:
@@ -166,6 +181,15 @@ class MemorySource:
     def take(self, ranges: Sequence[OffsetRange]) -> Mapping[TopicPartition, Sequence[Message]]:
         """Remove and return the records of planned ranges."""
         return self.inbox.take(ranges)
+
+    def read_on_until(self, untils: Mapping[TopicPartition, int]) -> None:
+        """Do not hold these partitions back before they are read up to here."""
+        self.inbox.read_on_until(untils)
+
+    def publish_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Keep these as the group's committed offsets; see ``MemoryKafka.group_offsets``."""
+        with self._lock:
+            self._group.offsets.update(offsets)
 
     def release(self, partitions: Sequence[TopicPartition]) -> None:
         """The loop has finished with revoked or lost partitions."""

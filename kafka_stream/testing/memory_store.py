@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from kafka_stream.claims import closed, why_not_claimed, why_not_ours
+from kafka_stream.claims import closed, why_not_claimed, why_not_ours, why_not_planned
 from kafka_stream.errors import (
     CommitOutcomeUnknown,
     KafkaStreamError,
@@ -17,18 +17,19 @@ from kafka_stream.errors import (
     StoreUnavailable,
     TransactionEscaped,
 )
-from kafka_stream.protocols import StoreCapabilities
+from kafka_stream.protocols import (
+    Action,
+    ActionKind,
+    Change,
+    Decide,
+    HistoryEntry,
+    StoreCapabilities,
+    TopicState,
+    TopicStatus,
+)
 from kafka_stream.types import Claim, OffsetRange, Owner, PlanKind, PositionState, StoredPosition, TopicPartition
 
 _Key = tuple[str, TopicPartition]
-
-
-@dataclass(frozen=True, slots=True)
-class _Marker:
-    """A topic's first start: open, closed for good, or deleted and to be started again."""
-
-    state: str
-    reason: str | None = None
 
 
 class MemoryTransaction:
@@ -87,7 +88,8 @@ class MemoryOffsetStore:
     def __init__(self) -> None:
         self.rows: list[Any] = []
         self._positions: dict[_Key, StoredPosition] = {}
-        self._markers: dict[tuple[str, str], _Marker] = {}
+        self._markers: dict[tuple[str, str], TopicStatus] = {}
+        self._history: dict[str, list[HistoryEntry]] = {}
         self._held: dict[_Key, MemoryTransaction] = {}
         self._cut: str | None = None
         self._lock = threading.RLock()
@@ -95,7 +97,7 @@ class MemoryOffsetStore:
     @property
     def capabilities(self) -> StoreCapabilities:
         """A transaction of its own kind, and claims that are refused here."""
-        return StoreCapabilities(transaction="memory", compare_and_set=True, durable_plan=False)
+        return StoreCapabilities(transaction="memory", compare_and_set=True, durable_plan=True)
 
     def describe(self) -> str:
         """In words."""
@@ -118,14 +120,6 @@ class MemoryOffsetStore:
         with self._lock:
             self._positions[stream, topic_partition] = position
 
-    def close_topic(self, stream: str, topic: str, reason: str) -> None:
-        """Close it for good, as an admin command that moved it elsewhere does."""
-        self._close(stream, topic, _Marker("closed", reason))
-
-    def delete_topic(self, stream: str, topic: str) -> None:
-        """Close it until the next start, as an admin command that deletes it does."""
-        self._close(stream, topic, _Marker("deleted"))
-
     def cut_before_commit(self) -> None:
         """The next commit does not take effect, and nobody is told."""
         self._cut = "before"
@@ -139,26 +133,14 @@ class MemoryOffsetStore:
     def is_started(self, stream: str, topic: str) -> bool:
         """See ``OffsetStore``."""
         marker = self._markers.get((stream, topic))
-        return marker is not None and marker.state != "deleted"
+        return marker is not None and marker.state is not TopicState.DELETED
 
     def initialise(self, stream: str, topic: str, starts: Mapping[int, int], topic_id: str | None) -> None:
         """See ``OffsetStore``."""
         with self._lock:
             if self.is_started(stream, topic):
                 return
-            self._markers[stream, topic] = _Marker("open")
-            # A closed partition that is not among the topic's this time would be a new one, should it come back.
-            closed_ones = {
-                tp.partition: 0
-                for (name, tp), position in self._positions.items()
-                if (name, tp.topic) == (stream, topic) and position.state is PositionState.CLOSED
-            }
-            for number, offset in {**closed_ones, **starts}.items():
-                tp = TopicPartition(topic, number)
-                before = self._positions.get((stream, tp))
-                if before is None or before.state is PositionState.CLOSED:
-                    epoch = 0 if before is None else before.owner_epoch + 1
-                    self.put(stream, tp, StoredPosition(offset, epoch, topic_id=topic_id, changed_at=datetime.now(UTC)))
+            self._open(stream, topic, starts, topic_id)
 
     def take_over(
         self, stream: str, owner: Owner, partitions: Sequence[TopicPartition], topic_ids: Mapping[str, str]
@@ -167,7 +149,7 @@ class MemoryOffsetStore:
         with self._lock:
             for topic in sorted({tp.topic for tp in partitions}):
                 marker = self._markers.get((stream, topic))
-                if marker is not None and marker.state != "open":
+                if marker is not None and marker.state is not TopicState.OPEN:
                     raise closed(stream, f"topic {topic!r}", marker.reason or marker.state)
             found = {tp: self._positions.get((stream, tp)) for tp in sorted(set(partitions))}
             for tp, before in found.items():
@@ -198,9 +180,8 @@ class MemoryOffsetStore:
             if (error := why_not_ours(claim, stored, self.describe())) is not None:
                 raise error
             for r in claim.ranges:
-                if (until := stored[r.topic_partition].planned_until) is not None:
-                    planned = OffsetRange(r.topic_partition, stored[r.topic_partition].next_offset, until)
-                    raise OwnershipLost(f"a plan for {planned} is outstanding", range=planned, other=claim.owner)
+                if (refusal := _plan_in_the_way(claim, r.topic_partition, stored[r.topic_partition])) is not None:
+                    raise refusal
             for r in claim.ranges:
                 tp = r.topic_partition
                 leader_epoch, topic_id = claim.leader_epochs.get(tp), claim.topic_ids.get(tp.topic)
@@ -211,7 +192,19 @@ class MemoryOffsetStore:
                     next_offset=r.until_offset,
                     leader_epoch=leader_epoch,
                     topic_id=topic_id,
+                    planned_until=None,
+                    plan_kind=None,
                 )
+
+    def plan(self, claim: Claim) -> None:
+        """See ``OffsetStore``."""
+        with self._lock:
+            stored = self._stored(claim.stream, [r.topic_partition for r in claim.ranges])
+            if (error := why_not_planned(claim, stored, self.describe())) is not None:
+                raise error
+            for r in claim.ranges:
+                tp = r.topic_partition
+                self._change(claim.stream, tp, stored[tp], planned_until=r.until_offset, plan_kind=PlanKind.RANGE)
 
     @contextmanager
     def begin(self, claim: Claim) -> Iterator[MemoryTransaction]:
@@ -235,6 +228,87 @@ class MemoryOffsetStore:
         with self._lock:
             return self._stored(stream, sorted(tp for name, tp in self._positions if name == stream))
 
+    # AdministeredStore ----------------------------------------------------------------------------------------------
+
+    @property
+    def keeps_history(self) -> bool:
+        """In this process."""
+        return True
+
+    def streams(self) -> Sequence[str]:
+        """See ``AdministeredStore``."""
+        with self._lock:
+            return sorted({stream for stream, _ in self._positions})
+
+    def topics(self, stream: str) -> Mapping[str, TopicStatus]:
+        """See ``AdministeredStore``."""
+        with self._lock:
+            return {topic: self._markers[name, topic] for name, topic in sorted(self._markers) if name == stream}
+
+    def change(
+        self, stream: str, partitions: Collection[TopicPartition], action: Action, decide: Decide
+    ) -> Mapping[TopicPartition, StoredPosition]:
+        """See ``AdministeredStore``. The transactions of batches in flight end."""
+        ordered = sorted(set(partitions))
+        with self._lock:
+            if all(entry.action != action for entry in self._history.get(stream, ())):
+                stored = self._stored(stream, ordered)
+                changes = decide(stored)
+                for each in changes:
+                    self._end_holder(stream, each.topic_partition)
+                    epoch = stored[each.topic_partition].owner_epoch if each.topic_partition in stored else 0
+                    at = max(epoch + 1, each.at_least_epoch)
+                    position = StoredPosition(each.next_offset, at, None, None, None, each.leader_epoch, each.topic_id)
+                    self._change(stream, each.topic_partition, position)
+                self._remember(stream, action, stored, changes)
+                for topic, topic_id in {each.topic_partition.topic: each.topic_id for each in changes}.items():
+                    marker = self._markers.get((stream, topic))
+                    if marker is None or marker.state is not TopicState.OPEN:
+                        self._open(stream, topic, {}, topic_id)
+            return self._stored(stream, ordered)
+
+    def close_topics(self, stream: str, topics: Collection[str], action: Action, reason: str | None) -> None:
+        """See ``AdministeredStore``. The transactions of batches in flight end."""
+        state = TopicState.DELETED if reason is None else TopicState.CLOSED
+        with self._lock:
+            for topic in sorted(topics):
+                marker = self._markers.get((stream, topic), TopicStatus(TopicState.OPEN))
+                if marker.state in {state, TopicState.DELETED}:
+                    continue
+                self._markers[stream, topic] = replace(marker, state=state, reason=reason)
+                stored = self._stored(
+                    stream, [tp for name, tp in self._positions if (name, tp.topic) == (stream, topic)]
+                )
+                closing = {"state": PositionState.CLOSED, "state_reason": reason, "owner": None}
+                for tp, position in stored.items():
+                    self._end_holder(stream, tp)
+                    self._change(stream, tp, position, owner_epoch=position.owner_epoch + 1, **closing)
+                stays = [Change(tp, position.next_offset) for tp, position in stored.items()]
+                self._remember(stream, action, stored, stays)
+
+    def live_owners(self, stream: str) -> Sequence[str]:
+        """See ``AdministeredStore``."""
+        with self._lock:
+            stopped = {e.action.id for e in self._history.get(stream, ()) if e.action.kind is ActionKind.STOP}
+            owners = {position.owner for (name, _), position in self._positions.items() if name == stream}
+        return sorted(str(owner) for owner in owners if owner is not None and owner.id not in stopped)
+
+    def record(self, stream: str, entries: Sequence[HistoryEntry], keep_for: timedelta) -> None:
+        """See ``AdministeredStore``."""
+        with self._lock:
+            kept = [e for e in self._history.get(stream, ()) if e.at >= datetime.now(UTC) - keep_for]
+            self._history[stream] = sorted([*kept, *entries], key=lambda e: e.at)
+
+    def history(
+        self, stream: str, limit: int, kinds: Collection[ActionKind] = tuple(ActionKind)
+    ) -> Sequence[HistoryEntry]:
+        """See ``AdministeredStore``."""
+        with self._lock:
+            newest_first = [e for e in reversed(self._history.get(stream, ())) if e.action.kind in kinds]
+        actions = list(dict.fromkeys((e.at, e.action) for e in newest_first))[:limit]
+        ordered = sorted(newest_first, key=lambda e: e.topic_partition)
+        return [e for each in actions for e in ordered if (e.at, e.action) == each]
+
     # Inside ---------------------------------------------------------------------------------------------------------
 
     def _stored(self, stream: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, StoredPosition]:
@@ -243,15 +317,45 @@ class MemoryOffsetStore:
     def _change(self, stream: str, tp: TopicPartition, position: StoredPosition, **changes: Any) -> None:
         self._positions[stream, tp] = replace(position, **changes, changed_at=datetime.now(UTC))
 
-    def _close(self, stream: str, topic: str, marker: _Marker) -> None:
-        with self._lock:
-            self._markers[stream, topic] = marker
-            for (name, tp), position in list(self._positions.items()):
-                if (name, tp.topic) == (stream, topic):
-                    self._end_holder(stream, tp)
-                    epoch = position.owner_epoch + 1
-                    closing = {"state": PositionState.CLOSED, "state_reason": marker.reason, "owner": None}
-                    self._change(stream, tp, position, owner_epoch=epoch, **closing)
+    def _open(self, stream: str, topic: str, starts: Mapping[int, int], topic_id: str | None) -> None:
+        now = datetime.now(UTC)
+        self._markers[stream, topic] = TopicStatus(TopicState.OPEN, None, topic_id, now)
+        # A closed partition that is not among the topic's this time would be a new one, should it come back.
+        closed_ones = {
+            tp.partition: 0
+            for (name, tp), position in self._positions.items()
+            if (name, tp.topic) == (stream, topic) and position.state is PositionState.CLOSED
+        }
+        for number, offset in {**closed_ones, **starts}.items():
+            tp = TopicPartition(topic, number)
+            before = self._positions.get((stream, tp))
+            if before is None or before.state is PositionState.CLOSED:
+                epoch = 0 if before is None else before.owner_epoch + 1
+                self.put(stream, tp, StoredPosition(offset, epoch, topic_id=topic_id, changed_at=now))
+
+    def _remember(
+        self,
+        stream: str,
+        action: Action,
+        stored: Mapping[TopicPartition, StoredPosition],
+        changes: Sequence[Change],
+    ) -> None:
+        now = datetime.now(UTC)
+        for each in changes:
+            tp, before = each.topic_partition, stored.get(each.topic_partition)
+            if before is not None and before.state is PositionState.CLOSED:
+                before = None
+            self._history.setdefault(stream, []).append(
+                HistoryEntry(
+                    at=now,
+                    action=action,
+                    topic_partition=tp,
+                    from_offset=None if before is None else before.next_offset,
+                    until_offset=each.next_offset,
+                    leader_epoch=None if before is None else before.leader_epoch,
+                    topic_id=None if before is None else before.topic_id,
+                )
+            )
 
     def _end_holder(self, stream: str, tp: TopicPartition) -> None:
         holder = self._held.get((stream, tp))
@@ -271,8 +375,16 @@ class MemoryOffsetStore:
                 before = self._positions[claim.stream, r.topic_partition]
                 leader_epoch = claim.leader_epochs.get(r.topic_partition, before.leader_epoch)
                 topic_id = claim.topic_ids.get(r.topic, before.topic_id)
-                moved = {"next_offset": r.until_offset, "leader_epoch": leader_epoch, "topic_id": topic_id}
-                self._change(claim.stream, r.topic_partition, before, **moved)
+                self._change(
+                    claim.stream,
+                    r.topic_partition,
+                    before,
+                    next_offset=r.until_offset,
+                    leader_epoch=leader_epoch,
+                    topic_id=topic_id,
+                    planned_until=None,
+                    plan_kind=None,
+                )
             self.rows += transaction.rows
         if cut is not None:
             raise CommitOutcomeUnknown("the answer to a commit in memory was cut off; the stored offsets will tell")
@@ -284,6 +396,14 @@ class MemoryOffsetStore:
             left = {"planned_until": r.until_offset, "plan_kind": PlanKind.TRANSACTION}
             self._change(stream, r.topic_partition, before, **left)
         self.rows += transaction.rows
+
+
+def _plan_in_the_way(claim: Claim, tp: TopicPartition, stored: StoredPosition) -> OwnershipLost | None:
+    """A plan may be moved under only by a claim that discards what was written of it."""
+    if stored.planned_until is None or stored.plan_kind is claim.plan_kind is PlanKind.RANGE:
+        return None
+    planned = OffsetRange(tp, stored.next_offset, stored.planned_until)
+    return OwnershipLost(f"a plan for {planned} is outstanding", range=planned, other=claim.owner)
 
 
 __all__ = ["MemoryOffsetStore", "MemoryTransaction"]

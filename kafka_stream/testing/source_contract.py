@@ -277,6 +277,22 @@ class SourceContract:
         assert reader.offsets[partition] == list(range(500))
         assert 0 < most <= 40_000
 
+    def test_what_must_be_taken_whole_is_read_past_the_limits(
+        self, harness: SourceHarness, opened: Callable[..., Reader]
+    ) -> None:
+        topic = harness.create_topic(2)
+        planned, other = TopicPartition(topic, 0), TopicPartition(topic, 1)
+        for partition in (planned, other):
+            harness.produce(topic, partition.partition, [str(n) for n in range(3000)])
+        reader = opened(topic, limits=SourceLimits(max_buffered_records=10))
+        reader.assign([planned, other])
+        reader.source.read_on_until({planned: 2500})
+        reader.start({planned: 0, other: 0})
+        assert reader.buffered(planned, 2500).records >= 2500
+        reader.take([OffsetRange(planned, 0, 2500)])
+        reader.until(lambda: all(reader.positions[partition] >= 3000 for partition in (planned, other)))
+        assert reader.offsets == {planned: list(range(3000)), other: list(range(3000))}
+
     # Positions that are gone ----------------------------------------------------------------------------------------
 
     def test_retention_past_the_position_is_reported(

@@ -31,14 +31,12 @@ class StoreBackend(Protocol):
     def results(self) -> Sequence[int]:
         """The results that are durable, in any order."""
 
+
+class EscapingBackend(StoreBackend, Protocol):
+    """For stores whose transaction a handler could end itself."""
+
     def escape(self, transaction: Any) -> None:
         """What a handler that commits on its own does: make durable what the transaction holds so far."""
-
-    def close_topic(self, stream: str, topic: str, reason: str) -> None:
-        """What an admin command does that moves a topic elsewhere: raise its epochs, close it for good."""
-
-    def delete_topic(self, stream: str, topic: str) -> None:
-        """What an admin command does that deletes a topic: raise its epochs, close it until the next start."""
 
 
 def next_offsets(store: OffsetStore) -> dict[TopicPartition, int]:
@@ -116,6 +114,7 @@ __all__ = [
     "P2",
     "STREAM",
     "TOPIC",
+    "EscapingBackend",
     "StoreBackend",
     "at_once",
     "claim_of",

@@ -1,6 +1,7 @@
 """The promise of ``protocols.OffsetStore`` as tests: every store passes the same class (needs pytest).
 
-Subclass ``OffsetStoreContract`` and define the fixture ``backend``.
+Subclass ``OffsetStoreContract`` and define the fixture ``backend``. What only some stores can promise has classes of
+its own beside it: ``CompareAndSetContract``, ``DurablePlanContract``, ``EscapableTransactionContract``.
 """
 # ruff: noqa: D102, PT012 - a test's name says what it shows; a transaction is several statements
 
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -16,12 +16,8 @@ import pytest
 
 from kafka_stream.errors import (
     KafkaStreamError,
-    OutstandingPlan,
     OwnershipLost,
-    StoreUnavailable,
-    StreamClosed,
     TransactionEscaped,
-    TransientError,
 )
 from kafka_stream.protocols import OffsetStore
 from kafka_stream.testing.store_backend import (
@@ -38,9 +34,8 @@ from kafka_stream.testing.store_backend import (
     commit,
     epochs_of,
     next_offsets,
-    taken_over,
 )
-from kafka_stream.types import MAX_OFFSET, Claim, OffsetRange, Owner, PlanKind, PositionState, TopicPartition
+from kafka_stream.types import MAX_OFFSET, Claim, OffsetRange, PositionState, TopicPartition
 
 
 class OffsetStoreContract:
@@ -151,42 +146,6 @@ class OffsetStoreContract:
         assert (found[P2].topic_id, found[P2].owner, found[P2].state) == ("id-1", OLDER, PositionState.OPEN)
         commit(store, OLDER, {P2: (0, 4)})
         assert next_offsets(store) == {P0: 7, P2: 4}
-
-    def test_a_first_insert_never_overwrites(self, opened: Callable[[], OffsetStore]) -> None:
-        stores = [opened() for _ in range(4)]
-        owners = [Owner(f"owner-{number}", "here") for number in range(4)]
-        partitions = [TopicPartition(TOPIC, number) for number in range(8)]
-
-        def take_and_commit(store: OffsetStore, owner: Owner) -> None:
-            positions = store.take_over(STREAM, owner, partitions, {})
-            ranges = {tp: (found.next_offset, found.next_offset + 1) for tp, found in positions.items()}
-            try:
-                commit(store, owner, ranges, epochs_of(positions))
-            except (OwnershipLost, TransientError):
-                return  # another one took over meanwhile
-
-        at_once([partial(take_and_commit, *both) for both in zip(stores, owners, strict=True)])
-        found = stores[0].positions(STREAM)
-        assert {position.owner_epoch for position in found.values()} == {len(stores)}
-        assert len(set(next_offsets(stores[0]).values())) == 1, "batches are committed as a whole"
-
-    def test_of_two_takeovers_the_older_cannot_commit(
-        self, backend: StoreBackend, store: OffsetStore, opened: Callable[[], OffsetStore]
-    ) -> None:
-        older = store.take_over(STREAM, OLDER, [P0, P1], {})
-        newer_store = opened()
-        newer = newer_store.take_over(STREAM, NEWER, [P1], {})
-        with pytest.raises(OwnershipLost) as raised, store.begin(claim_of(OLDER, {P0: (0, 5), P1: (0, 5)}, older)):
-            pytest.fail("a stale owner was let in")
-        assert not isinstance(raised.value, StreamClosed)
-        assert raised.value.other == NEWER
-        assert raised.value.range == OffsetRange(P1, 0, 5)
-        assert raised.value.stored_offset == 0
-        assert backend.results() == []
-        assert next_offsets(store) == {P0: 0, P1: 0}
-        commit(newer_store, NEWER, {P1: (0, 3)}, epochs_of(newer))
-        commit(store, OLDER, {P0: (0, 5)}, epochs_of(older))
-        assert next_offsets(store) == {P0: 5, P1: 3}
 
     def test_the_same_owner_at_an_older_epoch_is_refused_too(self, store: OffsetStore) -> None:
         stale = store.take_over(STREAM, OLDER, [P0], {})
@@ -305,31 +264,6 @@ class OffsetStoreContract:
 
     # Handlers that leave their transaction --------------------------------------------------------------------------
 
-    def test_a_handler_that_commits_is_found_out_and_leaves_a_plan_that_the_next_one_refuses(
-        self, backend: StoreBackend, store: OffsetStore, opened: Callable[[], OffsetStore]
-    ) -> None:
-        taken = store.take_over(STREAM, OLDER, [P0, P1], {})
-        with (
-            pytest.raises(TransactionEscaped),
-            store.begin(claim_of(OLDER, {P0: (0, 5), P1: (0, 0)}, taken)) as transaction,
-        ):
-            backend.write(transaction, 1)
-            backend.escape(transaction)
-            transaction.advance()
-        assert backend.results() == [1]
-        with pytest.raises(OutstandingPlan) as raised, store.begin(claim_of(OLDER, {P0: (0, 5)}, taken)):
-            pytest.fail("the plan was overlooked")
-        assert raised.value.range == OffsetRange(P0, 0, 5)
-        assert str(OffsetRange(P0, 0, 5)) in str(raised.value)
-        with pytest.raises(OwnershipLost):
-            store.reposition(claim_of(OLDER, {P0: (9, 9)}, taken))
-        successor = opened()
-        found = successor.take_over(STREAM, NEWER, [P0, P1], {})
-        assert (found[P0].next_offset, found[P0].planned_until, found[P0].plan_kind) == (0, 5, PlanKind.TRANSACTION)
-        with pytest.raises(OutstandingPlan), successor.begin(claim_of(NEWER, {P0: (0, 7)}, found)):
-            pytest.fail("the plan was overlooked")
-        assert backend.results() == [1]
-
     def test_a_handler_that_calls_the_transactions_own_commit_commits_nothing(
         self, backend: StoreBackend, store: OffsetStore
     ) -> None:
@@ -360,21 +294,6 @@ class OffsetStoreContract:
         assert store.classify(KafkaStreamError("x")) is None
 
     # Commits whose outcome is unknown -------------------------------------------------------------------------------
-
-    def test_reclaiming_after_a_commit_finds_the_end_of_the_range(
-        self, store: OffsetStore, opened: Callable[[], OffsetStore]
-    ) -> None:
-        taken = store.take_over(STREAM, OLDER, [P0, P1], {})
-        claim = claim_of(OLDER, {P0: (0, 5)}, taken)
-        with store.begin(claim) as transaction:
-            transaction.advance()
-            transaction.commit()
-        found = opened().reclaim(claim)
-        assert list(found) == [P0]
-        assert found[P0].next_offset == 5
-        assert found[P0].owner_epoch > taken[P0].owner_epoch
-        assert store.positions(STREAM) == {P0: found[P0], P1: taken[P1]}
-        commit(store, OLDER, {P0: (5, 6)}, epochs_of(found))
 
     def test_reclaiming_after_a_rollback_finds_its_start(self, store: OffsetStore) -> None:
         taken = store.take_over(STREAM, OLDER, [P0], {})
@@ -415,75 +334,6 @@ class OffsetStoreContract:
         with pytest.raises(OwnershipLost):
             store.reposition(claim_of(OLDER, {P0: (5, 5), P1: (5, 5)}, taken))
         assert next_offsets(store) == {P0: 0, P1: 0}
-
-    # Closed and deleted ---------------------------------------------------------------------------------------------
-
-    def test_a_closed_topic_stops_its_owner_and_refuses_others(self, backend: StoreBackend, store: OffsetStore) -> None:
-        store.initialise(STREAM, TOPIC, {0: 7}, None)
-        taken = store.take_over(STREAM, OLDER, [P0], {})
-        backend.close_topic(STREAM, TOPIC, "migrated to kafka://elsewhere")
-        before = store.positions(STREAM)
-        with pytest.raises(StreamClosed, match="migrated to kafka://elsewhere"):
-            store.begin(claim_of(OLDER, {P0: (7, 8)}, taken)).__enter__()
-        for partition in (P0, P2):
-            with pytest.raises(StreamClosed, match="migrated to kafka://elsewhere"):
-                store.take_over(STREAM, NEWER, [partition], {})
-        with pytest.raises(StreamClosed):
-            store.reclaim(claim_of(OLDER, {P0: (7, 8)}, taken))
-        assert store.is_started(STREAM, TOPIC), "it is not to be started again"
-        store.initialise(STREAM, TOPIC, {0: 0}, None)
-        assert store.positions(STREAM) == before
-        assert before[P0].state is PositionState.CLOSED
-
-    def test_epochs_only_grow_also_through_a_delete(self, backend: StoreBackend, store: OffsetStore) -> None:
-        store.initialise(STREAM, TOPIC, {0: 7, 1: 7, 2: 7}, "id-1")
-        taken = store.take_over(STREAM, OLDER, [P0, P1, P2], {})
-        backend.delete_topic(STREAM, TOPIC)
-        assert not store.is_started(STREAM, TOPIC)
-        with pytest.raises(StreamClosed):
-            store.begin(claim_of(OLDER, {P0: (7, 8)}, taken)).__enter__()
-        with pytest.raises(StreamClosed):
-            store.take_over(STREAM, OLDER, [P0], {})
-        deleted = store.positions(STREAM)
-        store.initialise(STREAM, TOPIC, {0: 3, 1: 4}, "id-2")
-        reopened = store.positions(STREAM)
-        assert next_offsets(store) == {P0: 3, P1: 4, P2: 0}, "a partition that is gone will be a new one"
-        assert {(p.state, p.owner, p.topic_id) for p in reopened.values()} == {(PositionState.OPEN, None, "id-2")}
-        with pytest.raises(OwnershipLost), store.begin(claim_of(OLDER, {P0: (7, 8)}, taken)):
-            pytest.fail("the deleted stream's owner was let in")
-        again = store.take_over(STREAM, NEWER, [P0, P1, P2], {})
-        for earlier, later in ((taken, deleted), (deleted, reopened), (reopened, again)):
-            assert all(later[tp].owner_epoch > earlier[tp].owner_epoch for tp in (P0, P1, P2))
-
-    # Two processes at once ------------------------------------------------------------------------------------------
-
-    def test_of_competing_owners_every_batch_is_committed_once(
-        self, backend: StoreBackend, opened: Callable[[], OffsetStore]
-    ) -> None:
-        stores = [opened() for _ in range(3)]
-
-        def work(store: OffsetStore, owner: Owner) -> None:
-            committed = 0
-            positions = taken_over(store, owner)
-            while committed < 5:
-                start = positions[P0].next_offset
-                claim = claim_of(owner, dict.fromkeys((P0, P1), (start, start + 1)), positions)
-                try:
-                    with store.begin(claim) as transaction:
-                        backend.write(transaction, start)
-                        transaction.advance()
-                        transaction.commit()
-                except (OwnershipLost, StoreUnavailable):
-                    positions = taken_over(store, owner)
-                    continue
-                committed += 1
-                positions = {tp: replace(found, next_offset=start + 1) for tp, found in positions.items()}
-
-        at_once([partial(work, store, Owner(f"owner-{number}", "here")) for number, store in enumerate(stores)])
-        end = next_offsets(stores[0])[P0]
-        assert next_offsets(stores[0]) == {P0: end, P1: end}
-        assert sorted(backend.results()) == list(range(end))
-        assert end == 15
 
 
 __all__ = ["OffsetStoreContract"]

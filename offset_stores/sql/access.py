@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
-from sqlalchemy import URL, Connection, Engine, exc, select
+from sqlalchemy import URL, Connection, Engine, TextClause, exc, select
 
 from kafka_stream.errors import KafkaStreamError, StoreUnavailable
 from kafka_stream.types import Owner, StoredPosition, TopicPartition
 from offset_stores.sql import engine as engines
 from offset_stores.sql.cleanup import clean
 from offset_stores.sql.dialects import Database
+from offset_stores.sql.driver_statement import DriverStatement
 from offset_stores.sql.errors import Verdict, mapped
 from offset_stores.sql.statements import Statements
 from offset_stores.sql.tables import Names, Tables, position_of
@@ -35,6 +36,7 @@ class Access:
         self._own_engine: Engine | None = None
         self._lock_timeout_s = lock_timeout_s
         self._statements: Statements | None = None
+        self._driver_statements: dict[TextClause, DriverStatement] = {}
         self._was_let_in = False
 
     @property
@@ -56,8 +58,14 @@ class Access:
     def statements(self) -> Statements:
         """The store's statements in this database's words."""
         if self._statements is None:
-            self._statements = Statements.of(Names.of(self.tables, self.engine.dialect), self.database.wording)
+            self._statements = Statements.of(Names.of(self.tables, self.engine.dialect), self.database.grammar)
         return self._statements
+
+    def for_driver(self, statement: TextClause) -> DriverStatement:
+        """One of the statements, as the driver takes it."""
+        if (found := self._driver_statements.get(statement)) is None:
+            found = self._driver_statements[statement] = DriverStatement.of(statement, self.engine.dialect)
+        return found
 
     def dispose(self) -> None:
         """Close our own engine's connections; the user's engine is the user's."""
@@ -119,7 +127,8 @@ class Access:
         if partitions is not None:
             query = query.where(offsets.c.topic.in_(sorted({tp.topic for tp in partitions})))
         rows = ((TopicPartition(row.topic, row.partition), row) for row in connection.execute(query))
-        return {tp: position_of(row) for tp, row in rows if partitions is None or tp in partitions}
+        wanted = None if partitions is None else set(partitions)
+        return {tp: position_of(row) for tp, row in rows if wanted is None or tp in wanted}
 
     def with_locks(
         self,
@@ -145,8 +154,9 @@ class Access:
                         try:
                             with blockers or nullcontext():
                                 if blockers is not None:
-                                    owners = self._owners(connection, stream, partitions)
-                                    blockers.end_those_of([*owners, session])
+                                    with blockers.seeing_owners():
+                                        owners = self._owners(connection, stream, partitions)
+                                    blockers.end_those_of(owners, session)
                                 return work(connection)
                         finally:
                             blocked_by = blockers.describe() if blockers is not None else None

@@ -18,9 +18,11 @@ def clean(connection: Connection, database: Database, *, keep: bool = False) -> 
     try:
         if database.is_busy(connection):
             connection.invalidate()
-        elif not keep:
+            return
+        if not keep:
             connection.rollback()
             connection.connection.rollback()
+        database.after_transaction(connection)
     except BaseException as error:
         connection.invalidate()
         if not isinstance(error, Exception):

@@ -41,7 +41,11 @@ def parsed(url: str | URL) -> tuple[URL, Database]:
     if driver and driver != supported:
         raise ConfigurationError(
             f"the SQL offset store uses {backend}+{supported}://, not {backend}+{driver}://"
-            + (f"; {_ASYNC_BELONGS}" if driver in {"asyncpg", "aiosqlite", "psycopg_async"} else "")
+            + (
+                f"; {_ASYNC_BELONGS}"
+                if driver in {"aiomysql", "aiosqlite", "asyncmy", "asyncpg", "psycopg_async"}
+                else ""
+            )
         )
     if backend != "sqlite" and not full.database:
         raise ConfigurationError(f"the store's URL names no database; {_SHAPE}")

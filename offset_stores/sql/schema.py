@@ -17,8 +17,8 @@ from sqlalchemy import (
     inspect,
     make_url,
     select,
+    update,
 )
-from sqlalchemy.dialects import registry
 from sqlalchemy.schema import CreateTable
 
 from kafka_stream.errors import ConfigurationError, SchemaMismatch
@@ -47,7 +47,7 @@ def schema_sql(dialect: str | URL, schema: str | None = None, table_prefix: str 
     name = {"postgres": "postgresql"}.get(url.get_backend_name(), url.get_backend_name())
     if name not in DATABASES:
         raise ConfigurationError(f"there is no schema for {name!r}; supported: {', '.join(sorted(DATABASES))}")
-    return tables_sql(define_tables(MetaData(), schema, table_prefix), registry.load(name)())
+    return tables_sql(define_tables(MetaData(), schema, table_prefix), URL.create(name).get_dialect()())
 
 
 def tables_sql(tables: Tables, dialect: Dialect) -> str:
@@ -65,16 +65,25 @@ def missing_tables(connection: Connection, tables: Tables) -> list[Table]:
 
 
 def create_missing(connection: Connection, database: Database, tables: Tables) -> None:
-    """Inside a transaction: create what is missing, and write the version if there is none. May be run again."""
+    """Inside a transaction: create what is missing, and write the version unless it is there. May be run again."""
     schema = tables.offsets.schema
     database.serialize_ddl(connection, f"{schema or ''}.{tables.offsets.name}")
     if schema is not None and database.creates_schemas and schema not in inspect(connection).get_schema_names():
         connection.exec_driver_sql(f"CREATE SCHEMA {connection.dialect.identifier_preparer.quote(schema)}")
     for table in missing_tables(connection, tables):
         table.create(connection)
+    values = {"version": SCHEMA_VERSION, "oldest_compatible_version": OLDEST_COMPATIBLE_VERSION}
     if not stored_versions(connection, tables):
-        values = {"version": SCHEMA_VERSION, "oldest_compatible_version": OLDEST_COMPATIBLE_VERSION}
         connection.execute(insert(tables.schema).values(values))
+    else:
+        connection.execute(update(tables.schema).where(tables.schema.c.version < SCHEMA_VERSION).values(values))
+
+
+def lacks_something(connection: Connection, tables: Tables) -> bool:
+    """Whether ``create_missing`` would change anything."""
+    if missing_tables(connection, tables):
+        return True
+    return not any(version >= SCHEMA_VERSION for version, _ in stored_versions(connection, tables))
 
 
 def stored_versions(connection: Connection, tables: Tables) -> list[tuple[int, int]]:
@@ -133,4 +142,13 @@ def _check_columns(inspector: Inspector, table: Table, where: str) -> None:
         )
 
 
-__all__ = ["check", "create_missing", "lacking", "missing_tables", "schema_sql", "stored_versions", "tables_sql"]
+__all__ = [
+    "check",
+    "create_missing",
+    "lacking",
+    "lacks_something",
+    "missing_tables",
+    "schema_sql",
+    "stored_versions",
+    "tables_sql",
+]

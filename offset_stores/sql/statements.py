@@ -1,18 +1,19 @@
-"""The statements that move positions, once for all databases that know ``UPDATE … FROM`` and ``ON CONFLICT``.
+"""The statements that move positions: what each means is said here, once, and in which words by a database's grammar.
 
-Each takes all partitions of a batch at once: a dialect hands them in as one relation, ``wanted`` (PostgreSQL an
-``unnest`` of arrays, SQLite a ``json_each``), so that the text, and with it the prepared statement, never changes.
+Each takes all partitions of a batch at once: a dialect hands them in as one relation, ``w`` (PostgreSQL an ``unnest``
+of arrays, the others a JSON text), so that the text, and with it the prepared statement, never changes. ``o`` is the
+row of the offsets table that a wanted row is about.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from sqlalchemy import TextClause, bindparam, text
 
 from offset_stores.sql.tables import Names, UtcDateTime
-
-_SAME_ROW = 'o.stream = :stream AND o.topic = w.topic AND o."partition" = w."partition"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,82 +29,136 @@ class Wanted:
     topic_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wording:
-    """Where databases differ.
+class Grammar(Protocol):
+    """A family of databases' words. ``change`` maps columns of ``o`` to expressions, which do not see each other."""
 
-    ``wanted`` selects the relation; ``lock`` and ``lock_free`` end a ``SELECT`` that locks rows, waiting and not
-    waiting; ``row_id`` is where a row lies; ``mark`` and ``marked`` set and look at something that lives exactly as
-    long as the transaction.
-    """
+    def lock_claim(self, names: Names) -> str | None:
+        """Lock the rows of a claim, or fail at once; ``None`` if the claim does so by itself."""
 
-    wanted: str
-    lock: str
-    lock_free: str
-    row_id: str
-    mark: str
-    marked: str
+    def claim(self, names: Names, where: str, change: Mapping[str, str]) -> str:
+        """Change the rows that nobody else holds, in key order, without waiting; set the mark of a batch."""
+
+    def advance(self, names: Names, where: str, change: Mapping[str, str]) -> str:
+        """Change rows that this transaction holds; where there is a mark, look at it."""
+
+    def update(self, names: Names, where: str, change: Mapping[str, str]) -> str:
+        """Change rows in key order, waiting for those that somebody holds."""
+
+    def insert_missing(self, names: Names) -> str:
+        """Insert the rows that are not there, in key order, at offset 0."""
+
+    def insert_starts(self, names: Names) -> str:
+        """Insert rows at ``w.from_offset``, and reopen (see ``reopened``) those that are there and closed."""
+
+    def insert_marker(self, names: Names) -> str:
+        """Insert a topic's marker unless it is there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statements:
     """The texts, compiled once by SQLAlchemy."""
 
+    lock_claim: TextClause | None
     claim: TextClause
+    claim_planned: TextClause
     advance: TextClause
     insert_missing: TextClause
     raise_epochs: TextClause
     reclaim: TextClause
+    plan: TextClause
     reposition: TextClause
-    mark_started: TextClause
+    reposition_discarding: TextClause
+    insert_marker: TextClause
+    reopen_marker: TextClause
     insert_starts: TextClause
     reopen_rest: TextClause
 
     @classmethod
-    def of(cls, names: Names, wording: Wording) -> Statements:
-        """The statements for these tables, in a dialect's wording."""
+    def of(cls, names: Names, grammar: Grammar) -> Statements:
+        """The statements for these tables, in a database's words."""
         ours = "o.owner = :owner AND o.owner_epoch = w.epoch"
-        free = f"{ours} AND o.state = 'open' AND o.planned_until IS NULL"
+        open_ones = f"{ours} AND o.state = 'open'"
+        free = f"{open_ones} AND o.planned_until IS NULL"
+        from_here = "o.next_offset = w.from_offset"
+        this_plan = "o.planned_until = w.until_offset AND o.plan_kind = 'range'"
+        move = {"next_offset": "w.until_offset", "leader_epoch": "w.leader_epoch", "topic_id": "w.topic_id"}
+        unplanned = {"planned_until": "NULL", "plan_kind": "NULL"}
+        higher_epoch = {"owner_epoch": "o.owner_epoch + 1"}
+        lock = grammar.lock_claim(names)
         return cls(
-            claim=_update(
-                names,
-                wording,
-                where=f"{free} AND o.next_offset = w.from_offset",
-                change="planned_until = l.until_offset, plan_kind = 'transaction'",
-                marking=True,
+            lock_claim=None if lock is None else _text(lock),
+            claim=_text(
+                grammar.claim(
+                    names, f"{free} AND {from_here}", {"planned_until": "w.until_offset", "plan_kind": "'transaction'"}
+                )
+            ),
+            # Until the commit it is the transaction's plan: one that escapes must not pass for a range to be repeated.
+            claim_planned=_text(
+                grammar.claim(names, f"{open_ones} AND {from_here} AND {this_plan}", {"plan_kind": "'transaction'"})
             ),
             advance=_text(
-                f"""
-                WITH wanted AS MATERIALIZED ({wording.wanted})
-                UPDATE {names.offsets} AS o
-                SET next_offset = w.until_offset, planned_until = NULL, plan_kind = NULL, changed_at = :now,
-                    leader_epoch = coalesce(w.leader_epoch, o.leader_epoch), topic_id = coalesce(w.topic_id, o.topic_id)
-                FROM wanted w
-                WHERE {_SAME_ROW} AND {ours} AND o.state = 'open' AND o.next_offset = w.from_offset
-                    AND o.planned_until = w.until_offset {wording.marked}
-                """
+                grammar.advance(
+                    names,
+                    f"{open_ones} AND {from_here} AND o.planned_until = w.until_offset",
+                    {
+                        "next_offset": "w.until_offset",
+                        **unplanned,
+                        "leader_epoch": "coalesce(w.leader_epoch, o.leader_epoch)",
+                        "topic_id": "coalesce(w.topic_id, o.topic_id)",
+                    },
+                )
             ),
-            insert_missing=_insert_missing(names, wording),
-            raise_epochs=_update(
-                names,
-                wording,
-                where="1 = 1",
-                change="owner_epoch = o.owner_epoch + 1, owner = :owner, owner_host = :host, code_version = :version",
+            insert_missing=_text(grammar.insert_missing(names)),
+            raise_epochs=_text(
+                grammar.update(
+                    names,
+                    "1 = 1",
+                    {**higher_epoch, "owner": ":owner", "owner_host": ":host", "code_version": ":version"},
+                )
             ),
-            reclaim=_update(names, wording, where=ours, change="owner_epoch = o.owner_epoch + 1"),
-            reposition=_update(
-                names,
-                wording,
-                where=free,
-                change="next_offset = l.until_offset, leader_epoch = l.leader_epoch, topic_id = l.topic_id",
+            reclaim=_text(grammar.update(names, ours, higher_epoch)),
+            plan=_text(
+                grammar.update(
+                    names,
+                    f"{open_ones} AND {from_here} AND (o.planned_until IS NULL OR {this_plan})",
+                    {"planned_until": "w.until_offset", "plan_kind": "'range'"},
+                )
             ),
-            mark_started=_mark_started(names),
-            insert_starts=_insert_starts(names, wording),
+            reposition=_text(grammar.update(names, free, move)),
+            reposition_discarding=_text(
+                grammar.update(
+                    names, f"{open_ones} AND (o.planned_until IS NULL OR o.plan_kind = 'range')", {**move, **unplanned}
+                )
+            ),
+            insert_marker=_text(grammar.insert_marker(names)),
+            reopen_marker=_text(
+                f"UPDATE {names.topics} SET topic_id = :topic_id, state = 'open', state_reason = NULL, "
+                "started_at = :now WHERE stream = :stream AND topic = :topic AND state = 'deleted'"
+            ),
+            insert_starts=_text(grammar.insert_starts(names)),
             reopen_rest=_text(
-                f"UPDATE {names.offsets} AS o SET {_REOPENED.format(start='0')}, topic_id = :topic_id "
+                f"UPDATE {names.offsets} AS o SET {assigned(reopened('o', start='0', topic_id=':topic_id'))} "
                 "WHERE o.stream = :stream AND o.topic = :topic AND o.state = 'closed'"
             ),
         )
+
+
+def reopened(row: str, *, start: str, topic_id: str) -> dict[str, str]:
+    """What makes a closed row an open one that begins anew; ``row`` is what the row is called. The state comes last."""
+    emptied = ("planned_until", "plan_kind", "leader_epoch", "owner", "owner_host", "code_version", "state_reason")
+    return {
+        "next_offset": start,
+        **dict.fromkeys(emptied, "NULL"),
+        "owner_epoch": f"{row}.owner_epoch + 1",
+        "topic_id": topic_id,
+        "changed_at": ":now",
+        "state": "'open'",
+    }
+
+
+def assigned(change: Mapping[str, str], prefix: str = "") -> str:
+    """A change as ``SET`` takes it."""
+    return ", ".join(f"{prefix}{column} = {value}" for column, value in change.items())
 
 
 def _text(sql: str) -> TextClause:
@@ -111,80 +166,4 @@ def _text(sql: str) -> TextClause:
     return statement.bindparams(bindparam("now", type_=UtcDateTime())) if ":now" in sql else statement
 
 
-def _update(names: Names, wording: Wording, *, where: str, change: str, marking: bool = False) -> TextClause:
-    """Lock the rows in key order, then change exactly those: takers of overlapping partitions never deadlock.
-
-    A claim does not wait: a row that another session holds is being taken over, or reset, and is not ours to claim. It
-    finds its rows again by where they lie, which is quick for any number of partitions; one that has moved meanwhile
-    is not claimed either. The others wait, and must find a row that has moved: by its key.
-    """
-    marks, from_marks, if_marked, lock = "", "", "", wording.lock
-    found = 'o.stream = :stream AND o.topic = l.topic AND o."partition" = l."partition"'
-    if marking:
-        lock, found = wording.lock_free, f"o.{wording.row_id} = l.row_id"
-        if wording.mark:
-            marks, from_marks, if_marked = wording.mark, ", mark m", "AND m.token IS NOT NULL"
-    return _text(
-        f"""
-        WITH wanted AS MATERIALIZED ({wording.wanted}), {marks}
-        locked AS MATERIALIZED (
-            SELECT w.topic, w."partition", w.until_offset, w.leader_epoch, w.topic_id, o.{wording.row_id} AS row_id
-            FROM wanted w CROSS JOIN {names.offsets} o {from_marks}
-            WHERE {_SAME_ROW} AND {where} {if_marked}
-            ORDER BY o.topic, o."partition" {lock}
-        )
-        UPDATE {names.offsets} AS o SET {change}, changed_at = :now
-        FROM locked l
-        WHERE {found}
-        """
-    )
-
-
-def _insert_missing(names: Names, wording: Wording) -> TextClause:
-    return _text(
-        f"""
-        WITH wanted AS MATERIALIZED ({wording.wanted})
-        INSERT INTO {names.offsets}
-            (stream, topic, "partition", next_offset, topic_id, owner_epoch, state, changed_at)
-        SELECT :stream, w.topic, w."partition", 0, w.topic_id, 0, 'open', :now
-        FROM wanted w WHERE 1 = 1 ORDER BY w.topic, w."partition"
-        ON CONFLICT (stream, topic, "partition") DO NOTHING
-        """
-    )
-
-
-def _mark_started(names: Names) -> TextClause:
-    return _text(
-        f"""
-        INSERT INTO {names.topics} AS t (stream, topic, topic_id, state, started_at)
-        VALUES (:stream, :topic, :topic_id, 'open', :now)
-        ON CONFLICT (stream, topic) DO UPDATE
-        SET topic_id = excluded.topic_id, state = 'open', state_reason = NULL, started_at = excluded.started_at
-        WHERE t.state = 'deleted'
-        """
-    )
-
-
-_REOPENED = (
-    "next_offset = {start}, planned_until = NULL, plan_kind = NULL, leader_epoch = NULL, owner = NULL, "
-    "owner_host = NULL, code_version = NULL, owner_epoch = o.owner_epoch + 1, state = 'open', "
-    "state_reason = NULL, changed_at = :now"
-)
-
-
-def _insert_starts(names: Names, wording: Wording) -> TextClause:
-    return _text(
-        f"""
-        WITH wanted AS MATERIALIZED ({wording.wanted})
-        INSERT INTO {names.offsets} AS o
-            (stream, topic, "partition", next_offset, topic_id, owner_epoch, state, changed_at)
-        SELECT :stream, w.topic, w."partition", w.from_offset, w.topic_id, 0, 'open', :now
-        FROM wanted w WHERE 1 = 1 ORDER BY w.topic, w."partition"
-        ON CONFLICT (stream, topic, "partition") DO UPDATE
-        SET {_REOPENED.format(start="excluded.next_offset")}, topic_id = excluded.topic_id
-        WHERE o.state = 'closed'
-        """
-    )
-
-
-__all__ = ["Statements", "Wanted", "Wording"]
+__all__ = ["Grammar", "Statements", "Wanted", "assigned", "reopened"]

@@ -1,22 +1,32 @@
-"""``SqlOffsetStore``: positions in three tables of a database, beside the results."""
+"""``SqlOffsetStore``: positions in tables of a database, beside the results."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Literal
 
-from sqlalchemy import URL, Engine, MetaData, select
+from sqlalchemy import URL, Connection, Engine, MetaData, Table, select
 
 from kafka_stream.errors import ConfigurationError, KafkaStreamError, StoreUnavailable
-from kafka_stream.protocols import StoreCapabilities
+from kafka_stream.protocols import (
+    Action,
+    ActionKind,
+    Decide,
+    HistoryEntry,
+    StoreCapabilities,
+    TopicState,
+    TopicStatus,
+)
 from kafka_stream.types import Claim, Owner, StoredPosition, TopicPartition
+from offset_stores.sql import administration, takeover
 from offset_stores.sql import engine as engines
+from offset_stores.sql import history as histories
 from offset_stores.sql import schema as schemas
-from offset_stores.sql import takeover
 from offset_stores.sql.access import Access
 from offset_stores.sql.errors import TRANSIENT, causes, reason_of
-from offset_stores.sql.tables import DEFAULT_PREFIX, TopicState, define_tables
+from offset_stores.sql.tables import DEFAULT_PREFIX, define_tables
 from offset_stores.sql.transaction import SqlTransaction
 
 _SCHEMA_LOCK_TIMEOUT_S = 30.0
@@ -24,7 +34,7 @@ _LONGEST_LOCK_TIMEOUT_S = 3600.0
 
 
 class SqlOffsetStore:
-    """Keeps positions in three tables of the database that the results go to, and commits both together.
+    """Keeps positions in tables of the database that the results go to, and commits both together.
 
     ``url_or_engine`` is a SQLAlchemy URL (``postgres://`` and ``postgresql://`` mean psycopg) or the application's
     own ``Engine``, which is used as it is and never disposed. ``tables="create"`` creates what is missing when the
@@ -67,7 +77,7 @@ class SqlOffsetStore:
     @property
     def capabilities(self) -> StoreCapabilities:
         """An SQL transaction, and claims that the database itself refuses."""
-        return StoreCapabilities(transaction="sql", compare_and_set=True, durable_plan=False)
+        return StoreCapabilities(transaction="sql", compare_and_set=True, durable_plan=True)
 
     def describe(self) -> str:
         """The URL without password and options (which may hold one), and the table."""
@@ -87,9 +97,8 @@ class SqlOffsetStore:
                 access.database.refuse_tables(connection, access.tables, access.where)
 
     def _lacks_something(self) -> bool:
-        tables = self._access.tables
         with self._access.reading() as connection:
-            return bool(schemas.missing_tables(connection, tables)) or not schemas.stored_versions(connection, tables)
+            return schemas.lacks_something(connection, self._access.tables)
 
     def close(self) -> None:
         """Dispose our own engine; the user's is the user's."""
@@ -144,6 +153,10 @@ class SqlOffsetStore:
         """Move positions without records; see ``OffsetStore``."""
         takeover.reposition(self._access, claim)
 
+    def plan(self, claim: Claim) -> None:
+        """Make the claim's ranges durable before the first write; see ``OffsetStore``."""
+        takeover.plan(self._access, claim)
+
     @contextmanager
     def begin(self, claim: Claim) -> Iterator[SqlTransaction]:
         """Open a transaction and claim every range in it; see ``OffsetStore``."""
@@ -170,14 +183,62 @@ class SqlOffsetStore:
 
     def positions(self, stream: str) -> Mapping[TopicPartition, StoredPosition]:
         """What is stored for a stream; see ``OffsetStore``."""
+        with self._looking("reading positions", self._access.tables.offsets) as connection:
+            return {} if connection is None else self._access.read(connection, stream)
+
+    # AdministeredStore ----------------------------------------------------------------------------------------------
+
+    @property
+    def keeps_history(self) -> bool:
+        """In a table of its own."""
+        return True
+
+    def streams(self) -> Sequence[str]:
+        """The names of all streams; see ``AdministeredStore``."""
+        with self._looking("looking for streams", self._access.tables.offsets) as connection:
+            return [] if connection is None else administration.streams(self._access, connection)
+
+    def topics(self, stream: str) -> Mapping[str, TopicStatus]:
+        """The markers of a stream's topics; see ``AdministeredStore``."""
+        with self._looking("looking for topics", self._access.tables.topics) as connection:
+            return {} if connection is None else administration.topics(self._access, connection, stream)
+
+    def change(
+        self, stream: str, partitions: Collection[TopicPartition], action: Action, decide: Decide
+    ) -> Mapping[TopicPartition, StoredPosition]:
+        """Move positions while nobody else can; see ``AdministeredStore``."""
+        return administration.change(self._access, stream, partitions, action, decide)
+
+    def close_topics(self, stream: str, topics: Collection[str], action: Action, reason: str | None) -> None:
+        """Close positions and markers; see ``AdministeredStore``."""
+        administration.close_topics(self._access, stream, topics, action, reason)
+
+    def live_owners(self, stream: str) -> Sequence[str]:
+        """The stored owners that have not recorded a stop; see ``AdministeredStore``."""
+        with self._looking("looking for owners", self._access.tables.offsets) as connection:
+            return [] if connection is None else administration.live_owners(self._access, connection, stream)
+
+    def record(self, stream: str, entries: Sequence[HistoryEntry], keep_for: timedelta) -> None:
+        """Remember takeovers, batches and stops; see ``AdministeredStore``."""
+        histories.record(self._access, stream, entries, keep_for)
+
+    def history(
+        self, stream: str, limit: int, kinds: Collection[ActionKind] = tuple(ActionKind)
+    ) -> Sequence[HistoryEntry]:
+        """The latest actions, newest first; see ``AdministeredStore``."""
+        with self._looking("reading the history", self._access.tables.history) as connection:
+            return [] if connection is None else histories.latest(self._access, connection, stream, limit, kinds)
+
+    @contextmanager
+    def _looking(self, doing: str, table: Table) -> Iterator[Connection | None]:
+        """A connection to read a table with; none if it is not there, and nothing is created."""
         access = self._access
-        with access.mapping("reading positions"):
+        with access.mapping(doing):
             if not access.database.exists(access.engine):
-                return {}
+                yield None
+                return
             with access.reading() as connection:
-                if access.tables.offsets in schemas.missing_tables(connection, access.tables):
-                    return {}
-                return access.read(connection, stream)
+                yield None if table in schemas.missing_tables(connection, access.tables) else connection
 
 
 __all__ = ["SqlOffsetStore"]

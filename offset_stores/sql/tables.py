@@ -1,34 +1,53 @@
-"""The three tables in which an SQL store keeps positions, as SQLAlchemy Core tables."""
+"""The four tables in which an SQL store keeps positions and their history, as SQLAlchemy Core tables."""
 
 from __future__ import annotations
 
-import enum
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Column, DateTime, Dialect, Integer, MetaData, String, Table, TypeDecorator
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    Double,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.types import TypeEngine
 
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.types import Owner, PlanKind, PositionState, StoredPosition
 
 DEFAULT_PREFIX = "kafka_stream_"
-SCHEMA_VERSION = 1
-"""The version of the tables that this code writes."""
+SCHEMA_VERSION = 2
+"""The version of the tables that this code writes: 2 has the history."""
 OLDEST_COMPATIBLE_VERSION = 1
 """The oldest code, by its ``SCHEMA_VERSION``, that may work beside this one on the same tables."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LONGEST_PREFIX = 40  # PostgreSQL's names have at most 63 bytes
 
-
-class TopicState(enum.StrEnum):
-    """What became of a stream's topic since its start was resolved."""
-
-    OPEN = "open"
-    CLOSED = "closed"  # refused, with a reason: it was migrated, say
-    DELETED = "deleted"  # the next start resolves `start` again, at higher epochs
+_MYSQL = ("mysql", "mariadb")
+# There the database's defaults may be tables without transactions, and names that differ in case only
+# being the same.
+_OPTIONS: dict[str, Any] = {
+    f"{dialect}_{option}": value
+    for dialect in _MYSQL
+    for option, value in {
+        "engine": "InnoDB",
+        "charset": "utf8mb4",
+        "collate": "utf8mb4_bin",
+        "row_format": "DYNAMIC",  # whose keys may be as long as ours
+    }.items()
+}
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -36,6 +55,10 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     impl = DateTime(timezone=True)
     cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Microseconds, which MariaDB and MySQL keep only when they are told to."""
+        return dialect.type_descriptor(mysql.DATETIME(fsp=6) if dialect.name in _MYSQL else self.impl_instance)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Aware into what the database keeps."""
@@ -52,11 +75,12 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Tables(NamedTuple):
-    """The store's tables: ``schema`` (its version), ``topics`` (first starts), ``offsets`` (positions)."""
+    """The store's tables: ``schema`` (its version), ``topics`` (first starts), ``offsets`` (positions), ``history``."""
 
     schema: Table
     topics: Table
     offsets: Table
+    history: Table
 
 
 def define_tables(metadata: MetaData, schema: str | None = None, table_prefix: str = DEFAULT_PREFIX) -> Tables:
@@ -81,6 +105,7 @@ def define_tables(metadata: MetaData, schema: str | None = None, table_prefix: s
             Column("version", Integer, primary_key=True, autoincrement=False),
             Column("oldest_compatible_version", Integer, nullable=False),
             schema=schema,
+            **_OPTIONS,
         ),
         topics=Table(
             f"{table_prefix}topics",
@@ -92,8 +117,10 @@ def define_tables(metadata: MetaData, schema: str | None = None, table_prefix: s
             Column("state_reason", String(1000)),
             Column("started_at", UtcDateTime, nullable=False),
             schema=schema,
+            **_OPTIONS,
         ),
         offsets=_offsets(metadata, schema, table_prefix),
+        history=_history(metadata, schema, table_prefix),
     )
 
 
@@ -117,6 +144,26 @@ def _offsets(metadata: MetaData, schema: str | None, table_prefix: str) -> Table
         Column("state_reason", String(1000)),
         Column("changed_at", UtcDateTime, nullable=False),
         schema=schema,
+        **_OPTIONS,
+    )
+
+
+def _history(metadata: MetaData, schema: str | None, table_prefix: str) -> Table:
+    """A row per action, whatever the number of partitions: ``moves`` is JSON (see ``history.py``)."""
+    return Table(
+        f"{table_prefix}history",
+        metadata,
+        Column("stream", String(255), primary_key=True),
+        Column("at", UtcDateTime, primary_key=True),
+        Column("action", String(64), primary_key=True),
+        Column("kind", String(16), nullable=False),
+        Column("actor", String(255), nullable=False),
+        Column("code_version", String(255)),
+        Column("records", BigInteger),
+        Column("duration_s", Double),
+        Column("moves", Text().with_variant(mysql.LONGTEXT(), *_MYSQL), nullable=False),
+        schema=schema,
+        **_OPTIONS,
     )
 
 
@@ -156,7 +203,6 @@ __all__ = [
     "SCHEMA_VERSION",
     "Names",
     "Tables",
-    "TopicState",
     "UtcDateTime",
     "define_tables",
     "position_of",

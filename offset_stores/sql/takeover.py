@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, TextClause, select
 
-from kafka_stream.claims import closed, why_not_claimed, why_not_ours
+from kafka_stream.claims import closed, why_not_claimed, why_not_ours, why_not_planned
 from kafka_stream.errors import KafkaStreamError, OutstandingPlan, OwnershipLost, StoreUnavailable
-from kafka_stream.types import Claim, Owner, PositionState, StoredPosition, TopicPartition
+from kafka_stream.protocols import TopicState
+from kafka_stream.types import Claim, Owner, PlanKind, PositionState, StoredPosition, TopicPartition
 from offset_stores.sql.access import Access
 from offset_stores.sql.statements import Wanted
-from offset_stores.sql.tables import TopicState
 from offset_stores.sql.transaction import wanted_rows
 
 _LONGEST_TEXT = 255  # of what is stored for people only
-_STARTING = "starting"  # the session's name where no owner is known yet
+_STARTING = "starting"  # begins the session's name where no owner is known yet
 
 
 class _NotOurs(Exception):
@@ -30,7 +30,8 @@ def initialise(access: Access, stream: str, topic: str, starts: Mapping[int, int
     def store(connection: Connection) -> None:
         statements = access.statements
         values = {"stream": stream, "topic": topic, "topic_id": topic_id, "now": datetime.now(UTC)}
-        if connection.execute(statements.mark_started, values).rowcount == 0:
+        reopened = connection.execute(statements.reopen_marker, values).rowcount
+        if not reopened and not connection.execute(statements.insert_marker, values).rowcount:
             return
         if rows:
             connection.execute(statements.insert_starts, {**values, **access.database.relation(rows)})
@@ -38,7 +39,9 @@ def initialise(access: Access, stream: str, topic: str, starts: Mapping[int, int
         connection.execute(statements.reopen_rest, values)
 
     partitions = [TopicPartition(topic, number) for number in sorted(starts)]
-    access.with_locks(store, session=_STARTING, stream=stream, partitions=partitions, doing="storing the start")
+    access.with_locks(
+        store, session=f"{_STARTING} {stream}", stream=stream, partitions=partitions, doing="storing the start"
+    )
 
 
 def take_over(
@@ -102,22 +105,37 @@ def reclaim(access: Access, claim: Claim) -> Mapping[TopicPartition, StoredPosit
         raise _why_not_ours(access, claim) from None
 
 
+def plan(access: Access, claim: Claim) -> None:
+    """Make the claim's ranges durable as planned ones, or find them so."""
+    try:
+        _move_in_its_own_transaction(access, access.statements.plan, claim, "planning a batch")
+    except _NotOurs:
+        stored = _stored(access, claim)
+        raise why_not_planned(claim, stored, access.where) or _held_for_a_moment(access, claim) from None
+
+
 def reposition(access: Access, claim: Claim) -> None:
     """Move positions without records."""
-
-    def move(connection: Connection) -> None:
-        _move(access, connection, access.statements.reposition, claim)
-
-    partitions = [r.topic_partition for r in claim.ranges]
+    statements = access.statements
+    discarding = claim.plan_kind is PlanKind.RANGE
+    statement = statements.reposition_discarding if discarding else statements.reposition
     try:
-        access.with_locks(
-            move, session=claim.owner.id, stream=claim.stream, partitions=partitions, doing="moving positions"
-        )
+        _move_in_its_own_transaction(access, statement, claim, "moving positions")
     except _NotOurs:
         error = why_not(access, claim)
         if isinstance(error, OutstandingPlan):
             raise OwnershipLost(str(error), range=error.range, other=claim.owner) from error
         raise error from None
+
+
+def _move_in_its_own_transaction(access: Access, statement: TextClause, claim: Claim, doing: str) -> None:
+    access.with_locks(
+        lambda connection: _move(access, connection, statement, claim),
+        session=claim.owner.id,
+        stream=claim.stream,
+        partitions=[r.topic_partition for r in claim.ranges],
+        doing=doing,
+    )
 
 
 def _move(access: Access, connection: Connection, statement: TextClause, claim: Claim) -> None:
@@ -152,4 +170,4 @@ def _held_for_a_moment(access: Access, claim: Claim) -> StoreUnavailable:
     )
 
 
-__all__ = ["initialise", "reclaim", "reposition", "take_over", "why_not"]
+__all__ = ["initialise", "plan", "reclaim", "reposition", "take_over", "why_not"]

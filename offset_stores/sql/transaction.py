@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, RootTransaction, exc
+from sqlalchemy import Connection, RootTransaction, TextClause, exc
 from sqlalchemy.orm import Session
 
 from kafka_stream.errors import (
@@ -19,7 +19,7 @@ from kafka_stream.errors import (
     StoreUnavailable,
     TransactionEscaped,
 )
-from kafka_stream.types import Claim
+from kafka_stream.types import Claim, PlanKind
 from offset_stores.sql.access import Access
 from offset_stores.sql.cleanup import clean
 from offset_stores.sql.errors import TRANSIENT, Verdict, mapped, reason_of
@@ -36,10 +36,10 @@ class SqlTransaction:
     """
 
     def __init__(self, access: Access, connection: Connection, claim: Claim) -> None:
+        self._access = access
         self._connection = connection
         self._database = access.database
         self._statements = access.statements
-        self._where = access.where
         self._claim = claim
         self._relation = access.database.relation(wanted_rows(claim))
         self._token = secrets.token_hex(8)
@@ -66,8 +66,11 @@ class SqlTransaction:
 
     def claim(self) -> int:
         """Begin, and claim the ranges: the first statement. Returns how many partitions were claimed."""
-        self._root = self._database.begin(self._connection)
-        claimed = self._execute(self._statements.claim)
+        self._root = self._database.begin(self._connection, self._claim.owner.id)
+        if self._statements.lock_claim is not None:
+            self._execute(self._statements.lock_claim)
+        planned = self._claim.plan_kind is PlanKind.RANGE
+        claimed = self._execute(self._statements.claim_planned if planned else self._statements.claim)
         self._database.after_claim(self._connection)
         return claimed
 
@@ -123,15 +126,20 @@ class SqlTransaction:
     ) -> None:
         self.close()
 
-    def _execute(self, statement: Any) -> int:
-        parameters = {
+    @property
+    def _where(self) -> str:
+        return self._access.where
+
+    def _execute(self, statement: TextClause) -> int:
+        values = {
             "stream": self._claim.stream,
             "owner": self._claim.owner.id,
             "now": datetime.now(UTC),
             **self._relation,
             **self._database.claim_parameters(self._claim.owner, self._token),
         }
-        return self._database.rows_changed(self._connection, self._connection.execute(statement, parameters))
+        result = self._access.for_driver(statement).execute(self._connection, values)
+        return self._database.rows_changed(self._connection, result)
 
     def _refuse_escape(self) -> None:
         """What SQLAlchemy knows about its own transaction; what went round it is found by the advance."""

@@ -77,6 +77,8 @@ class ChangeReader:
         return deleted, kept
 
     def _as_given(self, deleted: set[Key], runs: list[Run]) -> Changes:
+        if len(runs) == 1:
+            return self._changes(deleted, dict(runs))
         return self._changes(deleted, _grouped((layout, row) for layout, rows in runs for row in rows))
 
     def _updates(self, deleted: set[Key], runs: list[Run]) -> Changes:

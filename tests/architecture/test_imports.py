@@ -42,18 +42,18 @@ def test_the_engine_imports_no_store_no_sink_and_no_driver() -> None:
     assert "confluent_kafka" in imported
 
 
-@pytest.mark.parametrize("package", ["offset_stores.sql", "sinks.sql"])
+@pytest.mark.parametrize("package", ["offset_stores.sql", "sinks.files", "sinks.sql"])
 def test_drivers_are_imported_only_where_they_are_used(package: str) -> None:
     done = _fresh(f"import json, sys, {package}; print(json.dumps(sorted(sys.modules)))")
     imported = {name.split(".")[0] for name in json.loads(done.stdout)}
-    assert not imported & {"psycopg", "kazoo", "pymysql", "alembic"}
+    assert not imported & {"psycopg", "kazoo", "pymysql", "pyarrow", "alembic"}
 
 
 def test_importing_prints_nothing_and_leaves_logging_and_signals_alone() -> None:
     done = _fresh(
         "import logging, signal, threading\n"
         "before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]\n"
-        "import kafka_stream, kafka_stream.testing, offset_stores.sql, sinks.sql\n"
+        "import kafka_stream, kafka_stream.testing, offset_stores.sql, sinks.files, sinks.sql\n"
         "ours = [logging.getLogger(n) for n in logging.root.manager.loggerDict if n.split('.')[0] in\n"
         "        ('kafka_stream', 'offset_stores', 'sinks')]\n"
         "assert not logging.root.handlers and logging.root.level == logging.WARNING\n"

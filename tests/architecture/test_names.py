@@ -16,9 +16,13 @@ from tests.architecture.code import ROOT, SHIPPED, functions, modules, name_of, 
 
 PUBLIC = {
     "kafka_stream": {"DirectStream", "Batch", "OffsetRange", "TopicPartition", "Guarantee", "RecordError"},
+    "kafka_stream.admin": {"GroupOffsetMirror"},
     "kafka_stream.testing": {"message", "batch_of", "MemoryKafka", "MemoryOffsetStore"},
     "offset_stores.sql": {"SqlOffsetStore", "SqlTransaction", "define_tables"},
+    "offset_stores.zookeeper": {"ZooKeeperOffsetStore", "ZooKeeperTransaction"},
+    "sinks.files": {"FileSink"},
     "sinks.sql": {"SqlSink", "Delete"},
+    "sinks.zookeeper": {"ZooKeeperSink"},
 }
 LIBRARY = [name_of(path) for path in modules(*SHIPPED) if not name_of(path).startswith("kafka_stream.cli")]
 
@@ -123,7 +127,7 @@ _HOSTS = re.compile(
     r"^(127\.0\.0\.1|localhost|0\.0\.0\.0|host|x|[a-z]+"  # services of a compose file, placeholders
     r"|(.*\.)?(example|invalid|test|local)"
     r"|(.*\.)?(example\.(com|org)|apache\.org|docker\.com|github\.com|python\.org|pypi\.org|readthedocs\.io"
-    r"|postgresql\.org|sqlalchemy\.org|confluent\.io|keepachangelog\.com|semver\.org|conventionalcommits\.org))$"
+    r"|postgresql\.org|sqlalchemy\.org|confluent\.io|keepachangelog\.com|semver\.org|w3\.org|conventionalcommits\.org))$"
 )
 
 

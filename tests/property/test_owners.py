@@ -1,7 +1,8 @@
 """A model of a store and its owners: who takes over, commits, crashes or wakes up late, in any order.
 
 The model keeps what must be true: positions move only by committed ranges, each of which begins where the last one
-ended, only the newest owner commits, and the results are exactly the records of the committed ranges.
+ended or where an operator has put it, only the newest owner commits, and the results are exactly the records of the
+committed ranges.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from hypothesis.stateful import (
 )
 
 from kafka_stream.errors import KafkaStreamError, OwnershipLost, StoreUnavailable, TransactionEscaped
-from kafka_stream.protocols import OffsetStore, StoreTransaction
-from kafka_stream.types import Claim, OffsetRange, Owner, TopicPartition
+from kafka_stream.protocols import Action, ActionKind, Change, OffsetStore, StoreTransaction
+from kafka_stream.types import Claim, OffsetRange, Owner, StoredPosition, TopicPartition
 from tests.property.worlds import MemoryWorld, Row, SqliteWorld, World
 
 STREAM = "s"
@@ -246,6 +247,32 @@ class Owners(RuleBasedStateMachine):
         assert self._still_holds(claim)
         for tp in moved:
             self.positions[tp] = process.positions[tp] = offset
+
+    @rule(offsets=st.dictionaries(st.sampled_from(PARTITIONS), st.integers(0, 20), min_size=1))
+    def operate(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """An operator moves positions, whoever is in the middle of what."""
+        self.count += 1
+        blocked = self.world.exclusive and self._in_transaction()
+        seen: list[Mapping[TopicPartition, StoredPosition]] = []
+
+        def decide(stored: Mapping[TopicPartition, StoredPosition]) -> list[Change]:
+            seen.append(stored)
+            return [Change(tp, offset, topic_id="id") for tp, offset in offsets.items()]
+
+        action = Action(f"reset-{self.count}", ActionKind.RESET, "operator")
+        try:
+            found = self.looking.change(STREAM, offsets, action, decide)
+        except StoreUnavailable:
+            assert blocked, "nothing was in the way"
+            return
+        assert not blocked
+        assert {tp: p.next_offset for tp, p in seen[-1].items()} == {tp: self.positions[tp] for tp in offsets}
+        for tp, position in found.items():
+            assert position.owner is None
+            assert position.owner_epoch > self.epochs.get(tp, -1), "epochs only grow"
+            self.epochs[tp] = position.owner_epoch
+            self.holders.pop(tp, None)
+            self.positions[tp] = offsets[tp]
 
     # -------------------------------------------------------------------------------------------------- what must hold
 

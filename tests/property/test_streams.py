@@ -14,13 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kafka_stream.batch import Batch
 from kafka_stream.errors import ProcessingError, SinkUnavailable, StoreUnavailable
 from kafka_stream.testing import MemoryKafka
 from kafka_stream.testing.memory_kafka import MemoryTransaction
 from kafka_stream.types import Phase, TopicPartition
-from tests.property.worlds import MemoryWorld, Row, SqliteWorld, World, row
-from tests.simulation import ResultsStore, ResultsTransaction, Simulation
+from tests.property.worlds import FilesWorld, MemoryWorld, Row, SqliteWorld, World
+from tests.simulation import ResultsStore, Simulation
 
 
 class Log:
@@ -116,7 +115,8 @@ PLANS = st.builds(
     fenced_at=SOMETIME,
     lost_answers=st.lists(st.sampled_from(["before", "after"]), max_size=2),
     store_is_away=st.dictionaries(
-        st.sampled_from(["open", "initialise", "take_over", "begin", "advance", "commit", "reclaim"]), st.integers(1, 2)
+        st.sampled_from(["open", "initialise", "take_over", "plan", "begin", "advance", "commit", "reclaim"]),
+        st.integers(1, 2),
     ),
 )
 
@@ -148,13 +148,12 @@ def _process(log: Log, world: World, plan: Plan) -> None:
     fail = _countdown(plan.handler_fails_at, lambda: _raise(ValueError("a handler's own fault")))
     be_away = _countdown(plan.sink_is_away_at, lambda: _raise(SinkUnavailable("away")))
 
-    def write(batch: Batch, transaction: ResultsTransaction) -> None:
-        world.add(transaction.inner, [row(message) for message in batch])
-        run.clock.sleep(0.003 * len(batch))
+    def told(records: int) -> None:
+        run.clock.sleep(0.003 * records)
         be_away()
         fail()
 
-    run = Simulation(log.kafka, store, sink=write, **plan.settings)
+    run = Simulation(log.kafka, store, sink=world.sink(told), **plan.settings)
     if plan.die_at is not None:
         phase, times = plan.die_at
         run.story.on[phase] = _countdown(times, lambda: _raise(Killed()))
@@ -184,9 +183,7 @@ def _check(plans: list[Plan], partitions: int, world: World) -> None:
         _check_order(world.rows())
         assert set(world.rows()) <= set(log.visible)
     log.end_transactions()
-    final = Simulation(
-        log.kafka, ResultsStore(world.process()), sink=lambda batch, t: world.add(t.inner, list(map(row, batch)))
-    )
+    final = Simulation(log.kafka, ResultsStore(world.process()), sink=world.sink(lambda records: None))
     final.run("latest")
     _check_order(world.rows())
     assert sorted(world.rows()) == sorted(log.visible)
@@ -194,7 +191,11 @@ def _check(plans: list[Plan], partitions: int, world: World) -> None:
     assert final.next_offsets() == ends, "markers at the end are progress too"
 
 
-@pytest.mark.parametrize(("make", "examples"), [(MemoryWorld, 100), (SqliteWorld, 10)], ids=["memory", "sqlite"])
+@pytest.mark.parametrize(
+    ("make", "examples"),
+    [(MemoryWorld, 100), (FilesWorld, 100), (SqliteWorld, 10)],
+    ids=["memory", "files by range", "sqlite"],
+)
 def test_every_committed_record_is_in_the_results_once(make: type[MemoryWorld | SqliteWorld], examples: int) -> None:
     @settings(max_examples=examples * (10 if settings.get_current_profile_name() == "thorough" else 1))
     @given(st.lists(PLANS, min_size=1, max_size=5), st.integers(1, 3))

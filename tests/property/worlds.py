@@ -1,17 +1,21 @@
-"""Where offsets and results live together: in memory, or in a SQLite file that every process opens for itself."""
+"""Where offsets and results live: together in memory or in a SQLite file, or the results in files by range."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 from confluent_kafka import Message
 
-from kafka_stream.protocols import OffsetStore
+from kafka_stream.batch import Batch
+from kafka_stream.protocols import AdministeredStore
 from kafka_stream.testing import MemoryOffsetStore
+from kafka_stream.types import OffsetRange, Owner, TopicPartition, Writes
 from offset_stores.sql import SqlOffsetStore
 
 Row = tuple[str, int, int]
@@ -32,7 +36,7 @@ class World(Protocol):
     exclusive: bool
     """Whether an open transaction keeps everybody else out."""
 
-    def process(self) -> OffsetStore:
+    def process(self) -> AdministeredStore:
         """The store as one process sees it."""
 
     def add(self, transaction: Any, rows: list[Row]) -> None:
@@ -41,11 +45,28 @@ class World(Protocol):
     def rows(self) -> list[Row]:
         """The results that are committed, in the order of the commits."""
 
+    def sink(self, told: Callable[[int], None]) -> Any:
+        """What a process writes with; ``told`` hears of the number of records, and may fail or die."""
+
     def close(self) -> None:
         """Forget it."""
 
 
-class MemoryWorld:
+class _ThroughTransaction:
+    """Results are added to the batch's transaction."""
+
+    def add(self, transaction: Any, rows: list[Row]) -> None:
+        raise NotImplementedError
+
+    def sink(self, told: Callable[[int], None]) -> Any:
+        def write(batch: Batch, transaction: Any) -> None:
+            self.add(transaction.inner, [row(message) for message in batch])
+            told(len(batch))
+
+        return write
+
+
+class MemoryWorld(_ThroughTransaction):
     """A takeover ends the transactions of older owners, as on PostgreSQL."""
 
     exclusive = False
@@ -53,7 +74,7 @@ class MemoryWorld:
     def __init__(self) -> None:
         self._store = MemoryOffsetStore()
 
-    def process(self) -> OffsetStore:
+    def process(self) -> AdministeredStore:
         return self._store
 
     def add(self, transaction: Any, rows: list[Row]) -> None:
@@ -66,7 +87,52 @@ class MemoryWorld:
         """Nothing is left behind."""
 
 
-class SqliteWorld:
+class FilesWorld(MemoryWorld):
+    """Offsets in memory; results in what stands for files, one per range, replaced as a whole and never rolled back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: dict[OffsetRange, list[Row]] = {}
+
+    def sink(self, told: Callable[[int], None]) -> Any:
+        return _Files(self.files, told)
+
+    def rows(self) -> list[Row]:
+        ranges = sorted(self.files)
+        for one, next_one in pairwise(ranges):
+            assert one.topic_partition != next_one.topic_partition or one.until_offset <= next_one.from_offset
+        return [one for r in ranges for one in self.files[r]]
+
+
+class _Files:
+    """A sink that is idempotent by range; it may die between two files."""
+
+    writes = Writes.IDEMPOTENT_BY_RANGE
+    needs = None
+
+    def __init__(self, files: dict[OffsetRange, list[Row]], told: Callable[[int], None]) -> None:
+        self._files = files
+        self._told = told
+
+    def describe(self) -> str:
+        return "files in memory"
+
+    def prepare(self, prepared: Any) -> list[Row]:
+        return [row(message) for message in prepared]
+
+    def write(self, prepared: Mapping[OffsetRange, list[Row]], transaction: object) -> None:
+        for r, rows in prepared.items():
+            self._files[r] = rows
+            self._told(len(rows))
+
+    def take_over(self, stream: str, owner: Owner, partitions: Sequence[TopicPartition]) -> None:
+        """Nothing is left half written."""
+
+    def discard(self, planned: OffsetRange) -> None:
+        self._files.pop(planned, None)
+
+
+class SqliteWorld(_ThroughTransaction):
     """A database file; the results have no unique key, so that a repeat shows."""
 
     exclusive = True
@@ -86,7 +152,7 @@ class SqliteWorld:
         self._stack.callback(self._engine.dispose)
         self._table.metadata.create_all(self._engine)
 
-    def process(self) -> OffsetStore:
+    def process(self) -> AdministeredStore:
         store = SqlOffsetStore(self._url, takeover_lock_timeout_s=0.01)
         store.open()
         self._stack.callback(store.close)

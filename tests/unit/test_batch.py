@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
+from datetime import UTC, datetime
 
 import pytest
 
 from kafka_stream.batch import Batch
-from kafka_stream.errors import RecordError
-from kafka_stream.types import OffsetRange, TopicPartition
+from kafka_stream.errors import MissingExtra, RecordError
+from kafka_stream.testing import message
+from kafka_stream.types import OffsetRange, TopicPartition, timestamp_ms
 from tests.fakes import ORDERS_0, ORDERS_1, record
 
 USERS_0 = TopicPartition("users", 0)
@@ -65,6 +68,40 @@ def test_records_without_a_range_are_refused() -> None:
     with pytest.raises(ValueError, match=r"records of orders\[1\], but no range"):
         Batch((OffsetRange(ORDERS_0, 0, 1),), {ORDERS_1: [record(0, partition=1)]})
     assert len(Batch((OffsetRange(ORDERS_0, 0, 1),), {ORDERS_1: []})) == 0
+
+
+def test_as_an_arrow_table() -> None:
+    at = datetime(2025, 1, 31, 12, 30, 15, 123000, tzinfo=UTC)
+    batch = Batch(
+        (OffsetRange(ORDERS_0, 0, 5), OffsetRange(ORDERS_1, 3, 9), OffsetRange(USERS_0, 2**40, 2**40 + 1)),
+        {
+            ORDERS_0: [
+                message(b"a", key=b"k", topic="orders", timestamp_ms=timestamp_ms(at)),
+                message(None, key=b"", topic="orders", offset=4),
+            ],
+            USERS_0: [message("ü", topic="users", offset=2**40)],
+        },
+    )
+    table = batch.to_arrow()
+    assert [(row["topic"], row["partition"], row["offset"]) for row in table.to_pylist()] == [
+        ("orders", 0, 0),
+        ("orders", 0, 4),
+        ("users", 0, 2**40),
+    ]
+    assert [(row["key"], row["value"]) for row in table.to_pylist()] == [
+        (b"k", b"a"),
+        (b"", None),
+        (None, "ü".encode()),
+    ]
+    assert table.to_pylist()[0]["timestamp"] == at
+    assert batch.partition(ORDERS_1).to_arrow().schema == table.schema
+    assert Batch((), {}).to_arrow().num_rows == 0
+
+
+def test_an_arrow_table_without_pyarrow_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtra, match=r"kafka-stream\[parquet\]"):
+        _batch().to_arrow()
 
 
 def test_decoded_pairs_and_tombstones() -> None:

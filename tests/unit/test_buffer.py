@@ -71,26 +71,32 @@ class TestPartitionBuffer:
         sizes=st.lists(st.integers(0, 5), min_size=30, max_size=30),
         cuts=st.lists(st.integers(1, 8), max_size=20),
         trailing=st.integers(0, 3),
+        at_once=st.integers(1, 7),
     )
     def test_however_it_is_cut_every_record_is_taken_once(
-        self, gaps: list[int], sizes: list[int], cuts: list[int], trailing: int
+        self, gaps: list[int], sizes: list[int], cuts: list[int], trailing: int, at_once: int
     ) -> None:
         offsets: list[int] = []
         for gap in gaps:
             offsets.append((offsets[-1] + 1 if offsets else 0) + gap)
         messages = [message("v" * sizes[i], topic="t", offset=offset) for i, offset in enumerate(offsets)]
         buffer = PartitionBuffer(0)
-        buffer.append(messages)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("kafka_stream.buffer._RUN_RECORDS", 3)
+            for start in range(0, len(messages), at_once):
+                buffer.append(messages[start : start + at_once])
         buffer.advance(offsets[-1] + 1 + trailing)
         taken: list[int] = []
         for cut in [*cuts, len(messages), 1]:
             snapshot = buffer.snapshot()
             until = snapshot.until_after(cut)
             assert snapshot.records_before(until) == min(cut, snapshot.records)
+            left = messages[len(taken) :]
+            assert snapshot.value_bytes_of(cut) == sum(map(len, left[:cut]))
             part = buffer.take(OffsetRange(P0, buffer.start, until))
             assert len(part) == min(cut, snapshot.records)
             taken.extend(map(offset_of, part))
-            assert buffer.value_bytes == sum(len(m) for m in messages[len(taken) :])
+            assert buffer.value_bytes == sum(map(len, messages[len(taken) :]))
         assert taken == offsets
         assert buffer.start == buffer.position
 

@@ -7,22 +7,15 @@ import json
 import logging
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from kafka_stream.cli.app import main
 from kafka_stream.cli.exit_status import without_passwords
-from kafka_stream.cli.offsets import described
 from kafka_stream.cli.options import holds_secret, kafka_settings
-from kafka_stream.types import Owner, PositionState, StoredPosition, TopicPartition
+from tests.command_line import Invoke, one_sentence
 
 PASSWORD = "hush-hush"
-ORDERS_0 = TopicPartition("orders", 0)
-OWNER = Owner("0123", "host-1", "v1")
 
 APP = """
 from kafka_stream.stream import DirectStream
@@ -46,51 +39,6 @@ def make_badly():
 
 number = 3
 """
-
-
-@dataclass
-class Ended:
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-
-Invoke = Callable[..., Ended]
-
-
-@pytest.fixture
-def invoke(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Invoke]:
-    """Run the console script in an empty directory, with nothing set in the environment."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    modules = set(sys.modules)
-
-    def run(*arguments: str) -> Ended:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        captured = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), captured.out, captured.err)
-
-    yield run
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name in set(sys.modules) - modules:
-        if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
-            del sys.modules[name]
-
-
-def one_sentence(ended: Ended) -> str:
-    """What was said on stderr, which is one line without a traceback."""
-    lines = [line for line in ended.err.splitlines() if not line.startswith("warning: ")]
-    assert len(lines) == 1, ended.err
-    assert lines[0].startswith("error: ")
-    assert "Traceback" not in ended.err
-    return lines[0].removeprefix("error: ")
 
 
 # -------------------------------------------------------------------------------------------------- a user's mistake
@@ -265,7 +213,8 @@ def test_a_bounded_run_in_plain_lines(invoke: Invoke, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(MEMORY_APP)
     ended = invoke("run", "app:stream", "--until", "latest")
     assert ended.status == 0, ended.err
-    assert "orders started: orders into sqlite" in ended.err
+    assert "orders started: orders into function write, offsets in sqlite" in ended.err
+    assert ", exactly-once\n" in ended.err
     assert "stopped after 10 records in " in ended.err
     assert rows_in(tmp_path / "orders.db") == 10
     assert next_offsets(invoke, "--app", "app:stream") == [5, 5]
@@ -309,34 +258,6 @@ def test_describe_of_a_stream_that_does_not_exist_creates_nothing(invoke: Invoke
     ended = invoke("offsets", "describe", "--store", "sqlite:///none.db", "--stream", "orders")
     assert ended.status == 1
     assert "there is no stream 'orders' in " in one_sentence(ended)
-
-
-def test_one_partition_as_a_row() -> None:
-    stored = StoredPosition(
-        next_offset=7,
-        owner_epoch=3,
-        owner=OWNER,
-        planned_until=9,
-        state=PositionState.CLOSED,
-        state_reason="moved away",
-        changed_at=datetime(2026, 1, 31, 12, tzinfo=UTC),
-    )
-    assert described(ORDERS_0, stored, 12) == {
-        "topic": "orders",
-        "partition": 0,
-        "next_offset": 7,
-        "planned_until": 9,
-        "end_offset": 12,
-        "lag": 5,
-        "owner": "0123",
-        "host": "host-1",
-        "code_version": "v1",
-        "epoch": 3,
-        "state": "closed: moved away",
-        "changed_at": "2026-01-31T12:00:00+00:00",
-    }
-    unknown = described(ORDERS_0, StoredPosition(next_offset=7, owner_epoch=3), None)
-    assert (unknown["end_offset"], unknown["lag"], unknown["owner"], unknown["state"]) == (None, None, None, "open")
 
 
 # ---------------------------------------------------------------------------------------------------------- secrets

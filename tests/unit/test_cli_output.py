@@ -25,6 +25,7 @@ OWNER = Owner("0123", "host-1", "v1")
     [
         (errors.ConfigurationError("x"), ExitStatus.USAGE),
         (errors.UnknownStore("x"), ExitStatus.USAGE),
+        (errors.UnknownSink("x"), ExitStatus.USAGE),
         (errors.MissingExtra("x"), ExitStatus.USAGE),
         (errors.SchemaMismatch("x"), ExitStatus.USAGE),
         (errors.TopicNotFound("x"), ExitStatus.USAGE),
@@ -43,6 +44,7 @@ OWNER = Owner("0123", "host-1", "v1")
         (errors.LogTruncated("x", partition=ORDERS_0, wanted=9, available=(2, 3)), ExitStatus.REFUSED),
         (errors.TopicRecreated("x", partition=ORDERS_0, wanted=9, available=None), ExitStatus.REFUSED),
         (errors.BoundNotReached("x", partitions=(ORDERS_0,)), ExitStatus.FAILED),
+        (errors.CommandRefused("x"), ExitStatus.REFUSED),
         (errors.ProcessingError("x"), ExitStatus.FAILED),
         (errors.RecordError("x", topic="t", partition=0, offset=1), ExitStatus.FAILED),
         (errors.TransactionEscaped("x"), ExitStatus.FAILED),
@@ -94,14 +96,14 @@ def progress_of(batch: int, records: int, lag: int | None) -> BatchProgress:
 def test_lines_come_at_most_once_a_second_and_the_totals_count_every_batch() -> None:
     lines: list[str] = []
     clock = Clock()
-    progress = LineProgress("orders into sqlite:///orders.db", write=lines.append, clock=clock)
+    progress = LineProgress("orders into table t, offsets in sqlite:///o", write=lines.append, clock=clock)
     progress.on_start("orders", OWNER, Guarantee.EXACTLY_ONCE)
     for batch in range(1, 33):
         progress.on_batch(progress_of(batch, 1000, None if batch == 1 else 5))
         clock.now += 0.125
     progress.on_stop(None)
     assert lines == [
-        "orders started: orders into sqlite:///orders.db, owner 0123 on host-1, version v1, exactly-once",
+        "orders started: orders into table t, offsets in sqlite:///o, owner 0123 on host-1, version v1, exactly-once",
         "orders batch 1: 1 000 records in 0.40 s, 1 000 in all, lag not known yet",
         "orders batch 9: 1 000 records in 0.40 s, 9 000 in all, lag 5",
         "orders batch 17: 1 000 records in 0.40 s, 17 000 in all, lag 5",

@@ -14,6 +14,7 @@ from kafka_stream.consumer_thread import ConsumerThread, Start
 from kafka_stream.errors import KafkaStreamError, NotAuthorized, TopicNotFound
 from kafka_stream.inbox import Inbox, SourceLimits
 from kafka_stream.protocols import Assigned, Failed, PositionLost, SourceEvent
+from kafka_stream.published_offsets import PublishedOffsets
 from kafka_stream.testing import message
 from kafka_stream.types import TopicPartition
 
@@ -90,7 +91,7 @@ def thread(consumer: ScriptedConsumer, inbox: Inbox) -> Iterator[ConsumerThread]
         consumer.on_error = on_error
         return cast("Consumer", consumer)
 
-    thread = ConsumerThread(create, ["orders"], inbox, cast("Cluster", MissingTopics()))
+    thread = ConsumerThread(create, ["orders"], inbox, cast("Cluster", MissingTopics()), PublishedOffsets())
     thread.begin("test")
     yield thread
     thread.close()

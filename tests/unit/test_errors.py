@@ -26,6 +26,7 @@ GROUPS = {
     ConfigurationError: {
         "UnsupportedGuarantee",
         "UnknownStore",
+        "UnknownSink",
         "MissingExtra",
         "SchemaMismatch",
         "TopicNotFound",

@@ -18,13 +18,15 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
+from pyarrow.parquet import read_table
 
-from examples import async_enrichment, cdc, fastapi_service, totals, two_tables
+from examples import arrow_totals, async_enrichment, cdc, enrich, fastapi_service, parquet_files, totals, two_tables
 from examples.rates_service import RatesHandler
 from examples.sample_data import SAMPLES, sample
-from kafka_stream import Batch, DirectStream, RecordError
+from kafka_stream import Batch, DirectStream, Guarantee, RecordError
 from kafka_stream.errors import TransientError
-from kafka_stream.testing import MemoryKafka, batch_of, message
+from kafka_stream.testing import MemoryKafka, MemoryOffsetStore, batch_of, message
+from sinks.files import FileSink
 from sinks.sql import Delete
 
 README = Path(__file__).parents[2] / "examples" / "README.md"
@@ -67,6 +69,13 @@ def test_totals_add_to_what_is_stored() -> None:
         totals.write(Counter(mary=4, grace=0), transaction)
         assert dict(map(tuple, connection.execute(sa.select(totals.totals)))) == {"ada": 3, "mary": 5, "grace": 0}
     engine.dispose()
+
+
+def test_arrow_totals_are_those_of_totals() -> None:
+    orders = batch(*((None, {"customer": c, "amount": a}) for c, a in [("mary", 1), ("ada", 5), ("ada", -2)]))
+    sums = {row["customer"]: row["amount_sum"] for row in arrow_totals.prepare(orders).to_pylist()}
+    assert sums == totals.prepare(orders)
+    assert arrow_totals.prepare(batch((None, None))).num_rows == 0
 
 
 def test_cdc_makes_deletes_of_tombstones() -> None:
@@ -138,6 +147,11 @@ RUNS: dict[str, tuple[list[Record], list[Record], dict[str, list[tuple[Any, ...]
         [("ada", ADA_3)],
         {"totals": [("ada", 4), ("mary", 7)]},
     ),
+    "arrow_totals": (
+        [("ada", ADA_1), ("mary", MARY_2)],
+        [("ada", ADA_3), ("ada", None)],
+        {"arrow_totals": [("ada", 4), ("mary", 7)]},
+    ),
     "cdc": (
         [("1", {"name": "ada", "city": "London"}), ("2", {"name": "mary", "city": "Rome"}), ("3", None)],
         [("1", {"name": "ada", "city": "Turin"}), ("2", None), ("4", {"name": "grace", "city": "York"}), ("4", None)],
@@ -155,6 +169,14 @@ RUNS: dict[str, tuple[list[Record], list[Record], dict[str, list[tuple[Any, ...]
         [(None, {"id": 1, "cents": 100, "currency": "USD"}), (None, {"id": 2, "cents": 100, "currency": "EUR"})],
         [(None, {"id": 3, "cents": 1000, "currency": "SEK"})],
         {"payments": [(1, 92), (2, 100), (3, 90)]},
+    ),
+    "orm_models": (
+        [("ada", ADA_1), ("mary", MARY_2)],
+        [("ada", ADA_3)],
+        {
+            "orm_customers": [("ada", 4), ("mary", 7)],
+            "orm_orders": [(1, "ada", 5), (2, "mary", 7), (3, "ada", -1)],
+        },
     ),
     "fastapi_service": (
         [("ada", ADA_1), ("mary", MARY_2)],
@@ -240,12 +262,42 @@ async def health_of_a_service(stream: DirectStream, wanted: Callable[[dict[str, 
     return response
 
 
+# Those without tables
+
+
+def test_enriched_orders_keep_their_keys() -> None:
+    found = list(enrich.to_messages(batch(("ada", ADA_1), ("mary", MARY_2))))
+    assert [(key, json.loads(order)) for key, order in found] == [
+        (b"ada", {**ADA_1, "tier": "gold"}),
+        (b"mary", {**MARY_2, "tier": "bronze"}),
+    ]
+    assert enrich.stream.guarantee is Guarantee.EXACTLY_ONCE
+
+
+def test_orders_are_parquet_rows_and_the_range_decides_the_file(tmp_path: Path) -> None:
+    kafka, store = MemoryKafka({"orders": 2}), MemoryOffsetStore()
+    assert parquet_files.stream.guarantee is Guarantee.EFFECTIVELY_ONCE
+    sink = FileSink(tmp_path, parquet_files.to_rows, format="parquet", schema=parquet_files.SCHEMA)
+    stream = parquet_files.stream.replace(kafka=kafka, store=store, sink=sink)
+    for partition, order in enumerate((ADA_1, MARY_2)):
+        kafka.produce("orders", encoded(order), partition=partition)
+    stream.run(until="latest")
+    kafka.produce("orders", encoded(ADA_3), partition=0)
+    stream.run(until="latest")
+    files = {file.name: read_table(file).to_pylist() for file in sorted(tmp_path.glob("*.parquet"))}
+    assert [(name.split("+")[1], rows) for name, rows in files.items()] == [
+        ("00000", [ADA_1]),
+        ("00000", [ADA_3]),
+        ("00001", [MARY_2]),
+    ]
+
+
 # What surrounds them
 
 
 def test_the_readme_lists_every_example_and_there_are_samples_for_each() -> None:
     listed = dict(re.findall(r"^\| \[(\w+)\.py\].*? \| `(\w+)` \|", README.read_text(), re.MULTILINE))
-    streams = {name: importlib.import_module(f"examples.{name}").stream for name in RUNS}
+    streams = {name: importlib.import_module(f"examples.{name}").stream for name in (*RUNS, "enrich", "parquet_files")}
     assert listed == {name: stream.settings.topics[0] for name, stream in streams.items()}
     assert set(listed.values()) == SAMPLES.keys()
 

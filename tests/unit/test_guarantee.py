@@ -2,53 +2,81 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from kafka_stream.errors import UnsupportedGuarantee
+from kafka_stream import Batch, DirectStream
+from kafka_stream.errors import ConfigurationError, UnsupportedGuarantee
 from kafka_stream.guarantee import check_guarantee, guarantee_of
 from kafka_stream.processing import FunctionSink
-from kafka_stream.protocols import Sink, StoreCapabilities
+from kafka_stream.protocols import RangeSink, Sink, StoreCapabilities
+from kafka_stream.settings import Sinks
+from kafka_stream.testing import MemoryKafka
 from kafka_stream.types import Guarantee, Writes
+from tests.declared_sinks import DeclaredRangeSink, DeclaredSink, declared_sink
 
 SQL = StoreCapabilities("sql", compare_and_set=True, durable_plan=True)
-SQL_WITHOUT_PLANS = StoreCapabilities("sql", compare_and_set=True, durable_plan=False)
 KAFKA = StoreCapabilities("kafka", compare_and_set=False, durable_plan=True)
 ZOOKEEPER = StoreCapabilities("zookeeper", compare_and_set=True, durable_plan=True)
-STORES = [SQL, KAFKA, ZOOKEEPER]
+THIRD_PARTYS = StoreCapabilities("redis", compare_and_set=True, durable_plan=True)
+WITHOUT_PLANS = StoreCapabilities("redis", compare_and_set=True, durable_plan=False)
+STORES = [SQL, KAFKA, ZOOKEEPER, THIRD_PARTYS, WITHOUT_PLANS]
+NEEDS = ["sql", "kafka", "zookeeper", "redis", "s3", None]
 EXACTLY, EFFECTIVELY, AT_LEAST = Guarantee.EXACTLY_ONCE, Guarantee.EFFECTIVELY_ONCE, Guarantee.AT_LEAST_ONCE
 
-
-@dataclass(frozen=True)
-class DeclaredSink:
-    writes: Writes
-    needs: str | None = None
-    name: str = "my sink"
-
-    def describe(self) -> str:
-        return self.name
-
-    def prepare(self, prepared: Any) -> Any:
-        return prepared
-
-    def write(self, prepared: Any, transaction: Any) -> None:
-        raise NotImplementedError
+WITHIN_THE_TRANSACTION = {Writes.THROUGH_TRANSACTION: EXACTLY}
+IDEMPOTENT = {Writes.IDEMPOTENT_BY_RECORD: EFFECTIVELY, Writes.IDEMPOTENT_BY_RANGE: EFFECTIVELY}
+TABLE = {
+    SQL: {**WITHIN_THE_TRANSACTION, **IDEMPOTENT, Writes.ANYTHING: AT_LEAST},
+    KAFKA: {**WITHIN_THE_TRANSACTION, **IDEMPOTENT, Writes.ANYTHING: AT_LEAST},
+    ZOOKEEPER: {**WITHIN_THE_TRANSACTION, **IDEMPOTENT, Writes.ANYTHING: AT_LEAST},
+    THIRD_PARTYS: {**WITHIN_THE_TRANSACTION, **IDEMPOTENT, Writes.ANYTHING: AT_LEAST},
+    WITHOUT_PLANS: {
+        **WITHIN_THE_TRANSACTION,
+        **IDEMPOTENT,
+        Writes.IDEMPOTENT_BY_RANGE: AT_LEAST,
+        Writes.ANYTHING: AT_LEAST,
+    },
+}
+CELLS = list(itertools.product(STORES, Writes, NEEDS, Guarantee))
+WEAKER = {EXACTLY: [], EFFECTIVELY: [EXACTLY], AT_LEAST: [EXACTLY, EFFECTIVELY]}
+"""What cannot be asked for, by what is there."""
 
 
 def _name(value: Any) -> str:
-    return value.transaction if isinstance(value, StoreCapabilities) else str(value)
+    if isinstance(value, StoreCapabilities):
+        return value.transaction + ("" if value.durable_plan else "-without-plans")
+    return str(value)
 
 
-def test_the_declared_sink_is_a_sink() -> None:
-    assert isinstance(DeclaredSink(Writes.ANYTHING), Sink)
+def refusal(sinks: Sequence[Sink], store: StoreCapabilities, asked: Guarantee) -> str:
+    with pytest.raises(UnsupportedGuarantee) as caught:
+        check_guarantee(sinks, store, asked)
+    return str(caught.value)
 
 
-@pytest.mark.parametrize("store", STORES, ids=_name)
-def test_through_the_stores_own_transaction_is_exactly_once(store: StoreCapabilities) -> None:
-    sink = DeclaredSink(Writes.THROUGH_TRANSACTION, needs=store.transaction)
-    assert check_guarantee([sink], store, EXACTLY) is EXACTLY
+@pytest.mark.parametrize(("store", "writes", "needs", "asked"), CELLS, ids=_name)
+def test_every_cell_of_the_table(store: StoreCapabilities, writes: Writes, needs: str | None, asked: Guarantee) -> None:
+    sink = declared_sink(writes, needs)
+    expected = TABLE[store][writes]
+    if needs not in (None, store.transaction):
+        sentence = refusal([sink], store, asked)
+        assert sentence.startswith("my sink writes through a")
+    elif asked in WEAKER[expected]:
+        sentence = refusal([sink], store, asked)
+        assert sentence.startswith(f"{asked} was asked for, but my sink with a")
+        assert f"gives {expected}; use " in sentence
+        assert sentence.endswith(f"; or ask for guarantee={str(expected)!r} by name")
+    else:
+        assert check_guarantee([sink], store, asked) is guarantee_of(sink, store) is expected
+
+
+def test_the_fakes_are_what_they_claim() -> None:
+    assert isinstance(declared_sink(Writes.ANYTHING), Sink)
+    assert isinstance(declared_sink(Writes.IDEMPOTENT_BY_RANGE), RangeSink)
 
 
 @pytest.mark.parametrize("store", STORES, ids=_name)
@@ -56,73 +84,95 @@ def test_a_plain_function_counts_as_through_the_transaction(store: StoreCapabili
     assert check_guarantee([FunctionSink(lambda prepared, transaction: None)], store, EXACTLY) is EXACTLY
 
 
-@pytest.mark.parametrize("store", STORES, ids=_name)
-@pytest.mark.parametrize("needs", ["sql", "kafka", "zookeeper", "s3"])
-@pytest.mark.parametrize("asked", Guarantee)
-def test_a_transaction_that_the_store_does_not_offer_is_refused_whatever_is_asked(
-    store: StoreCapabilities, needs: str, asked: Guarantee
-) -> None:
-    sink = DeclaredSink(Writes.THROUGH_TRANSACTION, needs=needs)
-    if needs == store.transaction:
-        assert guarantee_of(sink, store) is EXACTLY
-        return
-    with pytest.raises(UnsupportedGuarantee, match=r"my sink writes through an? .* transaction, but the offset store"):
-        check_guarantee([sink], store, asked)
+def test_a_foreign_transaction_is_refused_with_the_stores_and_the_sinks_that_would_do() -> None:
+    assert refusal([declared_sink(needs="kafka")], SQL, AT_LEAST) == (
+        "my sink writes through a Kafka transaction, but the offset store's is an SQL one; use KafkaSink with "
+        "KafkaOffsetStore (same cluster) or SqlSink with SqlOffsetStore (same database)"
+    )
 
 
-def test_the_refusal_names_the_store_that_would_do() -> None:
-    with pytest.raises(
-        UnsupportedGuarantee,
-        match=r"^my sink writes through a Kafka transaction, but the offset store offers an SQL one; use a Kafka store "
-        r"in the same place that the results go to$",
-    ):
-        guarantee_of(DeclaredSink(Writes.THROUGH_TRANSACTION, needs="kafka"), SQL)
+def test_a_third_partys_transaction_is_named_as_it_names_itself() -> None:
+    assert refusal([declared_sink(needs="s3")], ZOOKEEPER, EXACTLY) == (
+        "my sink writes through a 's3' transaction, but the offset store's is a ZooKeeper one; use a sink or function "
+        "for a 's3' transaction with a store that has one or ZooKeeperSink with ZooKeeperOffsetStore (same ensemble)"
+    )
 
 
-@pytest.mark.parametrize("store", STORES, ids=_name)
-@pytest.mark.parametrize("writes", [Writes.IDEMPOTENT_BY_RECORD, Writes.IDEMPOTENT_BY_RANGE])
-def test_idempotent_writes_are_effectively_once(writes: Writes, store: StoreCapabilities) -> None:
-    assert check_guarantee([DeclaredSink(writes)], store, EFFECTIVELY) is EFFECTIVELY
-    with pytest.raises(
-        UnsupportedGuarantee, match=r"exactly-once was asked for, but my sink .* gives effectively-once"
-    ):
-        check_guarantee([DeclaredSink(writes)], store, EXACTLY)
+def test_less_than_exactly_once_is_refused_with_all_pairings_that_hold_it_the_stores_own_first() -> None:
+    assert refusal([declared_sink(Writes.IDEMPOTENT_BY_RANGE)], KAFKA, EXACTLY) == (
+        "exactly-once was asked for, but my sink with a Kafka offset store gives effectively-once; use KafkaSink with "
+        "KafkaOffsetStore (same cluster), SqlSink with SqlOffsetStore (same database) or ZooKeeperSink with "
+        "ZooKeeperOffsetStore (same ensemble); or ask for guarantee='effectively-once' by name"
+    )
 
 
-def test_idempotent_by_range_rests_on_plans_that_survive() -> None:
-    sink = DeclaredSink(Writes.IDEMPOTENT_BY_RANGE)
-    assert guarantee_of(sink, SQL_WITHOUT_PLANS) is AT_LEAST
-    with pytest.raises(UnsupportedGuarantee, match="gives at-least-once"):
-        check_guarantee([sink], SQL_WITHOUT_PLANS, EFFECTIVELY)
-    assert guarantee_of(DeclaredSink(Writes.IDEMPOTENT_BY_RECORD), SQL_WITHOUT_PLANS) is EFFECTIVELY
-
-
-@pytest.mark.parametrize("store", STORES, ids=_name)
-def test_anything_else_is_at_least_once_and_only_by_name(store: StoreCapabilities) -> None:
-    sink = DeclaredSink(Writes.ANYTHING)
-    assert check_guarantee([sink], store, AT_LEAST) is AT_LEAST
-    for asked in (EXACTLY, EFFECTIVELY):
-        with pytest.raises(UnsupportedGuarantee, match=f"{asked} was asked for, but my sink") as caught:
-            check_guarantee([sink], store, asked)
-        assert "or ask for guarantee='at-least-once' by name" in str(caught.value)
-        assert "write through the store's" in str(caught.value)
-
-
-def test_a_stronger_pairing_than_asked_for_is_told_as_what_it_is() -> None:
-    assert check_guarantee([DeclaredSink(Writes.THROUGH_TRANSACTION, "sql")], SQL, AT_LEAST) is EXACTLY
+def test_less_than_effectively_once_is_refused_with_idempotent_pairings_too() -> None:
+    assert refusal([declared_sink(Writes.ANYTHING)], SQL, EFFECTIVELY) == (
+        "effectively-once was asked for, but my sink with an SQL offset store gives at-least-once; use SqlSink with "
+        "SqlOffsetStore (same database), KafkaSink with KafkaOffsetStore (same cluster), ZooKeeperSink with "
+        "ZooKeeperOffsetStore (same ensemble), FileSink with any of these stores or a sink that is idempotent by "
+        "record with any store; or ask for guarantee='at-least-once' by name"
+    )
 
 
 def test_the_weakest_of_several_sinks_decides_and_is_named() -> None:
-    strong = DeclaredSink(Writes.THROUGH_TRANSACTION, "sql", "the table")
-    weak = DeclaredSink(Writes.ANYTHING, None, "the webhook")
-    middle = DeclaredSink(Writes.IDEMPOTENT_BY_RECORD, None, "the cache")
+    strong = declared_sink(Writes.THROUGH_TRANSACTION, "sql", "the table")
+    weak = declared_sink(Writes.ANYTHING, None, "the webhook")
+    middle = declared_sink(Writes.IDEMPOTENT_BY_RANGE, None, "the files")
     assert check_guarantee([strong, middle], SQL, EFFECTIVELY) is EFFECTIVELY
-    with pytest.raises(UnsupportedGuarantee, match="the webhook with an SQL offset store gives at-least-once"):
-        check_guarantee([strong, weak, middle], SQL, EXACTLY)
+    assert check_guarantee([strong, middle, weak], SQL, AT_LEAST) is AT_LEAST
+    assert "the webhook with an SQL offset store gives at-least-once" in refusal([strong, weak, middle], SQL, EXACTLY)
 
 
 @pytest.mark.parametrize("weak_first", [True, False])
 def test_two_sinks_of_one_description_are_two_sinks(weak_first: bool) -> None:
-    sinks = [DeclaredSink(Writes.ANYTHING), DeclaredSink(Writes.THROUGH_TRANSACTION)]
-    with pytest.raises(UnsupportedGuarantee, match="gives at-least-once"):
-        check_guarantee(sinks if weak_first else sinks[::-1], SQL, EXACTLY)
+    sinks = [declared_sink(Writes.ANYTHING), declared_sink(Writes.THROUGH_TRANSACTION)]
+    assert "gives at-least-once" in refusal(sinks if weak_first else sinks[::-1], SQL, EXACTLY)
+
+
+@pytest.mark.parametrize("store", STORES, ids=_name)
+def test_two_kinds_of_transaction_are_never_one(store: StoreCapabilities) -> None:
+    table = declared_sink(needs="sql", name="the table")
+    topic = declared_sink(needs="kafka", name="the topic")
+    assert refusal([table, declared_sink(Writes.ANYTHING), topic], store, AT_LEAST) == (
+        "a batch has one transaction, but the topic writes through a Kafka one, the table writes through an SQL one; "
+        "give each a stream of its own: KafkaSink with KafkaOffsetStore (same cluster) or SqlSink with SqlOffsetStore "
+        "(same database)"
+    )
+
+
+def test_what_a_sink_says_of_its_writes_may_be_the_plain_word() -> None:
+    assert guarantee_of(declared_sink("idempotent by record"), SQL) is EFFECTIVELY  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("writes", ["exactly-once", None, []])
+def test_writes_that_nobody_knows_are_refused_with_those_that_are_known(writes: Any) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"^my sink says of its writes .*; .* one of Writes.THROUGH_TRANSACTION"
+    ):
+        guarantee_of(declared_sink(writes), SQL)
+
+
+@pytest.mark.parametrize(
+    "sink",
+    [
+        DeclaredSink(Writes.IDEMPOTENT_BY_RANGE),
+        DeclaredRangeSink(Writes.IDEMPOTENT_BY_RECORD),
+        DeclaredRangeSink(Writes.ANYTHING),
+    ],
+)
+def test_only_and_every_sink_that_is_idempotent_by_range_is_told_of_ranges(sink: Sink) -> None:
+    with pytest.raises(ConfigurationError, match=r"take_over and discard .* if, and only if, they are 'idempotent by"):
+        guarantee_of(sink, SQL)
+    assert guarantee_of(DeclaredRangeSink(Writes.IDEMPOTENT_BY_RANGE), SQL) is EFFECTIVELY
+
+
+def test_a_pairing_that_cannot_hold_is_refused_when_the_stream_is_built() -> None:
+    def write(batch: Batch, transaction: Any) -> None:
+        raise NotImplementedError
+
+    topic = declared_sink(needs="kafka", name="the topic")
+    sinks: list[Sinks] = [topic, [write, topic], (topic, write)]
+    for sink in sinks:
+        with pytest.raises(UnsupportedGuarantee, match=r"^the topic writes through a Kafka transaction"):
+            DirectStream(name="s", topics=["t"], kafka=MemoryKafka({"t": 1}), store="sqlite:///orders.db", sink=sink)

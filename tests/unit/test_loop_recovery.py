@@ -89,6 +89,16 @@ def test_a_transient_error_of_user_code_is_retried_and_nothing_is_repeated(
     assert len(run.story.retries) == 2
 
 
+def test_a_batch_that_is_too_large_for_its_sink_becomes_smaller(kafka: MemoryKafka, store: ResultsStore) -> None:
+    def takes_three_at_most(batch: Batch, transaction: ResultsTransaction) -> None:
+        if len(batch) > 3:
+            raise SinkUnavailable("the transaction outlived its time")
+        write(batch, transaction)
+
+    _small(kafka, store, sink=takes_three_at_most).run("latest")
+    _once(store)
+
+
 def test_what_arrives_while_a_batch_is_dropped_comes_in_order(kafka: MemoryKafka, store: ResultsStore) -> None:
     def more(batch: Batch, transaction: ResultsTransaction) -> None:
         write(batch, transaction)
@@ -416,6 +426,27 @@ def test_retention_that_passes_a_running_stream_stops_it(kafka: MemoryKafka, sto
         run.run()
     assert caught.value.available == (15, 20)
     assert caught.value.wanted == run.next_offsets()[ORDERS_0]
+
+
+@pytest.mark.parametrize("gone", ["retention", "recreated"])
+def test_an_owner_that_was_replaced_takes_nothing_back_though_its_position_is_gone(
+    kafka: MemoryKafka, store: ResultsStore, gone: str
+) -> None:
+    run = Simulation(kafka, store, max_records_per_batch=1)
+
+    def wake_up_late() -> None:
+        store.inner.take_over("s", OTHER, [ORDERS_0, ORDERS_1], {})
+        if gone == "retention":
+            kafka.delete_records("orders", 0, 15)
+            kafka.delete_records("orders", 1, 15)
+        else:
+            kafka.recreate_topic("orders")
+
+    run.story.on[Phase.AFTER_COMMIT] = wake_up_late
+    with pytest.raises(OwnershipLost) as caught:
+        run.run()
+    assert caught.value.other == OTHER
+    assert {position.owner for position in store.positions("s").values()} == {OTHER}
 
 
 def test_a_log_truncated_below_the_stored_offset_stops_the_next_start(kafka: MemoryKafka, store: ResultsStore) -> None:

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from kafka_stream.errors import CommitOutcomeUnknown, StoreUnavailable
+from kafka_stream.testing.administration_contract import HistoryContract
+from kafka_stream.testing.compare_and_set_contract import CompareAndSetContract
+from kafka_stream.testing.escape_contract import EscapableTransactionContract
 from kafka_stream.testing.memory_store import MemoryOffsetStore
+from kafka_stream.testing.plan_contract import DurablePlanContract
 from kafka_stream.testing.store_backend import NEWER, OLDER, P0, STREAM, claim_of, next_offsets
-from kafka_stream.testing.store_contract import OffsetStoreContract
 
 
 class MemoryBackend:
@@ -29,14 +32,8 @@ class MemoryBackend:
     def escape(self, transaction: Any) -> None:
         transaction.escape()
 
-    def close_topic(self, stream: str, topic: str, reason: str) -> None:
-        self.memory.close_topic(stream, topic, reason)
 
-    def delete_topic(self, stream: str, topic: str) -> None:
-        self.memory.delete_topic(stream, topic)
-
-
-class TestMemoryOffsetStore(OffsetStoreContract):
+class TestMemoryOffsetStore(CompareAndSetContract, DurablePlanContract, EscapableTransactionContract, HistoryContract):
     @pytest.fixture
     def backend(self) -> MemoryBackend:
         return MemoryBackend()

@@ -240,7 +240,7 @@ def test_an_unknown_commit_whose_claim_alone_is_stored_is_an_outstanding_plan() 
     world = World()
     claim = _claimed(world)
     world.stored(ORDERS_0, 42, planned_until=50, plan_kind=PlanKind.TRANSACTION)
-    with pytest.raises(OutstandingPlan, match="left by a transaction that the handler committed on its own"):
+    with pytest.raises(OutstandingPlan, match="as when a handler commits on its own"):
         world.ownership.settle(claim)
 
 
@@ -361,7 +361,7 @@ def test_a_topic_recreated_while_running_goes_on_where_the_user_says() -> None:
 
 
 @pytest.mark.parametrize("on_data_loss", ["stop", "earliest"])
-@pytest.mark.parametrize("failing", ["store.take_over", "store.reposition", "source.offsets"])
+@pytest.mark.parametrize("failing", ["store.reclaim", "store.reposition", "source.offsets"])
 def test_a_recreated_topic_is_found_again_after_a_check_that_failed(failing: str, on_data_loss: str) -> None:
     world = _running(on_data_loss)
     world.recreate(200)

@@ -135,6 +135,7 @@ def _with(bench: Bench, *, prepare: Callable[[Any], Any] | None = None, sinks: S
     bench.processor._prepare = prepare
     if sinks is not None:
         bench.processor._sinks = tuple(sinks)
+        bench.processor._by_range = [False for _ in sinks]
 
 
 def test_claim_first_advance_last_and_every_phase_told(bench: Bench) -> None:

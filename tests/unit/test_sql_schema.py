@@ -16,9 +16,10 @@ from kafka_stream.errors import ConfigurationError, MissingExtra, SchemaMismatch
 from kafka_stream.testing.store_backend import OLDER, P0, STREAM, at_once, commit, next_offsets
 from offset_stores.sql import SqlOffsetStore, define_tables, schema_sql
 from offset_stores.sql import engine as engines
-from offset_stores.sql.tables import Tables
+from offset_stores.sql import schema as schemas
+from offset_stores.sql.tables import SCHEMA_VERSION, Tables
 
-NAMES = {"kafka_stream_schema", "kafka_stream_topics", "kafka_stream_offsets"}
+NAMES = {"kafka_stream_schema", "kafka_stream_topics", "kafka_stream_offsets", "kafka_stream_history"}
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_a_prefix_keeps_two_stores_apart(engine: Engine) -> None:
         store.open()
     assert _works(stores[0])
     assert stores[1].positions(STREAM) == {}
-    assert len(inspect(engine).get_table_names()) == 6
+    assert len(inspect(engine).get_table_names()) == 8
 
 
 def test_many_processes_may_create_the_tables_at_once(tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_the_printed_sql_is_what_is_created(engine: Engine) -> None:
     assert _works(store)
     assert "BIGINT" in schema_sql("postgresql")
     assert 'streams."Kp_offsets"' in schema_sql("postgres://h/d", schema="streams", table_prefix="Kp_")
-    with pytest.raises(ConfigurationError, match="supported: postgresql, sqlite"):
+    with pytest.raises(ConfigurationError, match="supported: mariadb, mysql, postgresql, sqlite"):
         schema_sql("oracle")
 
 
@@ -125,7 +126,7 @@ def _versions(engine: Engine, version: int, oldest: int) -> None:
 
 
 def test_newer_tables_that_work_with_older_code_are_used(engine: Engine) -> None:
-    _versions(engine, 2, 1)
+    _versions(engine, SCHEMA_VERSION + 1, SCHEMA_VERSION)
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE kafka_stream_offsets ADD COLUMN colour TEXT DEFAULT 'red'"))
     store = SqlOffsetStore(engine)
@@ -134,9 +135,34 @@ def test_newer_tables_that_work_with_older_code_are_used(engine: Engine) -> None
 
 
 def test_newer_tables_that_do_not_are_refused(engine: Engine) -> None:
-    _versions(engine, 3, 2)
-    with pytest.raises(SchemaMismatch, match=r"version 3, which works with code of version 2 or later.*upgrade"):
+    _versions(engine, 4, 3)
+    with pytest.raises(SchemaMismatch, match=r"version 4, which works with code of version 3 or later.*upgrade"):
         SqlOffsetStore(engine).open()
+
+
+def _of_version_1(engine: Engine) -> None:
+    _versions(engine, 1, 1)
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE kafka_stream_history"))
+
+
+def test_tables_of_version_1_get_their_history_and_older_code_may_work_on_beside_it(engine: Engine) -> None:
+    _of_version_1(engine)
+    store = SqlOffsetStore(engine)
+    assert store.history(STREAM, 10) == []
+    for _ in range(2):
+        store.open()
+    with engine.connect() as connection:
+        assert schemas.stored_versions(connection, define_tables(MetaData())) == [(SCHEMA_VERSION, 1)]
+    assert _works(store)
+
+
+def test_verify_asks_for_what_version_1_lacks(engine: Engine) -> None:
+    _of_version_1(engine)
+    with pytest.raises(SchemaMismatch, match=r"lacks the tables kafka_stream_history: run `kafka-stream schema apply`"):
+        SqlOffsetStore(engine, tables="verify").open()
+    SqlOffsetStore(engine, tables="verify").apply_schema()
+    SqlOffsetStore(engine, tables="verify").open()
 
 
 @pytest.mark.parametrize(

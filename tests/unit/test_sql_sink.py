@@ -460,7 +460,7 @@ def test_a_dialect_whose_upsert_is_not_known_is_refused() -> None:
     engine.dialect.name = "oracle"
     with (
         engine.connect() as connection,
-        pytest.raises(ConfigurationError, match="works on postgresql and sqlite, not on"),
+        pytest.raises(ConfigurationError, match="works on mariadb, mysql, postgresql and sqlite, not on"),
     ):
         write(SqlSink(ORDERS, given, "update"), [(1, 2, "a")], connection)
     engine.dispose()

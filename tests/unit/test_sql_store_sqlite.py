@@ -28,8 +28,11 @@ from kafka_stream.errors import (
     TransactionEscaped,
     UnknownStore,
 )
+from kafka_stream.testing.administration_contract import HistoryContract
+from kafka_stream.testing.compare_and_set_contract import CompareAndSetContract
+from kafka_stream.testing.escape_contract import EscapableTransactionContract
+from kafka_stream.testing.plan_contract import DurablePlanContract
 from kafka_stream.testing.store_backend import NEWER, OLDER, P0, STREAM, claim_of, commit, next_offsets
-from kafka_stream.testing.store_contract import OffsetStoreContract
 from offset_stores.sql import SqlOffsetStore, SqlTransaction
 from tests.sql_backend import RESULTS, Result, SqlBackend, write
 
@@ -56,7 +59,9 @@ def store(backend: SqlBackend) -> Iterator[SqlOffsetStore]:
     found.close()
 
 
-class TestSqlOffsetStoreOnSqlite(OffsetStoreContract):
+class TestSqlOffsetStoreOnSqlite(
+    CompareAndSetContract, DurablePlanContract, EscapableTransactionContract, HistoryContract
+):
     @pytest.fixture
     def backend(self, url: str) -> Iterator[SqlBackend]:
         found = SqlBackend(url)
@@ -64,7 +69,9 @@ class TestSqlOffsetStoreOnSqlite(OffsetStoreContract):
         found.engine.dispose()
 
 
-class TestUsersEngineOnSqlite(OffsetStoreContract):
+class TestUsersEngineOnSqlite(
+    CompareAndSetContract, DurablePlanContract, EscapableTransactionContract, HistoryContract
+):
     """An engine that begins its transactions itself, as SQLAlchemy's documentation shows, and a long name."""
 
     @pytest.fixture
@@ -435,7 +442,7 @@ def test_postgresql_means_psycopg_and_no_secret_is_shown(scheme: str) -> None:
         ("postgresql+psycopg2://app:hush@host/shop", ConfigurationError, "uses postgresql+psycopg://"),
         ("postgresql+asyncpg://app:hush@host/shop", ConfigurationError, "async def"),
         ("sqlite+aiosqlite:///hush.db", ConfigurationError, "async def"),
-        ("oracle://app:hush@host/shop", UnknownStore, "supported: postgresql, sqlite"),
+        ("oracle://app:hush@host/shop", UnknownStore, "supported: mariadb, mysql, postgresql, sqlite"),
     ],
 )
 def test_a_wrong_url_is_refused_without_showing_it(url: str, error: type[Exception], words: str) -> None:

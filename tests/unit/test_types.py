@@ -104,6 +104,7 @@ def test_enumerations_are_their_names_in_settings_and_logs() -> None:
     assert [str(phase) for phase in Phase] == [
         "after_fetch",
         "after_prepare",
+        "after_plan",
         "after_claim",
         "after_write",
         "after_advance",

@@ -21,6 +21,7 @@ _SCRIPT: tuple[Phase | None, ...] = (
 _WHERE = {
     Phase.AFTER_FETCH: "after {n} orders were fetched, before anything was done with them",
     Phase.AFTER_PREPARE: "after {n} orders were prepared, before the transaction",
+    Phase.AFTER_PLAN: "after {n} orders were planned, before the transaction",
     Phase.AFTER_CLAIM: "inside the transaction, before the first of {n} rows",
     Phase.AFTER_WRITE: "after {n} rows were written, before offsets and commit",
     Phase.AFTER_ADVANCE: "after {n} rows and the offsets were written, before the commit",
@@ -29,6 +30,7 @@ _WHERE = {
 _LAST = {
     Phase.AFTER_FETCH: "after {n} orders were fetched",
     Phase.AFTER_PREPARE: "after {n} orders were prepared",
+    Phase.AFTER_PLAN: "after {n} orders were planned",
     Phase.AFTER_CLAIM: "while {n} rows were being written",
     Phase.AFTER_WRITE: "after {n} rows were written",
     Phase.AFTER_ADVANCE: "during the commit of {n} rows",

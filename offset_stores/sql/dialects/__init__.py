@@ -1,12 +1,18 @@
-"""One small object per kind of database; MariaDB's goes beside these."""
+"""One small object per kind of database."""
 
 from __future__ import annotations
 
+from offset_stores.sql.dialects.mysql import MySQL
 from offset_stores.sql.dialects.port import Database
 from offset_stores.sql.dialects.postgresql import PostgreSQL
 from offset_stores.sql.dialects.sqlite import SQLite
 
-DATABASES: dict[str, type[Database]] = {"postgresql": PostgreSQL, "sqlite": SQLite}
+DATABASES: dict[str, type[Database]] = {
+    "mariadb": MySQL,
+    "mysql": MySQL,
+    "postgresql": PostgreSQL,
+    "sqlite": SQLite,
+}
 """By SQLAlchemy's name of the dialect."""
 
 __all__ = ["DATABASES", "Database"]

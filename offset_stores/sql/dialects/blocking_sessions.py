@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Self
 
@@ -59,9 +60,13 @@ class BlockingSessions:
         self._done.set()
         self._thread.join()
 
-    def end_those_of(self, owners: Collection[str]) -> None:
-        """These owners are being replaced."""
-        self._session_names = frozenset(map(self._session_name, owners))
+    def seeing_owners(self) -> AbstractContextManager[None]:
+        """What is committed is enough: whose else a lock is, its session says."""
+        return nullcontext()
+
+    def end_those_of(self, owners: Collection[str], session: str) -> None:
+        """These owners are being replaced; what else goes by our own name is left from an earlier try."""
+        self._session_names = frozenset(map(self._session_name, [*owners, session]))
 
     def describe(self) -> str | None:
         """The sessions that block and were not ended."""

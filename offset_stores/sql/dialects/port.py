@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
 
@@ -10,7 +11,7 @@ from sqlalchemy import URL, Connection, CursorResult, Engine, RootTransaction
 
 from kafka_stream.types import Owner
 from offset_stores.sql.errors import Verdict
-from offset_stores.sql.statements import Wanted, Wording
+from offset_stores.sql.statements import Grammar, Wanted
 from offset_stores.sql.tables import Tables
 
 
@@ -23,8 +24,11 @@ class Blockers(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
 
-    def end_those_of(self, owners: Collection[str]) -> None:
-        """These owners are being replaced."""
+    def seeing_owners(self) -> AbstractContextManager[None]:
+        """Around a look at who owns the rows, on the waiting connection before it has written anything."""
+
+    def end_those_of(self, owners: Collection[str], session: str) -> None:
+        """These owners are being replaced, by whom they wait for under this session's name."""
 
     def describe(self) -> str | None:
         """The sessions that were found and left alone, for people."""
@@ -39,7 +43,7 @@ class Database(Protocol):
     """Whether it can end the session that holds a lock."""
     creates_schemas: ClassVar[bool]
     """Whether a missing schema can be created with ``CREATE SCHEMA``."""
-    wording: ClassVar[Wording]
+    grammar: ClassVar[Grammar]
     """Its words in the statements."""
 
     def create_engine(self, url: URL) -> Engine:
@@ -69,17 +73,17 @@ class Database(Protocol):
     def serialize_ddl(self, connection: Connection, key: str) -> None:
         """Until the end of the transaction, let nobody else create these tables."""
 
-    def begin(self, connection: Connection) -> RootTransaction:
-        """Begin a transaction that will write."""
+    def begin(self, connection: Connection, session: str) -> RootTransaction:
+        """Begin a batch's transaction, under a session's name (an owner's id) if the claim does not set it."""
 
     def relation(self, rows: Sequence[Wanted]) -> Mapping[str, Any]:
-        """The parameters from which ``wording.wanted`` makes its rows."""
+        """The parameters from which the grammar makes the wanted rows."""
 
     def rows_changed(self, connection: Connection, result: CursorResult[Any]) -> int:
         """How many rows the statement that has just run has changed."""
 
     def claim_parameters(self, owner: Owner, token: str) -> Mapping[str, Any]:
-        """What ``wording.mark`` takes: the claim itself sets a mark that ends with the transaction, if it can."""
+        """For the claim that itself sets a mark which ends with the transaction."""
 
     def after_claim(self, connection: Connection) -> None:
         """Right after the claim succeeded: set what ends with the transaction, where the claim cannot."""
@@ -92,6 +96,9 @@ class Database(Protocol):
 
     def holds_mark(self, connection: Connection, token: str) -> bool:
         """After an advance that moved too little: is it still the transaction of the claim?"""
+
+    def after_transaction(self, connection: Connection) -> None:
+        """Take back what outlives the transaction, before the connection is given back."""
 
     def in_transaction(self, connection: Connection) -> bool:
         """Whether the driver knows its transaction to be open and unbroken; no round trip."""

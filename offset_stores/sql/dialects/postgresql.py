@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,8 +14,9 @@ from kafka_stream.errors import ConfigurationError, NotAuthorized, StoreUnavaila
 from kafka_stream.types import Owner
 from offset_stores.sql.dialects.blocking_sessions import SESSION_PREFIX, BlockingSessions
 from offset_stores.sql.errors import Verdict, driver_error
-from offset_stores.sql.statements import Wanted, Wording
+from offset_stores.sql.statements import Grammar, Wanted
 from offset_stores.sql.tables import Tables
+from offset_stores.sql.update_from import UpdateFrom
 
 if TYPE_CHECKING:
     import psycopg
@@ -61,7 +62,7 @@ class PostgreSQL:
     drivers: ClassVar[Mapping[str, str]] = MappingProxyType({"psycopg": "kafka-stream[postgresql]"})
     ends_blockers: ClassVar[bool] = True
     creates_schemas: ClassVar[bool] = True
-    wording: ClassVar[Wording] = Wording(
+    grammar: ClassVar[Grammar] = UpdateFrom(
         wanted="""SELECT * FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS integer[]),
             CAST(:from_offsets AS bigint[]), CAST(:until_offsets AS bigint[]), CAST(:epochs AS bigint[]),
             CAST(:leader_epochs AS integer[]), CAST(:topic_ids AS text[]))
@@ -142,8 +143,8 @@ class PostgreSQL:
         number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], signed=True)
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": number})
 
-    def begin(self, connection: Connection) -> RootTransaction:
-        """The driver sends BEGIN with the first statement."""
+    def begin(self, connection: Connection, session: str) -> RootTransaction:
+        """The driver sends BEGIN with the first statement, and the claim sets the session's name."""
         return connection.begin()
 
     def begin_bounded(self, connection: Connection, session: str, timeout_s: float) -> RootTransaction:
@@ -156,15 +157,15 @@ class PostgreSQL:
         return transaction
 
     def relation(self, rows: Sequence[Wanted]) -> Mapping[str, Any]:
-        """An array per column."""
+        """An array per column, as texts: the driver takes longer for a list than the server for both statements."""
         return {
-            "topics": [r.topic for r in rows],
-            "partitions": [r.partition for r in rows],
-            "from_offsets": [r.from_offset for r in rows],
-            "until_offsets": [r.until_offset for r in rows],
-            "epochs": [r.epoch for r in rows],
-            "leader_epochs": [r.leader_epoch for r in rows],
-            "topic_ids": [r.topic_id for r in rows],
+            "topics": _array(_quoted(r.topic) for r in rows),
+            "partitions": _array(r.partition for r in rows),
+            "from_offsets": _array(r.from_offset for r in rows),
+            "until_offsets": _array(r.until_offset for r in rows),
+            "epochs": _array(r.epoch for r in rows),
+            "leader_epochs": _array(r.leader_epoch for r in rows),
+            "topic_ids": _array(None if r.topic_id is None else _quoted(r.topic_id) for r in rows),
         }
 
     def rows_changed(self, connection: Connection, result: CursorResult[Any]) -> int:
@@ -204,6 +205,9 @@ class PostgreSQL:
         found = connection.exec_driver_sql("SELECT current_setting('kafka_stream.claim', true)").scalar_one()
         return bool(found == token)
 
+    def after_transaction(self, connection: Connection) -> None:
+        """Nothing is left."""
+
     def in_transaction(self, connection: Connection) -> bool:
         """As the driver saw it at the last answer."""
         from psycopg.pq import TransactionStatus
@@ -238,6 +242,15 @@ class PostgreSQL:
         if driver.pgconn is not None and driver.pgconn.used_password:
             return Verdict.LOGIN  # the server asked for the password, and then did not let us in
         return Verdict.UNAVAILABLE if isinstance(driver, psycopg.OperationalError) else Verdict.OTHER
+
+
+def _array(elements: Iterable[object]) -> str:
+    return "{" + ",".join("NULL" if element is None else str(element) for element in elements) + "}"
+
+
+def _quoted(element: str) -> str:
+    escaped = element.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def session_name(owner_id: str) -> str:

@@ -20,8 +20,9 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from kafka_stream.errors import ConfigurationError, TransactionEscaped
 from kafka_stream.types import Owner
 from offset_stores.sql.errors import Verdict, driver_error
-from offset_stores.sql.statements import Wanted, Wording
+from offset_stores.sql.statements import Grammar, Wanted
 from offset_stores.sql.tables import Tables
+from offset_stores.sql.update_from import UpdateFrom
 
 _BUSY_TIMEOUT_S = 5.0
 _OLDEST_SQLITE = (3, 35)
@@ -48,7 +49,7 @@ class SQLite:
     drivers: ClassVar[Mapping[str, str]] = MappingProxyType({"pysqlite": ""})
     ends_blockers: ClassVar[bool] = False
     creates_schemas: ClassVar[bool] = False
-    wording: ClassVar[Wording] = Wording(
+    grammar: ClassVar[Grammar] = UpdateFrom(
         wanted="""SELECT json_extract(value, '$[0]') AS topic, json_extract(value, '$[1]') AS "partition",
             json_extract(value, '$[2]') AS from_offset, json_extract(value, '$[3]') AS until_offset,
             json_extract(value, '$[4]') AS epoch, json_extract(value, '$[5]') AS leader_epoch,
@@ -125,7 +126,7 @@ class SQLite:
     def serialize_ddl(self, connection: Connection, key: str) -> None:
         """``BEGIN IMMEDIATE`` has done it."""
 
-    def begin(self, connection: Connection) -> RootTransaction:
+    def begin(self, connection: Connection, session: str) -> RootTransaction:
         """Take the write lock at once: a transaction that starts by reading could not upgrade later."""
         transaction = connection.begin()
         if _driver(connection).in_transaction:  # the engine's own handlers, or PEP 249 mode, have begun a deferred one
@@ -140,7 +141,7 @@ class SQLite:
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(timeout_s * 1000)}")
         connection.rollback()
         try:
-            return self.begin(connection)
+            return self.begin(connection, session)
         finally:
             connection.exec_driver_sql(f"PRAGMA busy_timeout = {before}")
 
@@ -179,6 +180,9 @@ class SQLite:
     def holds_mark(self, connection: Connection, token: str) -> bool:
         """The savepoint was there a moment ago."""
         return True
+
+    def after_transaction(self, connection: Connection) -> None:
+        """Nothing is left."""
 
     def in_transaction(self, connection: Connection) -> bool:
         """As the driver sees it."""

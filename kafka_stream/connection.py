@@ -1,0 +1,35 @@
+"""Pure: which of librdkafka's settings say how to reach a cluster, rather than how to read or write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_CONNECTION_SETTINGS = (
+    "bootstrap.servers",
+    "broker.address.",
+    "client.",
+    "connections.",
+    "debug",
+    "enable.sasl.",
+    "enable.ssl.",
+    "https.",
+    "log",
+    "metadata.broker.list",
+    "oauth",
+    "reconnect.",
+    "resolve_cb",
+    "retry.backoff.",
+    "sasl.",
+    "security.",
+    "socket.",
+    "ssl",
+)
+
+
+def connection_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that say how to reach the cluster, without those of consumers and producers."""
+    return {key: value for key, value in config.items() if key.startswith(_CONNECTION_SETTINGS)}
+
+
+__all__ = ["connection_settings"]

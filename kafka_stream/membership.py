@@ -1,0 +1,30 @@
+"""What librdkafka's consumer group metadata says, as far as a commit's safety rests on it."""
+
+from __future__ import annotations
+
+import struct
+import sys
+
+_MAGIC = b"CGMDv2:"
+_GENERATION = struct.Struct("<i" if sys.byteorder == "little" else ">i")
+
+
+def is_member(metadata: bytes) -> bool:
+    """Whether this is the metadata of a member of the group, rather than of a consumer that is not, or not any more.
+
+    When a session ends, librdkafka forgets generation and member id at once, and says so only at the next poll. Kafka
+    takes an offset commit without them for one of a consumer without a group, and accepts it (KIP-447 asks brokers to,
+    for older clients): nothing would fence it. Of librdkafka's ``rd_kafka_consumer_group_metadata_write`` this reads
+    what is fixed by its version: a magic, the generation, the group id and the member id, each ending in a zero byte.
+
+    Raises:
+        ValueError: the bytes are of another version.
+    """
+    if not metadata.startswith(_MAGIC):
+        raise ValueError("this librdkafka's consumer group metadata is of another version than the one known here")
+    (generation,) = _GENERATION.unpack_from(metadata, len(_MAGIC))
+    _group_id, member_id, *_ = metadata[len(_MAGIC) + _GENERATION.size :].split(b"\0")
+    return generation >= 0 and bool(member_id)
+
+
+__all__ = ["is_member"]

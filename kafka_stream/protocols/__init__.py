@@ -1,0 +1,74 @@
+"""The ports: what the one loop needs from stores, sinks, sources and listeners, each with its promise.
+
+Adapters depend on these modules; the engine depends on nothing else of theirs.
+"""
+
+from kafka_stream.protocols.administration import (
+    Action,
+    ActionKind,
+    AdministeredStore,
+    Change,
+    Decide,
+    HistoryEntry,
+    TopicState,
+    TopicStatus,
+)
+from kafka_stream.protocols.listeners import (
+    BatchProgress,
+    Listener,
+    OffsetMirror,
+)
+from kafka_stream.protocols.sinks import (
+    RangeSink,
+    Sink,
+)
+from kafka_stream.protocols.sources import (
+    Assigned,
+    Buffered,
+    Failed,
+    Lost,
+    OffsetAt,
+    PositionLost,
+    Revoked,
+    Source,
+    SourceEvent,
+    TopicInfo,
+)
+from kafka_stream.protocols.stores import (
+    BoundStore,
+    OffsetStore,
+    StoreCapabilities,
+    StoreTransaction,
+    StreamBinding,
+)
+
+__all__ = [
+    "Action",
+    "ActionKind",
+    "AdministeredStore",
+    "Assigned",
+    "BatchProgress",
+    "BoundStore",
+    "Buffered",
+    "Change",
+    "Decide",
+    "Failed",
+    "HistoryEntry",
+    "Listener",
+    "Lost",
+    "OffsetAt",
+    "OffsetMirror",
+    "OffsetStore",
+    "PositionLost",
+    "RangeSink",
+    "Revoked",
+    "Sink",
+    "Source",
+    "SourceEvent",
+    "StoreCapabilities",
+    "StoreTransaction",
+    "StreamBinding",
+    "TopicInfo",
+    "TopicState",
+    "TopicStatus",
+]

@@ -1,0 +1,76 @@
+"""The port of a listener: what it is told about a stream's life."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, runtime_checkable
+
+from kafka_stream.types import Guarantee, OffsetRange, Owner, Phase, TopicPartition
+
+
+@dataclass(frozen=True, slots=True)
+class BatchProgress:
+    """One committed batch's report about itself. Durations are in seconds; ``lag`` is in offsets, after this batch.
+
+    ``lag`` is ``None`` for a partition whose end is not known. ``bytes`` counts record values.
+    """
+
+    stream: str
+    batch: int
+    ranges: tuple[OffsetRange, ...]
+    records: int
+    bytes: int
+    prepare_s: float
+    claim_s: float
+    write_s: float
+    commit_s: float
+    lag: Mapping[TopicPartition, int | None]
+    guarantee: Guarantee
+    committed_at: datetime
+
+    @property
+    def duration_s(self) -> float:
+        """From the start of ``prepare`` to the end of the commit."""
+        return self.prepare_s + self.claim_s + self.write_s + self.commit_s
+
+
+class Listener(Protocol):
+    """Told about a stream's life, on the loop's thread. An error it raises is logged and changes nothing.
+
+    Subclass ``kafka_stream.progress.StreamListener`` to implement only some methods.
+    """
+
+    def on_phase(self, phase: Phase, ranges: tuple[OffsetRange, ...]) -> None:
+        """A batch has come to a named point. Called for every batch: keep it cheap."""
+
+    def on_batch(self, progress: BatchProgress) -> None:
+        """A batch was committed."""
+
+    def on_start(self, stream: str, owner: Owner, guarantee: Guarantee) -> None:
+        """The stream has opened its store and its source."""
+
+    def on_positions(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Partitions were taken over and are read from these offsets."""
+
+    def on_retry(self, error: Exception, delay_s: float) -> None:
+        """A batch was dropped and is retried after a delay."""
+
+    def on_stop(self, error: BaseException | None) -> None:
+        """The stream has stopped; with what stopped it, if it failed."""
+
+
+@runtime_checkable
+class OffsetMirror(Listener, Protocol):
+    """A listener that has the stream's offsets written to its consumer group too, for others to look at."""
+
+    def mirror_through(self, publish: Callable[[Mapping[TopicPartition, int]], None]) -> None:
+        """Called when a run begins, before anything else, with its ``Source.publish_offsets``."""
+
+
+__all__ = [
+    "BatchProgress",
+    "Listener",
+    "OffsetMirror",
+]

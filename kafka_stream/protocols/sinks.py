@@ -1,0 +1,68 @@
+"""The ports of sinks: what their writes are, and what they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from typing_extensions import TypeVar
+
+from kafka_stream.types import OffsetRange, Owner, TopicPartition, Writes
+
+TransactionT_contra = TypeVar("TransactionT_contra", contravariant=True, default=Any)
+"""What ``write`` needs of a transaction; a store whose transaction has that, and perhaps more, will do."""
+
+
+@runtime_checkable
+class Sink(Protocol[TransactionT_contra]):
+    """Where results go. A plain function ``write(prepared, transaction)`` counts as one through the transaction.
+
+    Its type parameter is what ``write`` needs of the transaction: best a small ``Protocol`` of the sink's own (a sink
+    imports no store), so that a type checker rejects a store without it. One that uses no transaction says ``object``.
+    """
+
+    @property
+    def writes(self) -> Writes:
+        """What the writes are; constant."""
+
+    @property
+    def needs(self) -> str | None:
+        """The kind of transaction that ``write`` needs (``"sql"``, …), or ``None`` if it does not use it."""
+
+    def describe(self) -> str:
+        """Where the results go, for people; never holds a secret."""
+
+    def prepare(self, prepared: Any) -> Any:
+        """Turn what the user's ``prepare`` gave (or the batch) into what ``write`` takes; pure, may run again."""
+
+    def write(self, prepared: Any, transaction: TransactionT_contra) -> None:
+        """Write one batch's results. Never called with an empty batch. Raising rolls the batch back."""
+
+
+@runtime_checkable
+class RangeSink(Sink[TransactionT_contra], Protocol[TransactionT_contra]):
+    """A sink whose writes are ``IDEMPOTENT_BY_RANGE``: writing a range again replaces what it had written of it.
+
+    The user's ``prepare`` and the sink's run once per partition that has records, on ``batch.partition(tp)``, so that
+    a range's results depend on that range alone; ``write`` gets ``{range: prepared}``, and what it wrote is durable
+    when it returns. A restart repeats exactly the ranges that were planned, whatever has changed meanwhile.
+    """
+
+    def take_over(self, stream: str, owner: Owner, partitions: Sequence[TopicPartition]) -> None:
+        """These partitions are ours: remove what older owners left unfinished; what is written from now is ours.
+
+        Called after the store's takeover and before a record is read; may be repeated. Leaves finished ranges alone.
+
+        Raises:
+            SinkUnavailable: try again.
+            ConfigurationError: it cannot be written to.
+        """
+
+    def discard(self, planned: OffsetRange) -> None:
+        """Remove, durably, what may have been written of a planned range that will not be repeated."""
+
+
+__all__ = [
+    "RangeSink",
+    "Sink",
+]

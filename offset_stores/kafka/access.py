@@ -1,0 +1,64 @@
+"""What every part of the store works with: the brokers, groups, and producers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from kafka_stream.errors import StoreUnavailable
+from offset_stores.kafka.group import Brokers, Found, Group
+from offset_stores.kafka.producer import TransactionalProducer
+from offset_stores.kafka.settings import producer_settings
+
+
+class Access:
+    """The clients of one store. Building it connects to nothing."""
+
+    def __init__(self, config: Mapping[str, Any], where: str, now: Callable[[], datetime]) -> None:
+        self.where = where
+        self.now = now
+        self.brokers = Brokers(config, where)
+        self._producer_settings = producer_settings(config)
+        self._groups: dict[str, Group] = {}
+
+    def group(self, group_id: str) -> Group:
+        """A group from outside, made once."""
+        if group_id not in self._groups:
+            self._groups[group_id] = Group(self.brokers, group_id)
+        return self._groups[group_id]
+
+    def stored(self, stream: str) -> Found:
+        """All that a stream's group has committed, for those who look: an owner that hangs is waited for a little."""
+        with self.looking_at(stream) as group:
+            every = group.all_partitions()
+            try:
+                return group.stable(every)  # what was committed a moment ago, too
+            except StoreUnavailable:
+                return group.committed(every)
+
+    @contextmanager
+    def looking_at(self, group_id: str) -> Iterator[Group]:
+        """A group of which nothing stays open if it was not open before: there may be many."""
+        if group_id in self._groups:
+            yield self._groups[group_id]
+            return
+        group = Group(self.brokers, group_id)
+        try:
+            yield group
+        finally:
+            group.close()
+
+    def producer(self, transactional_id: str) -> TransactionalProducer:
+        """A producer that has taken this id over, and ended what older ones had begun."""
+        return TransactionalProducer(self._producer_settings, transactional_id, self.where)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        for group in self._groups.values():
+            group.close()
+        self._groups.clear()
+
+
+__all__ = ["Access"]

@@ -1,0 +1,112 @@
+"""What Kafka's errors mean to this store, by code: mapped once, here."""
+
+from __future__ import annotations
+
+from confluent_kafka import KafkaError
+
+from kafka_stream.errors import (
+    ConfigurationError,
+    KafkaStreamError,
+    NotAuthorized,
+    ProcessingError,
+    StoreUnavailable,
+    TopicNotFound,
+    TransientError,
+)
+
+# ruff: noqa: SLF001 - librdkafka's own codes begin with an underscore
+
+_FENCED = frozenset(
+    {
+        KafkaError._FENCED,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.PRODUCER_FENCED,
+        KafkaError.INVALID_PRODUCER_ID_MAPPING,
+        KafkaError.UNKNOWN_PRODUCER_ID,
+    }
+)
+_REBALANCED = frozenset(
+    {
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.FENCED_MEMBER_EPOCH,
+        KafkaError.STALE_MEMBER_EPOCH,
+    }
+)
+_REFUSED = frozenset(
+    {
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+_UNKNOWN_TOPIC = frozenset({KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART})
+_BAD_RECORD = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_MSG_SIZE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError._INVALID_ARG,
+        KafkaError._UNKNOWN_PARTITION,
+    }
+)
+_MISCONFIGURED = frozenset(
+    {
+        KafkaError.INVALID_TRANSACTION_TIMEOUT,
+        KafkaError.OFFSET_METADATA_TOO_LARGE,
+        KafkaError.UNSUPPORTED_VERSION,
+        KafkaError._UNSUPPORTED_FEATURE,
+        KafkaError._INVALID_ARG,
+        KafkaError._NOT_CONFIGURED,
+    }
+)
+_GRANTS = "grant this principal READ on the group, READ and WRITE on its topics, and WRITE on its transactional ids"
+
+
+def is_fenced(error: KafkaError) -> bool:
+    """Whether a producer's transactional id is not its own any more: taken over, or aborted after its time."""
+    return error.code() in _FENCED
+
+
+def is_unstable(error: KafkaError) -> bool:
+    """Whether an open transaction has an offset of the partition: whatever stands beside it says nothing."""
+    return error.code() == KafkaError.UNSTABLE_OFFSET_COMMIT
+
+
+def mapped(error: KafkaError, doing: str, where: str) -> KafkaStreamError:
+    """The library's error for what one of the store's own requests ran into."""
+    code, reason = error.code(), error.str()
+    if code in _REBALANCED:
+        return TransientError(
+            f"the consumer group at {where} has rebalanced since the batch was planned ({reason}): the batch is "
+            "dropped, and planned again"
+        )
+    if code in _REFUSED:
+        return NotAuthorized(f"{where} refused us while {doing} ({reason}); {_GRANTS}")
+    if code in _MISCONFIGURED:
+        return ConfigurationError(f"{where} refused {doing}: {reason}")
+    return StoreUnavailable(f"{where} did not answer, or could not, while {doing}: {reason}")
+
+
+def undelivered(error: KafkaError, topic: str, where: str) -> KafkaStreamError:
+    """The library's error for a record that its topic did not take; the transaction it is in cannot commit."""
+    code, reason = error.code(), error.str()
+    if code in _UNKNOWN_TOPIC:
+        return TopicNotFound(f"topic {topic!r}, which results go to, does not exist at {where} ({reason}); create it")
+    if code in _BAD_RECORD:
+        return ProcessingError(f"topic {topic!r} at {where} refused a record: {reason}")
+    if code in _REFUSED:
+        return NotAuthorized(f"{where} refused a record to topic {topic!r} ({reason}); {_GRANTS}")
+    return StoreUnavailable(f"topic {topic!r} at {where} did not take a record, so its batch is aborted: {reason}")
+
+
+__all__ = ["is_fenced", "is_unstable", "mapped", "undelivered"]

@@ -1,0 +1,269 @@
+"""One transactional producer, which is used until its first failure that an abort does not mend."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import TopicPartition as ClientTopicPartition
+
+from kafka_stream.errors import ConfigurationError, StoreUnavailable
+from offset_stores.kafka.errors import is_fenced, mapped, undelivered
+from offset_stores.kafka.metadata import Stored, encode
+
+# ruff: noqa: SLF001 - librdkafka's own codes begin with an underscore
+
+_TIMEOUT_S = 20.0
+_CONNECT_S = 5.0
+_FULL_QUEUE_POLL_S = 0.1
+_PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
+_NO_EPOCH = -1
+
+T = TypeVar("T")
+
+Offsets = Sequence[ClientTopicPartition]
+
+_librdkafka = logging.getLogger("kafka_stream.librdkafka")
+
+
+class Fenced(Exception):
+    """The producer's transactional id was taken over, or its transaction outlived its time and was aborted."""
+
+
+class OutcomeUnknown(Exception):
+    """A commit was asked for, and whether it took effect was not to be learned."""
+
+
+class _Deliveries:
+    """Hears of every record that was not delivered; keeps the first."""
+
+    def __init__(self) -> None:
+        self.failed: tuple[KafkaError, str] | None = None
+
+    def __call__(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None and error.code() not in _PURGED and self.failed is None:
+            self.failed = (error, message.topic() or "(unknown)")
+
+
+class TransactionalProducer:
+    """Has fenced every other producer with its ``transactional.id``, and ended what they had begun (KIP-98).
+
+    After a timeout, a fatal error or an unknown outcome it is not ``usable`` any more: a late request of its own could
+    hit the next transaction. What it leaves open is ended by the next producer with its id.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], transactional_id: str, where: str) -> None:
+        self.transactional_id = transactional_id
+        self.timeout_s = float(settings["transaction.timeout.ms"]) / 1000
+        self.usable = False
+        self._where = where
+        self._deliveries = _Deliveries()
+        self._began_at = 0.0
+        mine = {"transactional.id": transactional_id, "on_delivery": self._deliveries}
+        try:
+            self._producer = Producer({"logger": _librdkafka, **settings, **mine})
+        except KafkaException as error:
+            reason = error.args[0].str()
+            raise ConfigurationError(f"the Kafka offset store's producer settings were refused: {reason}") from error
+        self._initialise()
+
+    def _initialise(self) -> None:
+        try:
+            self._producer.cluster_id(_CONNECT_S)  # initialising before there is a connection waits half a second
+            self._producer.init_transactions(_TIMEOUT_S)
+        except KafkaException as error:
+            self._poll(0)
+            doing = f"taking over the transactional id {self.transactional_id!r}"
+            if is_fenced(error.args[0]):
+                raise Fenced(f"another process came in between while {doing}") from error
+            raise mapped(error.args[0], doing, self._where) from error
+        self.usable = True
+
+    @property
+    def send(self) -> Any:
+        """The client's own ``produce``, which hands a record over and returns; ``produce`` deals with its errors."""
+        return self._producer.produce
+
+    @property
+    def age_s(self) -> float:
+        """How long ago the transaction was begun, in seconds."""
+        return time.monotonic() - self._began_at
+
+    def begin(self) -> None:
+        """Begin a transaction; the broker hears of it with its first record or offset."""
+        self._poll(0)
+        self._deliveries.failed = None
+        self._began_at = time.monotonic()
+        self._ask(self._producer.begin_transaction, "beginning a transaction")
+
+    def produce(self, topic: str, value: Any, key: Any, headers: Any, partition: int) -> None:
+        """Add a record; waits while the queue is full. Raises as ``flush`` does."""
+        while True:
+            try:
+                self._producer.produce(topic, value, key, partition, headers=headers)
+            except BufferError:
+                self._poll(_FULL_QUEUE_POLL_S)
+                self._refuse_undelivered()
+            except KafkaException as error:
+                self._poll(0)
+                # After an earlier record's failure the client takes no more; that one says why.
+                self._deliveries.failed = self._deliveries.failed or (error.args[0], topic)
+                raise self._undelivered(*self._deliveries.failed) from error
+            else:
+                return
+
+    def flush(self) -> None:
+        """Wait until every record is delivered.
+
+        Raises:
+            Fenced: somebody has taken over, or the transaction outlived its time.
+            TransientError, ConfigurationError, ProcessingError: a record was not delivered.
+        """
+        left = 0
+        try:
+            left = _asked(lambda: self._producer.flush(self.timeout_s))
+        except KafkaException as error:
+            raise self._failed(error.args[0], "delivering records") from error
+        self._refuse_undelivered()
+        if left:
+            self.usable = False
+            raise StoreUnavailable(
+                f"{left} records were not delivered to {self._where} within the {self.timeout_s:g} s of "
+                "transaction.timeout.ms"
+            )
+
+    def send_offsets(self, offsets: Offsets, membership: Any) -> None:
+        """Add offsets to the transaction, under a membership of the group (KIP-447); raises as ``flush`` does."""
+        self._ask(
+            lambda: self._producer.send_offsets_to_transaction(list(offsets), membership, _TIMEOUT_S),
+            "adding offsets to a transaction",
+        )
+
+    def commit(self) -> None:
+        """Commit records and offsets together.
+
+        Raises:
+            TransientError: it was refused, and must be aborted.
+            OutcomeUnknown: there was no answer, or the producer is fenced (an answer that was lost may have said yes).
+        """
+        try:
+            _asked(lambda: self._producer.commit_transaction(_TIMEOUT_S))
+        except KafkaException as error:
+            reason: KafkaError = error.args[0]
+            if reason.txn_requires_abort() and not reason.fatal():
+                raise mapped(reason, "committing a transaction", self._where) from error
+            self.usable = False
+            raise OutcomeUnknown(self.why_fenced() if is_fenced(reason) else reason.str()) from error
+        except BaseException:
+            self.usable = False
+            raise
+
+    def commit_offsets(self, offsets: Offsets, membership: Any, before_commit: Callable[[], None]) -> None:
+        """A transaction that holds nothing but offsets.
+
+        ``before_commit`` is called when the offsets are pending: whoever reads stable ones waits for us from then on.
+
+        Raises:
+            Fenced, TransientError: nothing was committed; as is what ``before_commit`` raises.
+            OutcomeUnknown: as ``commit`` does.
+        """
+        self.begin()
+        try:
+            self.send_offsets(offsets, membership)
+            before_commit()
+            self.commit()
+        except BaseException:
+            self.abort()
+            raise
+
+    def abort(self) -> None:
+        """End the transaction without an effect; if that fails, the next producer with this id will."""
+        if not self.usable:
+            return
+        self.usable = False
+        try:
+            _asked(lambda: self._producer.abort_transaction(_TIMEOUT_S))
+        except KafkaException as error:
+            _librdkafka.info("a transaction of %r was not aborted: %s", self.transactional_id, error.args[0].str())
+        else:
+            self.usable = True
+
+    def why_fenced(self) -> str:
+        """In words, as far as this producer can tell: it took too long, or another one has come."""
+        if self.age_s < self.timeout_s:
+            return f"another process has taken over the transactional id {self.transactional_id!r}"
+        return (
+            f"the transaction took {self.age_s:.1f} s and outlived transaction.timeout.ms ({self.timeout_s:g} s), so "
+            "the broker aborted it; lower max_records_per_batch or target_batch_duration_s, or raise it in "
+            "KafkaOffsetStore({'transaction.timeout.ms': …})"
+        )
+
+    def _poll(self, timeout_s: float) -> None:
+        """Hear of deliveries. A fatal error comes out here too, and again with the request that fails of it."""
+        with suppress(KafkaException):
+            _asked(lambda: self._producer.poll(timeout_s))
+
+    def _ask(self, request: Any, doing: str) -> None:
+        try:
+            _asked(request)
+        except KafkaException as error:
+            self._poll(0)
+            raise self._failed(error.args[0], doing) from error
+        except BaseException:
+            self.usable = False
+            raise
+
+    def _failed(self, reason: KafkaError, doing: str) -> Exception:
+        if is_fenced(reason):
+            self.usable = False
+            return Fenced(self.why_fenced())
+        if reason.fatal() or not reason.txn_requires_abort():
+            self.usable = False
+        return mapped(reason, doing, self._where)
+
+    def _refuse_undelivered(self) -> None:
+        if self._deliveries.failed is not None:
+            raise self._undelivered(*self._deliveries.failed)
+
+    def _undelivered(self, reason: KafkaError, topic: str) -> Exception:
+        if is_fenced(reason):
+            self.usable = False
+            return Fenced(self.why_fenced())
+        if reason.fatal():
+            self.usable = False
+        return undelivered(reason, topic, self._where)
+
+
+def _asked(request: Callable[[], T]) -> T:
+    """What a request to the client gives.
+
+    Where the client fails for good while records are left, confluent-kafka (2.16) calls ``on_delivery`` with its fatal
+    error set already; Python then reports a ``SystemError`` that was caused by it.
+    """
+    try:
+        return request()
+    except SystemError as error:
+        if isinstance(error.__cause__, KafkaException):
+            raise error.__cause__ from None
+        raise
+
+
+def client_offsets(stored: Mapping[Any, Stored]) -> Offsets:
+    """Positions as offsets to commit."""
+    return [
+        ClientTopicPartition(
+            tp.topic,
+            tp.partition,
+            each.position.next_offset,
+            encode(each),
+            _NO_EPOCH if each.position.leader_epoch is None else each.position.leader_epoch,
+        )
+        for tp, each in stored.items()
+    ]
+
+
+__all__ = ["Fenced", "OutcomeUnknown", "TransactionalProducer", "client_offsets"]

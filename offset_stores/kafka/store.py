@@ -1,0 +1,219 @@
+"""``KafkaOffsetStore``: positions are the consumer group's own offsets, committed in the results' transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from kafka_stream.errors import ConfigurationError, KafkaStreamError
+from kafka_stream.protocols import (
+    Action,
+    ActionKind,
+    Decide,
+    HistoryEntry,
+    StoreCapabilities,
+    StreamBinding,
+    TopicStatus,
+)
+from kafka_stream.types import Claim, Owner, StoredPosition, TopicPartition
+from offset_stores.kafka import administration, start
+from offset_stores.kafka.access import Access
+from offset_stores.kafka.settings import checked_config, merged_config, refuse_mock, servers_of
+from offset_stores.kafka.tenure import Tenure
+from offset_stores.kafka.transaction import KafkaTransaction
+
+
+class KafkaOffsetStore:
+    """Keeps positions as Kafka's own group offsets, and commits them with the records that a batch produces.
+
+    ``config`` are librdkafka's settings of the transactional producer, or a URL ``kafka://h1:9092,h2:9092``. Brokers
+    and security are the stream's if none are named. The group is named after the stream, so that the offsets of any
+    plain consumer group of that name are valid positions; what else belongs to a position is JSON in the offset's
+    metadata. ``transaction.timeout.ms`` is the stream's ``session.timeout.ms`` unless it is set: a batch whose writing
+    takes longer is aborted and repeated. Offsets of a stream that does not run expire after the brokers'
+    ``offsets.retention.minutes``. ``now`` is a clock for tests.
+
+    The idea is KIP-98 (transactions) and KIP-447 (a group's offsets in them).
+
+    Raises:
+        ConfigurationError: a setting cannot work; connects to nothing to find out.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any] | str | None = None,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._own = checked_config(config)
+        self._now = now
+        self._config = merged_config(self._own, {})
+        self._binding: StreamBinding | None = None
+        self._access: Access | None = None
+        self._tenure: Tenure | None = None
+
+    def __repr__(self) -> str:
+        return f"<KafkaOffsetStore {self.describe()}>"
+
+    @property
+    def capabilities(self) -> StoreCapabilities:
+        """A Kafka transaction, which has no compare-and-set; fencing stands in for it."""
+        return StoreCapabilities(transaction="kafka", compare_and_set=False, durable_plan=True)
+
+    def describe(self) -> str:
+        """The brokers, and that it is a consumer group."""
+        group = f"consumer group {self._binding.group_id!r}" if self._binding else "consumer groups"
+        return f"{group} at {servers_of(self._config) or 'the brokers of the stream'}"
+
+    def bind(self, binding: StreamBinding) -> None:
+        """Take the stream's brokers and assignment; see ``BoundStore``."""
+        if not binding.kafka:
+            raise ConfigurationError(
+                "a Kafka offset store needs the brokers that the stream reads from, and this stream reads from none "
+                "(MemoryKafka); test it with kafka_stream.testing.MemoryOffsetStore"
+            )
+        if binding.group_id != binding.stream:
+            raise ConfigurationError(
+                f"group_id={binding.group_id!r} differs from the stream's name {binding.stream!r}: with a Kafka offset "
+                "store the stream's positions are the offsets of the group that has its name; leave group_id out"
+            )
+        refuse_mock(binding.kafka)
+        self.close()
+        self._binding = binding
+        self._config = merged_config(self._own, binding.kafka)
+
+    def open(self) -> None:
+        """Connect; see ``OffsetStore``."""
+        self._opened().brokers.cluster_id()
+
+    def close(self) -> None:
+        """Give the clients up; see ``OffsetStore``."""
+        access, self._access, self._tenure = self._access, None, None
+        if access is not None:
+            access.close()
+
+    def check_cluster(self, cluster_id: str | None) -> None:
+        """Refuse a stream that reads another cluster; see ``BoundStore``."""
+        access = self._opened()
+        ours = access.brokers.cluster_id()
+        if cluster_id is not None and cluster_id != ours:
+            raise ConfigurationError(
+                f"the stream reads cluster {cluster_id}, but {access.where} is of cluster {ours}: a transaction spans "
+                "one cluster, so keep the offsets in the one that is read, or in a SQL store"
+            )
+
+    def is_started(self, stream: str, topic: str) -> bool:
+        """Whether some partition of the topic has a committed offset; see ``OffsetStore``."""
+        return start.is_started(self._opened(), stream, topic)
+
+    def initialise(self, stream: str, topic: str, starts: Mapping[int, int], topic_id: str | None) -> None:
+        """Commit the starts, unless there are some; see ``OffsetStore``."""
+        start.initialise(self._opened(), stream, topic, starts, topic_id)
+
+    def take_over(
+        self, stream: str, owner: Owner, partitions: Sequence[TopicPartition], topic_ids: Mapping[str, str]
+    ) -> Mapping[TopicPartition, StoredPosition]:
+        """Fence older owners, then read what is stored; see ``OffsetStore``.
+
+        Raises:
+            OwnershipLost: this stream is static, and its consumer group has members.
+        """
+        return self._held(stream).take_over(owner, partitions, topic_ids)
+
+    def reclaim(self, claim: Claim) -> Mapping[TopicPartition, StoredPosition]:
+        """Settle a commit whose outcome is unknown; see ``OffsetStore``."""
+        return self._held(claim.stream).reclaim(claim)
+
+    def reposition(self, claim: Claim) -> None:
+        """Move positions without records; see ``OffsetStore``."""
+        self._held(claim.stream).reposition(claim)
+
+    def plan(self, claim: Claim) -> None:
+        """Store ranges as planned, in a transaction of its own; see ``OffsetStore``."""
+        self._held(claim.stream).plan(claim)
+
+    def refresh(self, claim: Claim) -> None:
+        """Commit a static owner's positions anew once a day; see ``BoundStore``."""
+        self._held(claim.stream).refresh(claim)
+
+    @contextmanager
+    def begin(self, claim: Claim) -> Iterator[KafkaTransaction]:
+        """Begin a transaction for the claim's ranges; see ``OffsetStore``.
+
+        The broker hears of it with the first record: the claim is compared with what this process knows to be stored,
+        and the fence refuses the rest.
+        """
+        with KafkaTransaction(self._held(claim.stream), claim) as transaction:
+            yield transaction
+
+    def classify(self, error: BaseException) -> KafkaStreamError | None:
+        """Nothing: what goes wrong in ``produce`` is raised as the library's own error."""
+        return None
+
+    def positions(self, stream: str) -> Mapping[TopicPartition, StoredPosition]:
+        """What is stored for a stream; see ``OffsetStore``."""
+        return {tp: each.position for tp, each in sorted(self._opened().stored(stream).items())}
+
+    @property
+    def keeps_history(self) -> bool:
+        """An offset's metadata holds who changed it last, and nothing of before."""
+        return False
+
+    def streams(self) -> Sequence[str]:
+        """The groups that a stream has committed in; plain consumer groups are none. See ``AdministeredStore``."""
+        return administration.streams(self._opened())
+
+    def topics(self, stream: str) -> Mapping[str, TopicStatus]:
+        """What the metadata of their offsets says; see ``AdministeredStore``."""
+        return administration.topics(self._opened(), stream)
+
+    def change(
+        self, stream: str, partitions: Collection[TopicPartition], action: Action, decide: Decide
+    ) -> Mapping[TopicPartition, StoredPosition]:
+        """Fence whoever owns the partitions, and commit their new offsets; see ``AdministeredStore``.
+
+        A static owner's batch in flight is dropped and repeated even if nothing is changed in the end.
+        """
+        return administration.change(self._opened(), stream, partitions, action, decide)
+
+    def close_topics(self, stream: str, topics: Collection[str], action: Action, reason: str | None) -> None:
+        """Close positions in their metadata, so that their epochs live on; see ``AdministeredStore``."""
+        administration.close_topics(self._opened(), stream, topics, action, reason)
+
+    def live_owners(self, stream: str) -> Sequence[str]:
+        """The group's members, or the static owners that are stored; see ``AdministeredStore``."""
+        return administration.live_owners(self._opened(), stream)
+
+    def record(self, stream: str, entries: Sequence[HistoryEntry], keep_for: timedelta) -> None:
+        """Nothing: there is no history."""
+
+    def history(
+        self, stream: str, limit: int, kinds: Collection[ActionKind] = tuple(ActionKind)
+    ) -> Sequence[HistoryEntry]:
+        """Empty."""
+        return ()
+
+    def _opened(self) -> Access:
+        if self._access is None:
+            if servers_of(self._config) is None:
+                raise ConfigurationError(
+                    "this Kafka offset store names no brokers, and no stream has bound it: give it a URL or "
+                    "{'bootstrap.servers': …}"
+                )
+            self._access = Access(self._config, self.describe(), self._now)
+        return self._access
+
+    def _held(self, stream: str) -> Tenure:
+        binding = self._binding
+        if binding is None or binding.stream != stream:
+            raise ConfigurationError(
+                f"this Kafka offset store is not bound to stream {stream!r}: only that stream takes over and commits"
+            )
+        if self._tenure is None:
+            self._tenure = Tenure(self._opened(), stream, binding.shard)
+        return self._tenure
+
+
+__all__ = ["KafkaOffsetStore"]

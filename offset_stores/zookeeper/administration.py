@@ -1,0 +1,40 @@
+"""What operators look at: the streams, their topics, and who may still be at work."""
+
+from __future__ import annotations
+
+from kafka_stream.protocols import TopicState, TopicStatus
+from offset_stores.zookeeper import history
+from offset_stores.zookeeper.positions import Positions
+from offset_stores.zookeeper.znodes import Marker, unescaped
+from offset_stores.zookeeper.znodes import TopicState as Stage
+
+
+def streams(positions: Positions) -> list[str]:
+    """The names of all streams that have positions."""
+    positions.connection.sync()
+    (names,) = positions.connection.children([positions.layout.root])
+    found = sorted(unescaped(name) for name in names)
+    return [stream for stream in found if positions.partitions(stream, positions.topics(stream))]
+
+
+def topics(positions: Positions, stream: str) -> dict[str, TopicStatus]:
+    """The markers of a stream's topics."""
+    positions.connection.sync()
+    markers = positions.markers(stream, positions.topics(stream))
+    return {topic: _status(found.marker) for topic, found in markers.items() if found.marker is not None}
+
+
+def live_owners(positions: Positions, stream: str) -> list[str]:
+    """The stored owners that have not recorded a stop, in words."""
+    stored = positions.of_stream(stream).values()
+    stopped = history.stopped(history.names(positions, stream))
+    owners = {position.owner for position in stored if position.owner is not None}
+    return sorted(str(owner) for owner in owners if owner.id not in stopped)
+
+
+def _status(marker: Marker) -> TopicStatus:
+    state = TopicState.OPEN if marker.state is Stage.STARTING else TopicState(marker.state)
+    return TopicStatus(state, marker.state_reason, marker.topic_id, marker.started_at)
+
+
+__all__ = ["live_owners", "streams", "topics"]

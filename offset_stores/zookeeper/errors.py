@@ -1,0 +1,88 @@
+"""Kazoo's errors into the library's tree: by type, which is ZooKeeper's error code; their texts say nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kazoo import exceptions as kazoo
+from kazoo.handlers.threading import KazooTimeoutError
+from kazoo.protocol.serialization import Create, Delete, SetData
+
+from kafka_stream.errors import (
+    ConfigurationError,
+    KafkaStreamError,
+    NotAuthorized,
+    ProcessingError,
+    StoreUnavailable,
+)
+from offset_stores.zookeeper.operations import Step
+
+UNANSWERED = (
+    kazoo.ConnectionDropped,
+    kazoo.ConnectionLoss,
+    kazoo.NewConfigNoQuorumError,
+    kazoo.NotReadOnlyCallError,
+    kazoo.OperationTimeoutError,
+    kazoo.RequestTimeoutError,
+    kazoo.SessionExpiredError,
+    kazoo.SessionMovedError,
+    kazoo.ThrottledOpError,
+    KazooTimeoutError,
+)
+"""The server did not answer, or not now: it may work the next time, and may have worked this time."""
+
+CHANGED_MEANWHILE = (kazoo.BadVersionError, kazoo.NodeExistsError, kazoo.NoNodeError)
+"""Something is not as it was when it was read."""
+
+_REFUSED = (
+    kazoo.AuthFailedError,
+    kazoo.InvalidACLError,
+    kazoo.NoAuthError,
+    kazoo.SessionClosedRequireSaslError,
+)
+
+
+def mapped(error: BaseException, doing: str, where: str) -> KafkaStreamError:
+    """The library's error for what one of the store's own requests ran into."""
+    if isinstance(error, KafkaStreamError):
+        return error
+    name = type(error).__name__
+    if isinstance(error, UNANSWERED):
+        return StoreUnavailable(f"{where} did not answer while {doing}: {name}")
+    if isinstance(error, _REFUSED):
+        return NotAuthorized(f"{where} refused us while {doing}: {name}; check the credentials and the znodes' ACLs")
+    return ConfigurationError(f"{where} failed while {doing}: {name}{f' ({error})' if str(error) else ''}")
+
+
+_WHY_NOT: dict[type[Exception], str] = {
+    kazoo.BadVersionError: "it has another version",
+    kazoo.NoNodeError: "there is no such znode, or none above it",
+    kazoo.NodeExistsError: "there is such a znode already",
+    kazoo.NotEmptyError: "there are znodes below it",
+    kazoo.QuotaExceededError: "a quota would be exceeded",
+}
+
+
+def why_refused(step: Step, error: Exception, chroot: str, where: str) -> KafkaStreamError:
+    """The library's error for what one of the handler's operations ran into."""
+    kind = {Create: "create", SetData: "set", Delete: "delete"}[type(step.operation)]
+    doing = f"{kind} the znode {step.operation.path.removeprefix(chroot)}"
+    if isinstance(error, (*UNANSWERED, *_REFUSED)):
+        return mapped(error, f"asked to {doing}", where)
+    if not step.is_certain and isinstance(error, CHANGED_MEANWHILE):
+        return StoreUnavailable(f"{where} could not {doing}, which was changed while the batch committed")
+    why = _WHY_NOT.get(type(error), type(error).__name__)
+    return ProcessingError(f"{where} refused to {doing}: {why}; nothing of the batch was committed")
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what led to it, as a traceback would show them."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+
+
+__all__ = ["CHANGED_MEANWHILE", "UNANSWERED", "causes", "mapped", "why_refused"]

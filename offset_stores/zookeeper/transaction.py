@@ -1,0 +1,222 @@
+"""One batch's transaction: what a handler asks for is collected, and goes out with the offsets in one ``multi``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from kazoo.exceptions import AuthFailedError, KazooException
+from kazoo.protocol.serialization import Create, Delete, SetData
+from kazoo.security import ACL
+
+from kafka_stream.claims import why_not_claimed
+from kafka_stream.errors import (
+    CommitOutcomeUnknown,
+    KafkaStreamError,
+    OwnershipLost,
+    ProcessingError,
+    StoreUnavailable,
+    TransactionEscaped,
+)
+from kafka_stream.types import Claim, OffsetRange, StoredPosition, TopicPartition
+from offset_stores.zookeeper.access import is_acl
+from offset_stores.zookeeper.address import why_no_path
+from offset_stores.zookeeper.errors import CHANGED_MEANWHILE, UNANSWERED, mapped, why_refused
+from offset_stores.zookeeper.operations import (
+    ANY_VERSION,
+    Asked,
+    Operation,
+    Put,
+    Remove,
+    Step,
+    paths_to_look_at,
+    steps_of,
+)
+from offset_stores.zookeeper.positions import Positions, positions_of
+from offset_stores.zookeeper.requests import check_size, failure_in
+
+
+class ZooKeeperTransaction:
+    """What a handler writes through: ``write(prepared, transaction)``.
+
+    Nothing is sent before the batch commits. Then everything is done in the order in which it was asked for, together
+    with the offsets, or nothing is. Paths begin with a slash and lie below the store's chroot; new znodes get the
+    store's ACL unless one is given. Results and offsets must fit into one request, of about 1 MB.
+
+    ``create``, ``set`` and ``delete`` are ZooKeeper's own, and fail the batch where they do not apply; ``put`` and
+    ``remove`` look first whether there is such a znode.
+    """
+
+    def __init__(self, positions: Positions, claim: Claim) -> None:
+        self._positions = positions
+        self._connection = positions.connection
+        self._claim = claim
+        self._chroot = positions.layout.chroot
+        self._asked: list[Asked] = []
+        self._steps: list[Step] = []
+        self._after: dict[TopicPartition, StoredPosition] = {}
+        self._request: list[Operation] = []
+        self._state = "open"
+        self._session = self._connection.sessions_lost  # before anything is read
+        with self._connection.mapping("claiming the batch's ranges"):
+            self._stored = positions.claimed(claim, self._refusal)
+
+    def create(self, path: str, value: bytes = b"", *, acl: Sequence[ACL] | None = None) -> None:
+        """Create a znode below one that is there.
+
+        Raises:
+            ProcessingError: the path cannot be that of a result.
+            TransactionEscaped: the batch is over.
+        """
+        if acl is not None and not is_acl(acl):
+            raise ProcessingError(f"the acl of znode {path!r} is not a list of kazoo.security.ACL")
+        self._ask(Create(self._full(path), _checked(path, value), self._connection.acl if acl is None else acl, 0))
+
+    def set(self, path: str, value: bytes, version: int = ANY_VERSION) -> None:
+        """Set the value of a znode that is there, at this version if one is given. Raises as ``create`` does."""
+        self._ask(SetData(self._full(path), _checked(path, value), _checked_version(path, version)))
+
+    def delete(self, path: str, version: int = ANY_VERSION) -> None:
+        """Delete a znode that is there, at this version if one is given. Raises as ``create`` does."""
+        self._ask(Delete(self._full(path), _checked_version(path, version)))
+
+    def put(self, path: str, value: bytes) -> None:
+        """Set a znode's value, or create it, with those above it, if it is not there. Raises as ``create`` does."""
+        self._ask(Put(self._full(path), _checked(path, value)))
+
+    def remove(self, path: str) -> None:
+        """Delete a znode if it is there. Raises as ``create`` does."""
+        self._ask(Remove(self._full(path)))
+
+    def advance(self) -> None:
+        """Complete the request; see ``StoreTransaction``.
+
+        Raises:
+            ConfigurationError: it is larger than the ensemble takes.
+        """
+        self._expect("open", "advance")
+        with self._connection.mapping("looking for the batch's znodes"):
+            self._steps = list(self._resolved())
+        now = datetime.now(UTC)
+        self._after = {r.topic_partition: self._moved(r, now) for r in self._claim.ranges}
+        # The offsets come first: a lost ownership must not be taken for a mistake of the handler.
+        offsets = self._positions.writes(self._claim.stream, self._after, self._stored)
+        self._request = [*offsets, *(step.operation for step in self._steps)]
+        check_size(self._request, self._connection.max_request_bytes, self._connection.where)
+        self._state = "advanced"
+
+    def commit(self) -> None:
+        """Send it; see ``StoreTransaction``.
+
+        Raises:
+            OwnershipLost: the session in which the batch began is over, or the offsets were changed.
+        """
+        self._expect("advanced", "commit")
+        self._connection.connect()  # waits if the connection is suspended; nothing has been sent yet
+        if self._connection.sessions_lost != self._session:
+            raise self._why_lost()
+        self._state = "being committed"
+        try:
+            results = self._connection.multi(self._request)
+        except (*UNANSWERED, AuthFailedError) as error:
+            raise CommitOutcomeUnknown(
+                f"the outcome of a commit in {self._connection.where} is unknown ({type(error).__name__}); the stored "
+                "offsets will tell"
+            ) from error
+        except KazooException as error:
+            raise mapped(error, "committing", self._connection.where) from error
+        if (failure := failure_in(results)) is not None:
+            raise self._why_refused(*failure) from failure[1]
+        self._state = "committed"
+        self._positions.written(self._claim.stream, self._after, results[: len(self._after)])
+
+    def close(self) -> None:
+        """The batch is over: nothing can be asked for any more."""
+        self._state = "over"
+
+    def _ask(self, asked: Asked) -> None:
+        self._expect("open", "write")
+        self._asked.append(asked)
+
+    def _expect(self, state: str, doing: str) -> None:
+        if self._state != state:
+            was, self._state = self._state, "escaped"
+            raise TransactionEscaped(
+                f"the batch's transaction in {self._connection.where} was to {doing} while it is {was}: write while "
+                "the handler runs, and leave advance and commit to the stream"
+            )
+
+    def _full(self, path: str) -> str:
+        problem = why_no_path(path)
+        full = f"{self._chroot}{path}"
+        if problem is None and f"{full}/".startswith(f"{self._positions.layout.root}/"):
+            problem = "lies where the offsets are"
+        if problem is not None:
+            raise ProcessingError(f"the path {path!r} of a result {problem}; nothing of the batch was committed")
+        return full
+
+    def _refusal(self, stored: Mapping[TopicPartition, StoredPosition]) -> KafkaStreamError | None:
+        return why_not_claimed(self._claim, stored, self._connection.where)
+
+    def _resolved(self) -> list[Step]:
+        existing: set[str] = set()
+        if paths := paths_to_look_at(self._asked, self._chroot):
+            self._connection.sync()  # one that another session has created must not be overlooked
+            existing = {path for path, found in zip(paths, self._connection.exist(paths), strict=True) if found}
+        return list(steps_of(self._asked, existing, self._chroot, self._connection.acl))
+
+    def _moved(self, r: OffsetRange, now: datetime) -> StoredPosition:
+        before = self._stored[r.topic_partition].position
+        return replace(
+            before,
+            next_offset=r.until_offset,
+            planned_until=None,
+            plan_kind=None,
+            leader_epoch=self._claim.leader_epochs.get(r.topic_partition, before.leader_epoch),
+            topic_id=self._claim.topic_ids.get(r.topic, before.topic_id),
+            changed_at=now,
+        )
+
+    def _why_refused(self, index: int, error: Exception) -> KafkaStreamError:
+        where = self._connection.where
+        if index >= len(self._after):
+            return why_refused(self._steps[index - len(self._after)], error, self._chroot, where)
+        if not isinstance(error, CHANGED_MEANWHILE):
+            return mapped(error, f"changing znode {self._request[index].path}", where)
+        return self._why_fenced() or StoreUnavailable(
+            f"the offsets of stream {self._claim.stream!r} in {where} were touched while the batch committed, and are "
+            "as they were; nothing was committed"
+        )
+
+    def _why_lost(self) -> KafkaStreamError:
+        """A session that is over takes its batch with it, also where nobody else has taken the partitions over."""
+        first = self._claim.ranges[0]
+        return self._why_fenced() or OwnershipLost(
+            f"the session with {self._connection.where} in which the batch began is over; nothing was committed",
+            range=first,
+            stored_offset=first.from_offset,
+            other=self._claim.owner,
+        )
+
+    def _why_fenced(self) -> KafkaStreamError | None:
+        partitions = [r.topic_partition for r in self._claim.ranges]
+        with self._connection.mapping("looking why a commit failed"):
+            self._connection.sync()
+            return self._refusal(positions_of(self._positions.read(self._claim.stream, partitions)))
+
+
+def _checked(path: str, value: Any) -> bytes:
+    if not isinstance(value, bytes):
+        raise ProcessingError(f"the value of znode {path!r} is a {type(value).__name__}, and must be bytes")
+    return value
+
+
+def _checked_version(path: str, version: Any) -> int:
+    if not isinstance(version, int) or not ANY_VERSION <= version < 2**31:
+        raise ProcessingError(f"the version of znode {path!r} is {version!r}, and must be a whole number of 32 bits")
+    return version
+
+
+__all__ = ["ZooKeeperTransaction"]

@@ -1,0 +1,279 @@
+"""The admin library on stores: resets and undo; what they change, refuse and leave alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kafka_stream.admin import actions
+from kafka_stream.admin.actions import apply_change, new_action
+from kafka_stream.admin.history import plan_undo, prepare_undo, undo
+from kafka_stream.admin.offsets_file import ExportedPosition
+from kafka_stream.admin.reset import execute_reset, prepare_reset
+from kafka_stream.admin.reset_plan import ShiftBy, Target, ToCurrent, ToEarliest, ToLatest, ToOffset, ToOffsets, ToTime
+from kafka_stream.admin.targets import Selection
+from kafka_stream.admin.transfer import delete, import_offsets
+from kafka_stream.errors import (
+    CommandRefused,
+    ConfigurationError,
+    OwnershipLost,
+    SinkUnavailable,
+    StoreUnavailable,
+    TopicNotFound,
+)
+from kafka_stream.protocols import Action, ActionKind, AdministeredStore, Change, HistoryEntry, OffsetAt, TopicInfo
+from kafka_stream.testing import MemoryOffsetStore
+from kafka_stream.testing.store_backend import claim_of, commit, epochs_of, next_offsets
+from kafka_stream.types import OffsetRange, PlanKind, TopicPartition
+from tests.admin_fakes import (
+    KINDS,
+    ME,
+    STREAM,
+    Brokers,
+    Files,
+    NewStore,
+    execute_change,
+    new_stores,
+    plan_a_range,
+    started,
+)
+from tests.fakes import ORDERS_0, ORDERS_1, ORDERS_2
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture(params=KINDS)
+def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewStore]:
+    with new_stores(request.param, tmp_path) as make:
+        yield make
+
+
+@pytest.fixture
+def store(new_store: NewStore) -> AdministeredStore:
+    """A stream at 40 in two of three partitions."""
+    return started(new_store())
+
+
+@pytest.fixture
+def brokers() -> Brokers:
+    return Brokers()
+
+
+# Reset ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "selections", "offsets"),
+    [
+        (ToEarliest(), None, {ORDERS_0: 10, ORDERS_1: 0}),
+        (ToLatest(), [Selection("orders")], {ORDERS_0: 100, ORDERS_1: 50, ORDERS_2: 0}),
+        (ToOffset(60), [Selection("orders", (0,))], {ORDERS_0: 60, ORDERS_1: 40}),
+        (ToOffset(60), None, {ORDERS_0: 60, ORDERS_1: 50}),
+        (ShiftBy(-5), None, {ORDERS_0: 35, ORDERS_1: 35}),
+        (ToTime(NOON), None, {ORDERS_0: 33, ORDERS_1: 50}),
+        (
+            ToCurrent(),
+            [Selection("orders", (2,)), Selection("orders", (0,))],
+            {ORDERS_0: 40, ORDERS_1: 40, ORDERS_2: 0},
+        ),
+        (ToOffsets({ORDERS_1: 7, ORDERS_2: 7}), None, {ORDERS_0: 40, ORDERS_1: 7, ORDERS_2: 0}),
+    ],
+)
+def test_a_reset_is_planned_and_then_executed_asplan_a_range(
+    store: AdministeredStore,
+    brokers: Brokers,
+    target: Target,
+    selections: Sequence[Selection] | None,
+    offsets: Mapping[TopicPartition, int],
+) -> None:
+    before = store.positions(STREAM)
+    reset = prepare_reset(store, STREAM, brokers, target, selections)
+    plan = reset.plan(before)
+    assert store.positions(STREAM) == before
+    assert execute_reset(store, reset, actor="op@here") == plan
+    assert next_offsets(store) == offsets
+    after = store.positions(STREAM)
+    assert {after[tp].topic_id for tp in plan.offsets()} == {"id-1"}
+    entries = store.history(STREAM, 10)
+    assert {e.topic_partition: (e.from_offset, e.until_offset) for e in entries} == {
+        p.topic_partition: (p.from_offset, p.to_offset) for p in plan.partitions
+    }
+    assert {(e.action.kind, e.action.actor) for e in entries} == {(ActionKind.RESET, "op@here")}
+
+
+def test_the_number_of_requests_does_not_depend_on_the_partitions(store: AdministeredStore) -> None:
+    asked = set()
+    for partitions in (1, 1_000):
+        brokers = Brokers()
+        brokers.infos = {"orders": TopicInfo(partitions, "id-1")}
+        all_of_them = {TopicPartition("orders", number): 0 for number in range(partitions)}
+        brokers.ends = dict.fromkeys(OffsetAt, all_of_them)
+        prepare_reset(store, STREAM, brokers, ToTime(NOON), [Selection("orders")])
+        asked.add(brokers.asked)
+    assert asked == {5}
+
+
+def test_a_plan_is_made_anew_from_what_is_stored_when_it_is_executed(
+    store: AdministeredStore, brokers: Brokers
+) -> None:
+    reset = prepare_reset(store, STREAM, brokers, ShiftBy(-10))
+    taken = store.take_over(STREAM, ME, [ORDERS_0, ORDERS_1], {})
+    commit(store, ME, {ORDERS_0: (40, 48)}, epochs_of(taken))
+    plan = execute_reset(store, reset)
+    assert plan.offsets() == {ORDERS_0: 38, ORDERS_1: 30} == next_offsets(store)
+    with pytest.raises(OwnershipLost) as lost:
+        commit(store, ME, {ORDERS_0: (48, 49)}, epochs_of(taken))
+    assert lost.value.other is None
+
+
+def test_one_partition_that_is_refused_keeps_all_where_they_are(store: AdministeredStore, brokers: Brokers) -> None:
+    before = store.positions(STREAM)
+    reset = prepare_reset(store, STREAM, brokers, ShiftBy(1), [Selection("orders")])
+    with pytest.raises(CommandRefused, match=r"was left as it is: orders\[2\] has no stored offset to shift from"):
+        execute_reset(store, reset)
+    assert store.positions(STREAM) == before
+    assert store.history(STREAM, 10) == []
+
+
+def test_what_does_not_exist_is_not_reset(store: AdministeredStore, brokers: Brokers) -> None:
+    with pytest.raises(CommandRefused, match="there is no stream 'absent'"):
+        prepare_reset(store, "absent", brokers, ToEarliest())
+    with pytest.raises(TopicNotFound):
+        prepare_reset(store, STREAM, brokers, ToEarliest(), [Selection("absent")])
+    with pytest.raises(ConfigurationError, match=r"orders\[3\] does not exist: the topic has 3 partition"):
+        prepare_reset(store, STREAM, brokers, ToEarliest(), [Selection("orders", (1, 3))])
+
+
+def test_what_was_planned_is_discarded_before_the_offsets_move(store: AdministeredStore, brokers: Brokers) -> None:
+    plan_a_range(store)
+    before = store.positions(STREAM)
+    reset = prepare_reset(store, STREAM, brokers, ToOffset(45))
+    with pytest.raises(CommandRefused, match="is planned and may be written"):
+        execute_reset(store, reset)
+    files = Files()
+    files.failures = [ZeroDivisionError()]
+    with pytest.raises(ZeroDivisionError):
+        execute_reset(store, reset, range_sinks=[files])
+    assert store.positions(STREAM) == before, "a plan that was not discarded is still there"
+    files.failures = [SinkUnavailable("busy")]
+    execute_reset(store, reset, range_sinks=[files])
+    assert files.discarded == [OffsetRange(ORDERS_0, 40, 50)]
+    assert next_offsets(store) == {ORDERS_0: 45, ORDERS_1: 45}
+    assert store.positions(STREAM)[ORDERS_0].planned_until is None
+
+
+@pytest.mark.parametrize("written", ["before its answer was lost", "never"])
+def test_a_change_is_done_once_though_its_answer_is_lost(
+    store: AdministeredStore, brokers: Brokers, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    change, failures = store.change, [StoreUnavailable("away"), StoreUnavailable("away")]
+
+    def cut(*args: Any) -> Any:
+        if failures and written == "never":
+            raise failures.pop()
+        found = change(*args)
+        if failures:
+            raise failures.pop()
+        return found
+
+    monkeypatch.setattr(store, "change", cut)
+    plan = execute_reset(store, prepare_reset(store, STREAM, brokers, ShiftBy(-10)))
+    assert plan.offsets() == {ORDERS_0: 30, ORDERS_1: 30} == next_offsets(store)
+
+
+def test_patience_has_an_end(store: AdministeredStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(store, "change", lambda *args: (_ for _ in ()).throw(StoreUnavailable("away")))
+    with pytest.raises(StoreUnavailable, match="away"):
+        apply_change(store, STREAM, [ORDERS_0], new_action(ActionKind.RESET), lambda _: [])
+
+
+# Undo -----------------------------------------------------------------------------------------------------------------
+
+
+def test_undo_puts_back_what_a_reset_changed_once(store: AdministeredStore, brokers: Brokers) -> None:
+    execute_change(store, [Change(ORDERS_0, 44, 7, "id-0")])
+    before = store.positions(STREAM)
+    brokers.infos = {"orders": TopicInfo(3, "id-2")}
+    execute_reset(store, prepare_reset(store, STREAM, brokers, ToEarliest()))
+    planned = prepare_undo(store, STREAM)
+    assert undo(store, STREAM, actor="op@here") == planned
+    after = store.positions(STREAM)
+    assert {tp: (p.next_offset, p.leader_epoch, p.topic_id) for tp, p in after.items()} == {
+        tp: (p.next_offset, p.leader_epoch, p.topic_id) for tp, p in before.items()
+    }
+    with pytest.raises(
+        CommandRefused, match=r"last changed by a command \(undo\) at .* by op@here, which is not undone"
+    ):
+        undo(store, STREAM)
+
+
+def test_undo_of_an_import(store: AdministeredStore) -> None:
+    import_offsets(store, STREAM, {ORDERS_1: ExportedPosition(3)})
+    undo(store, STREAM)
+    assert next_offsets(store) == {ORDERS_0: 40, ORDERS_1: 40}
+
+
+def test_takeovers_and_batches_elsewhere_are_no_hindrance(store: AdministeredStore) -> None:
+    import_offsets(store, STREAM, {ORDERS_1: ExportedPosition(3)})
+    taken = store.take_over(STREAM, ME, [ORDERS_0, ORDERS_1], {})
+    commit(store, ME, {ORDERS_0: (40, 41)}, epochs_of(taken))
+    batch = HistoryEntry(datetime.now(UTC), Action("b", ActionKind.BATCH, str(ME)), ORDERS_0, 40, 41)
+    store.record(STREAM, [batch], timedelta(days=1))
+    undo(store, STREAM)
+    assert next_offsets(store) == {ORDERS_0: 41, ORDERS_1: 40}
+
+
+def test_once_a_batch_has_committed_there_is_no_undo(store: AdministeredStore, brokers: Brokers) -> None:
+    execute_reset(store, prepare_reset(store, STREAM, brokers, ToOffset(20)))
+    taken = store.take_over(STREAM, ME, [ORDERS_0, ORDERS_1], {})
+    commit(store, ME, {ORDERS_1: (20, 30)}, epochs_of(taken))
+    before = store.positions(STREAM)
+    words = r"batches have committed orders\[1\] up to 30 since the reset at .* at 20: reset it to 40 if that is meant"
+    with pytest.raises(CommandRefused, match=words):
+        undo(store, STREAM)
+    assert prepare_undo(store, STREAM).refusals
+    assert store.positions(STREAM) == before
+
+
+def test_there_may_be_nothing_to_undo(store: AdministeredStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CommandRefused, match="no reset or import of stream 'orders' is in the history"):
+        undo(store, STREAM)
+    with pytest.raises(CommandRefused, match="there is no stream 'absent'"):
+        undo(store, "absent")
+    import_offsets(store, STREAM, {ORDERS_2: ExportedPosition(3)})
+    with pytest.raises(CommandRefused, match=r"orders\[2\] was not stored before the import"):
+        undo(store, STREAM)
+    delete(store, STREAM)
+    with pytest.raises(CommandRefused, match=r"\(delete\)"):
+        undo(store, STREAM)
+
+
+def test_a_store_without_history_says_so() -> None:
+    class Forgetful(MemoryOffsetStore):
+        keeps_history = False
+
+    with pytest.raises(CommandRefused, match="memory keeps no history"):
+        undo(Forgetful(), STREAM)
+
+
+def test_undo_over_a_plan_discards_it_or_is_refused(store: AdministeredStore) -> None:
+    import_offsets(store, STREAM, {ORDERS_0: ExportedPosition(3)})
+    taken = store.take_over(STREAM, ME, [ORDERS_0], {})
+    store.plan(replace(claim_of(ME, {ORDERS_0: (3, 50)}, taken), plan_kind=PlanKind.RANGE))
+    with pytest.raises(CommandRefused, match="is planned and may be written"):
+        undo(store, STREAM)
+    files = Files()
+    undo(store, STREAM, range_sinks=[files])
+    assert files.discarded == [OffsetRange(ORDERS_0, 3, 50)]
+    assert next_offsets(store)[ORDERS_0] == 40
+
+
+def test_what_is_gone_cannot_be_put_back() -> None:
+    entry = HistoryEntry(NOON, Action("r", ActionKind.RESET, "op"), ORDERS_0, 5, 6)
+    assert plan_undo([entry], {}).refusals == ("orders[0] is not stored any more",)

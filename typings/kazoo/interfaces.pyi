@@ -1,0 +1,6 @@
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+class IAsyncResult(Generic[T]):
+    def get(self, block: bool = ..., timeout: float | None = ...) -> T: ...
