@@ -16,6 +16,8 @@ def _up() -> None:
         compose("up", "--detach", "--wait", "--wait-timeout", "180")
     print(f"export KAFKA_STREAM_TEST_KAFKA={ports.bootstrap_servers}")
     print(f"export KAFKA_STREAM_TEST_POSTGRES={ports.postgres_url}")
+    print(f"export KAFKA_STREAM_TEST_ZOOKEEPER={ports.zookeeper_address}")
+    print(f"export KAFKA_STREAM_TEST_MARIADB={ports.mariadb_url}")
 
 
 def _down() -> None:

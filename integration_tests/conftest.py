@@ -5,7 +5,11 @@ Nothing here skips: where the servers cannot be had, the tests that need them fa
     KAFKA_STREAM_TEST_KEEP=1        leave the servers (and a private engine) up; the next run with it reuses them
     KAFKA_STREAM_TEST_KAFKA=…       use this broker (127.0.0.1:29092) instead of starting one
     KAFKA_STREAM_TEST_POSTGRES=…    use this server (postgresql+psycopg://user:password@host:port/database) instead
-    KAFKA_IMAGE=… POSTGRES_IMAGE=…  images for a Docker engine that answers; the official ones by default
+    KAFKA_STREAM_TEST_ZOOKEEPER=…   use this server (host:port) instead
+    KAFKA_STREAM_TEST_MARIADB=…     use this server (mysql+pymysql://user:password@host:port/database) instead; the user
+                                    must be allowed to create databases and users
+    KAFKA_IMAGE=… POSTGRES_IMAGE=… ZOOKEEPER_IMAGE=… MARIADB_IMAGE=…
+                                    images for a Docker engine that answers; the official ones by default
 """
 
 from __future__ import annotations
@@ -20,8 +24,10 @@ from pathlib import Path
 
 import pytest
 
+from integration_tests.command_line import APP, CommandLine, Orders
 from integration_tests.engine import COMPOSE_FILE, KEEP, DockerEngine, docker_engine, state_directory
-from integration_tests.proxy import PostgresProxy
+from integration_tests.mariadb_server import MariadbDatabase, MariadbServer
+from integration_tests.proxy import MariadbProxy, PostgresProxy
 from integration_tests.results import ResultTable
 from integration_tests.running_service import Services
 from integration_tests.servers import (
@@ -33,6 +39,7 @@ from integration_tests.servers import (
     PrivateKafka,
     ServerPorts,
 )
+from integration_tests.zookeeper_server import ZooKeeperServer
 from offset_stores.sql import SqlOffsetStore
 from tests.sql_backend import SqlBackend
 
@@ -144,11 +151,58 @@ def postgres(postgres_server: PostgresServer) -> Iterator[PostgresDatabase]:
         yield database
 
 
+@pytest.fixture(scope="session")
+def zookeeper_server(request: pytest.FixtureRequest) -> Iterator[ZooKeeperServer]:
+    """The session's ZooKeeper."""
+    address = os.environ.get("KAFKA_STREAM_TEST_ZOOKEEPER")
+    if address is None:
+        request.getfixturevalue("docker_services")
+        address = request.getfixturevalue("server_ports").zookeeper_address
+    with ZooKeeperServer(address) as server:
+        yield server
+
+
+@pytest.fixture
+def zookeeper(zookeeper_server: ZooKeeperServer) -> Iterator[str]:
+    """``host:port/chroot``: an empty chroot of the test's own; removed after it, with all it then holds."""
+    chroot = zookeeper_server.create_chroot()
+    with contextlib.ExitStack() as stack:
+        stack.callback(zookeeper_server.remove_chroot, chroot)
+        yield zookeeper_server.address + chroot
+
+
+@pytest.fixture(scope="session")
+def mariadb_server(request: pytest.FixtureRequest) -> MariadbServer:
+    """The session's MariaDB, with an administrator's rights."""
+    url = os.environ.get("KAFKA_STREAM_TEST_MARIADB")
+    if url is None:
+        request.getfixturevalue("docker_services")
+        url = request.getfixturevalue("server_ports").mariadb_url
+    return MariadbServer(url)
+
+
+@pytest.fixture
+def mariadb(mariadb_server: MariadbServer) -> Iterator[MariadbDatabase]:
+    """A fresh database and its user; both go after the test, together with the sessions left in it."""
+    database = mariadb_server.create_database()
+    with contextlib.ExitStack() as stack:
+        stack.callback(mariadb_server.drop_database, database)
+        yield database
+
+
 @pytest.fixture
 def postgres_proxy(postgres_server: PostgresServer, postgres: PostgresDatabase) -> Iterator[PostgresProxy]:
     """A proxy in front of the server; ``url`` is the test's database through it."""
     with PostgresProxy(*postgres_server.address) as proxy:
         proxy.url = postgres.at(proxy.host, proxy.port).url
+        yield proxy
+
+
+@pytest.fixture
+def mariadb_proxy(mariadb_server: MariadbServer, mariadb: MariadbDatabase) -> Iterator[MariadbProxy]:
+    """A proxy in front of the server; ``url`` is the test's database through it."""
+    with MariadbProxy(*mariadb_server.address) as proxy:
+        proxy.url = mariadb.at(proxy.host, proxy.port).url
         yield proxy
 
 
@@ -174,9 +228,50 @@ def backend(postgres: PostgresDatabase) -> Iterator[SqlBackend]:
 
 
 @pytest.fixture
+def mariadb_backend(mariadb: MariadbDatabase) -> Iterator[SqlBackend]:
+    """A database on MariaDB for the stores' tests."""
+    found = SqlBackend(mariadb.url)
+    yield found
+    found.engine.dispose()
+
+
+@pytest.fixture
+def mariadb_store(mariadb_backend: SqlBackend) -> Iterator[SqlOffsetStore]:
+    """An open store in it."""
+    found = mariadb_backend.store()
+    found.open()
+    yield found
+    found.close()
+
+
+@pytest.fixture
 def store(backend: SqlBackend) -> Iterator[SqlOffsetStore]:
     """An open store in it."""
     found = backend.store()
     found.open()
     yield found
     found.close()
+
+
+@pytest.fixture
+def orders(kafka: KafkaServer, postgres: PostgresDatabase) -> Orders:
+    postgres.execute("CREATE TABLE results (value text)")
+    found = Orders(kafka, postgres, kafka.create_topic())
+    found.produce()
+    return found
+
+
+@pytest.fixture
+def command_line(orders: Orders, tmp_path: Path) -> Iterator[CommandLine]:
+    (tmp_path / "app.py").write_text(APP)
+    found = CommandLine(
+        tmp_path,
+        {
+            "TEST_TOPIC": orders.topic,
+            "TEST_KAFKA": orders.kafka.bootstrap_servers,
+            "TEST_STORE": orders.database.url,
+            "TMPDIR": str(tmp_path),
+        },
+    )
+    yield found
+    found.end()

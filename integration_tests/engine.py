@@ -245,7 +245,11 @@ def _has_ended(pid: int) -> bool:
     with contextlib.suppress(ChildProcessError):
         if os.waitpid(pid, os.WNOHANG) != (0, 0):
             return True
-    return not Path(f"/proc/{pid}").exists()
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state == "Z"  # another worker's child, which that one has not waited for
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float) -> bool:

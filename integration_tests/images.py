@@ -10,7 +10,12 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-OFFICIAL_IMAGES = {"KAFKA_IMAGE": "apache/kafka:4.3.0", "POSTGRES_IMAGE": "postgres:15"}
+OFFICIAL_IMAGES = {
+    "KAFKA_IMAGE": "apache/kafka:4.3.0",
+    "POSTGRES_IMAGE": "postgres:15",
+    "ZOOKEEPER_IMAGE": "zookeeper:3.9.4",
+    "MARIADB_IMAGE": "mariadb:10.11",
+}
 RECIPE = Path(__file__).parent / "docker"
 
 # A file that is there once the package is -> the packages that bring it, the first one that the release has.
@@ -21,6 +26,9 @@ _PACKAGES = {
     "/usr/lib/jvm/java-*-openjdk-*/bin/jlink": ("openjdk-17-jdk-headless", "openjdk-21-jdk-headless"),
     "/usr/bin/mvn": ("maven",),
     "/usr/lib/postgresql/*/bin/postgres": ("postgresql-15", "postgresql-17"),
+    # MariaDB's programs alone: the package mariadb-server would also start a server for the whole machine.
+    "/usr/sbin/mariadbd": ("mariadb-server-core",),
+    "/usr/bin/mariadb": ("mariadb-client-core",),
 }
 
 
@@ -85,7 +93,7 @@ def _available(names: tuple[str, ...]) -> str:
 
 
 def build(work: Path, log: Path) -> dict[str, str]:
-    """Build both images in the engine of ``DOCKER_HOST``, unless it has them from this very recipe; return them."""
+    """Build the images in the engine of ``DOCKER_HOST``, unless it has them from this very recipe; return them."""
     recipe = hashlib.sha256()
     for file in sorted(path for path in RECIPE.rglob("*") if path.is_file()):
         recipe.update(file.read_bytes())
@@ -93,8 +101,8 @@ def build(work: Path, log: Path) -> dict[str, str]:
     present = subprocess.run(["docker", "image", "inspect", *images.values()], capture_output=True, check=False)
     if present.returncode != 0:
         with log.open("ab") as output:
-            command = [str(RECIPE / "build-images.sh"), str(work), images["KAFKA_IMAGE"], images["POSTGRES_IMAGE"]]
-            built = subprocess.run(command, stdout=output, stderr=output, check=False)
+            command = [str(RECIPE / "build-images.sh"), str(work)]
+            built = subprocess.run(command, env={**os.environ, **images}, stdout=output, stderr=output, check=False)
         if built.returncode != 0:
             raise CannotPrepareServers(
                 f"building the images failed (see {log}): run the tests again when its cause is gone, or start a "

@@ -1,26 +1,19 @@
-"""A TCP proxy on 127.0.0.1 that breaks connections on demand, for PostgreSQL also at the very COMMIT.
-
-PostgreSQL's messages are read as "Frontend/Backend Protocol" describes them: after the start-up message each is a type
-byte, a length that counts itself, and the body. Connections must be unencrypted for that.
-"""
+"""A TCP proxy on 127.0.0.1 that breaks connections on demand, for a database also at the very COMMIT."""
 
 from __future__ import annotations
 
 import contextlib
 import enum
-import re
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
+
+from integration_tests.client_messages import ClientMessages, MariadbMessages, PostgresMessages
 
 _CHUNK = 1 << 16
-_COMMIT = re.compile(rb"\s*(COMMIT|END)\b(?!\s+PREPARED)", re.IGNORECASE)
-_OTHER_BOUND = re.compile(rb"\s*(BEGIN|START|ROLLBACK|ABORT)\b(?!\s+(TO|PREPARED)\b)", re.IGNORECASE)
-_UNTYPED = struct.Struct(">ii")
-_NEGOTIATIONS = {80877103, 80877104}  # SSLRequest, GSSENCRequest: a start-up message follows them
 
 
 class _Cut(enum.Enum):
@@ -153,8 +146,13 @@ class _Connection:
             self._client.sendall(data)
 
 
-class PostgresProxy(TcpProxy):
-    """A proxy that also breaks a connection at its COMMIT, before or after the server has seen it."""
+class CommitProxy(TcpProxy):
+    """A proxy that also breaks a connection at its COMMIT, before or after the server has seen it.
+
+    It reads what the client says, so the connections must be unencrypted.
+    """
+
+    messages: ClassVar[type[ClientMessages]]
 
     def __init__(self, target_host: str, target_port: int) -> None:
         super().__init__(target_host, target_port)
@@ -193,14 +191,14 @@ class PostgresProxy(TcpProxy):
             return armed
 
     def _connect(self, client: socket.socket, server: socket.socket) -> _Connection:
-        return _PostgresConnection(self, client, server)
+        return _CommitConnection(self, client, server)
 
 
-class _PostgresConnection(_Connection):
-    def __init__(self, proxy: PostgresProxy, client: socket.socket, server: socket.socket) -> None:
+class _CommitConnection(_Connection):
+    def __init__(self, proxy: CommitProxy, client: socket.socket, server: socket.socket) -> None:
         super().__init__(proxy, client, server)
         self._commit_proxy = proxy
-        self._messages = _ClientMessages()
+        self._messages = proxy.messages()
         self._swallowing = threading.Event()
 
     def _forward_up(self) -> None:
@@ -221,7 +219,7 @@ class _PostgresConnection(_Connection):
             if self._swallowing.is_set():
                 # The client waits for each answer before it commits, so the answer to COMMIT starts here.
                 answer = bytearray(data)
-                while not _holds_ready_for_query(answer) and (data := self._server.recv(_CHUNK)):
+                while not self._messages.is_complete(answer) and (data := self._server.recv(_CHUNK)):
                     answer += data
                 self._cut_at_commit()
                 return
@@ -232,74 +230,16 @@ class _PostgresConnection(_Connection):
         self._commit_proxy._commit_cut.set()
 
 
-class _ClientMessages:
-    """Follows a PostgreSQL client's messages; anything else passes without being understood."""
+class PostgresProxy(CommitProxy):
+    """For PostgreSQL."""
 
-    def __init__(self) -> None:
-        self._pending = bytearray()
-        self._started = False
-        self._prepared: dict[bytes, bytes] = {}
-        self._executed: list[bytes] = []
-
-    def commits(self, data: bytes) -> Iterator[list[bytes]]:
-        """For each COMMIT in the data, the statements that its transaction executed."""
-        self._pending += data
-        while (message := self._next()) is not None:
-            kind, body = message
-            statement = self._statement(kind, body)
-            if statement is None:
-                continue
-            if _COMMIT.match(statement):
-                yield self._executed
-                self._executed = []
-            elif _OTHER_BOUND.match(statement):
-                self._executed = []
-            elif len(self._executed) < 1000 and statement not in self._executed:
-                self._executed.append(statement)
-
-    def _next(self) -> tuple[int, bytes] | None:
-        if not self._started:
-            return self._next_untyped()
-        if len(self._pending) < 5:
-            return None
-        kind, length = self._pending[0], int.from_bytes(self._pending[1:5])
-        if len(self._pending) < 1 + length:
-            return None
-        body = bytes(self._pending[5 : 1 + length])
-        del self._pending[: 1 + length]
-        return kind, body
-
-    def _next_untyped(self) -> tuple[int, bytes] | None:
-        if len(self._pending) < _UNTYPED.size:
-            return None
-        length, code = _UNTYPED.unpack_from(self._pending)
-        if len(self._pending) < length:
-            return None
-        self._started = code not in _NEGOTIATIONS
-        del self._pending[:length]
-        return 0, b""
-
-    def _statement(self, kind: int, body: bytes) -> bytes | None:
-        """The text of the statement that a message executes or is about to."""
-        if kind == ord("Q"):
-            return body.rstrip(b"\0")
-        if kind == ord("P"):
-            name, query, _ = body.split(b"\0", 2)
-            self._prepared[name] = query
-            return query
-        if kind == ord("B"):
-            _, name, _ = body.split(b"\0", 2)
-            return self._prepared.get(name)
-        return None
+    messages = PostgresMessages
 
 
-def _holds_ready_for_query(answer: bytearray) -> bool:
-    position = 0
-    while position + 5 <= len(answer):
-        if answer[position] == ord("Z"):
-            return True
-        position += 1 + int.from_bytes(answer[position + 1 : position + 5])
-    return False
+class MariadbProxy(CommitProxy):
+    """For MariaDB and MySQL."""
+
+    messages = MariadbMessages
 
 
 def _reset(end: socket.socket) -> None:

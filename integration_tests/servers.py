@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shlex
 import socket
@@ -62,16 +63,19 @@ def free_port() -> int:
     """A port on 127.0.0.1 that nothing listens on now, nor will by chance.
 
     It lies below the ports that the kernel hands to clients: while a broker is down, a client that keeps dialling a
-    port of that range may be given that very port, and then has connected to itself.
+    port of that range may be given that very port, and then has connected to itself. Each of several workers of one run
+    has ports of its own to choose from.
     """
-    for port in random.sample(range(20_000, 32_000), 200):
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 20_000 + 1_500 * (worker % 8)
+    for port in random.sample(range(first, first + 1_500), 200):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
-    raise RuntimeError("no port between 20000 and 32000 is free on 127.0.0.1")
+    raise RuntimeError(f"no port between {first} and {first + 1_500} is free on 127.0.0.1")
 
 
 @dataclass(frozen=True)
@@ -81,13 +85,15 @@ class ServerPorts:
     kafka: int = field(default_factory=free_port)
     kafka_controller: int = field(default_factory=free_port)
     postgres: int = field(default_factory=free_port)
+    zookeeper: int = field(default_factory=free_port)
+    mariadb: int = field(default_factory=free_port)
 
     @classmethod
     def kept(cls, path: Path) -> ServerPorts:
-        """The ports that an earlier run wrote down, or new ones, which are written down."""
-        if not path.exists():
-            path.write_text(json.dumps(vars(cls())))
-        return cls(**json.loads(path.read_text()))
+        """The ports that an earlier run wrote down, or new ones; they are written down."""
+        ports = cls(**json.loads(path.read_text())) if path.exists() else cls()
+        path.write_text(json.dumps(vars(ports)))
+        return ports
 
     @property
     def bootstrap_servers(self) -> str:
@@ -99,12 +105,24 @@ class ServerPorts:
         """PostgreSQL's administrative database, as a SQLAlchemy URL."""
         return f"postgresql+psycopg://test:test@127.0.0.1:{self.postgres}/test"
 
+    @property
+    def zookeeper_address(self) -> str:
+        """ZooKeeper's address."""
+        return f"127.0.0.1:{self.zookeeper}"
+
+    @property
+    def mariadb_url(self) -> str:
+        """MariaDB's administrative database, as a SQLAlchemy URL."""
+        return f"mysql+pymysql://root:test@127.0.0.1:{self.mariadb}/mysql"
+
     def variables(self) -> dict[str, str]:
         """What docker-compose.yml reads."""
         return {
             "KAFKA_PORT": str(self.kafka),
             "KAFKA_CONTROLLER_PORT": str(self.kafka_controller),
             "POSTGRES_PORT": str(self.postgres),
+            "ZOOKEEPER_PORT": str(self.zookeeper),
+            "MARIADB_PORT": str(self.mariadb),
         }
 
 

@@ -18,13 +18,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from integration_tests.service_settings import ServiceSettings
+from integration_tests.service_sinks import SINKS
 from kafka_stream import Batch, DirectStream
 from kafka_stream.errors import KafkaStreamError
 from kafka_stream.progress import StreamListener
 from kafka_stream.protocols import BatchProgress
 from kafka_stream.testing.crash_points import KillAt, PauseAt
-from kafka_stream.types import TopicPartition
-from offset_stores.sql import SqlOffsetStore, SqlTransaction
+from kafka_stream.types import Guarantee, TopicPartition
+from offset_stores.sql import SqlTransaction
 
 # One statement and one parameter per column: fast enough that the table keeps up with 200,000 records.
 INSERT = sa.text(
@@ -92,11 +93,13 @@ def write_totals(batch: Batch, transaction: SqlTransaction) -> None:
     transaction.connection.execute(TOTALS, total)
 
 
-Handler = tuple[Callable[[Any], Any] | None, Callable[[Any, SqlTransaction], None], str]
+Handler = tuple[Callable[[Any], Any] | None, Any, str]
 
 
 def handler_of(settings: ServiceSettings) -> Handler:
     """``prepare``, ``sink`` and code version."""
+    if settings.handler in SINKS:
+        return None, SINKS[settings.handler](settings.target), "1"
     handlers: dict[str, Handler] = {
         "rows": (None, RowWriter(settings.linger_s), "1"),
         "enriched": (enrich, EnrichedRowWriter(settings.linger_s), "2"),
@@ -132,11 +135,12 @@ def build(settings: ServiceSettings) -> DirectStream:
         name=settings.stream,
         topics=[settings.topic],
         kafka={"bootstrap.servers": settings.bootstrap_servers, "log_level": 3, **settings.kafka},
-        store=SqlOffsetStore(settings.store),
+        store=settings.store,
         prepare=prepare,
         sink=sink,
         start=settings.start,
         assignment=settings.assignment,
+        guarantee=Guarantee(settings.guarantee),
         max_records_per_batch=settings.max_records_per_batch,
         code_version=version,
         listeners=[Announcer(), *injected],

@@ -13,7 +13,10 @@ VARIABLE = "KAFKA_STREAM_TEST_SERVICE"
 
 @dataclass(frozen=True)
 class ServiceSettings:
-    """What one start of the service is told; it travels as JSON in the environment."""
+    """What one start of the service is told; it travels as JSON in the environment.
+
+    ``store`` is a URL; ``target`` is where a handler writes that does not write into the store: a folder, a topic.
+    """
 
     bootstrap_servers: str
     store: str
@@ -22,6 +25,8 @@ class ServiceSettings:
     assignment: str = "static"
     start: Literal["earliest", "latest"] = "earliest"
     handler: str = "rows"
+    target: str = ""
+    guarantee: str = "exactly-once"
     until: str | None = None
     max_records_per_batch: int = 500
     linger_s: float = 0.0

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import importlib
+import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from http.server import ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from pyarrow.parquet import read_table
 
-from examples import raw_insert, sample_data
+from examples import enrich, parquet_files, raw_insert, sample_data
 from examples.rates_service import RATES, RatesHandler
 from examples.sample_data import Record, produce, sample
 from integration_tests.servers import KafkaServer, PostgresDatabase, random_name
+from sinks.files import FileSink
+from sinks.kafka import KafkaSink
 
 Rows = list[tuple[Any, ...]]
 
@@ -50,6 +55,11 @@ def the_totals(records: list[Record]) -> dict[str, Rows]:
     return {"totals": list(amounts.items())}
 
 
+def every_order_and_customer(records: list[Record]) -> dict[str, Rows]:
+    orders = [(order["id"], order["customer"], order["amount"]) for order in _values(records)]
+    return {"orm_orders": orders, "orm_customers": the_totals(records)["totals"]}
+
+
 def the_latest_of_each_customer(records: list[Record]) -> dict[str, Rows]:
     latest = {int(key): row for key, row in records}
     return {"customers": [(key, row["name"], row["city"]) for key, row in latest.items() if row is not None]}
@@ -81,8 +91,10 @@ def database(postgres: PostgresDatabase) -> Iterator[sa.Engine]:
     [
         ("raw_insert", every_order),
         ("totals", the_totals),
+        ("arrow_totals", lambda records: {"arrow_totals": the_totals(records)["totals"]}),
         ("cdc", the_latest_of_each_customer),
         ("two_tables", every_basket_and_line),
+        ("orm_models", every_order_and_customer),
         ("async_enrichment", every_payment_in_euros),
         ("fastapi_service", every_order_of_the_service),
     ],
@@ -107,6 +119,41 @@ def test_an_example_runs_on_real_servers(
     assert {name: sorted(rows) for name, rows in stored.items()} == {
         name: sorted(rows) for name, rows in expected(records).items()
     }
+
+
+def test_orders_are_enriched_from_kafka_to_kafka(kafka: KafkaServer) -> None:
+    records = list(sample("orders", count=2000))
+    topic, enriched = kafka.create_topic(random_name("enrich")), kafka.create_topic(random_name("enriched_orders"))
+    stream = enrich.stream.replace(
+        name=random_name("enrich"),
+        topics=[topic],
+        kafka={"bootstrap.servers": kafka.bootstrap_servers},
+        sink=KafkaSink(enriched, enrich.to_messages),
+    )
+    for part in (records[:1500], records[1500:]):
+        produce(topic, iter(part), kafka.bootstrap_servers)
+        assert stream.run(until="latest").records == len(part)
+    values = [json.loads(value or b"") for _, _, _, value in kafka.read_committed(enriched)]
+    found = sorted(values, key=lambda order: int(order["id"]))
+    assert found == [{**order, "tier": enrich.TIERS.get(order["customer"], "bronze")} for order in _values(records)]
+
+
+def test_orders_become_parquet_files_with_the_offsets_in_zookeeper(
+    kafka: KafkaServer, zookeeper: str, tmp_path: Path
+) -> None:
+    records = list(sample("orders", count=2000))
+    topic = kafka.create_topic(random_name("parquet_files"))
+    stream = parquet_files.stream.replace(
+        topics=[topic],
+        kafka={"bootstrap.servers": kafka.bootstrap_servers},
+        store=f"zookeeper://{zookeeper}",
+        sink=FileSink(tmp_path, parquet_files.to_rows, format="parquet", schema=parquet_files.SCHEMA),
+    )
+    for part in (records[:1500], records[1500:]):
+        produce(topic, iter(part), kafka.bootstrap_servers)
+        assert stream.run(until="latest").records == len(part)
+    rows = [row for file in tmp_path.glob("*.parquet") for row in read_table(file).to_pylist()]
+    assert sorted(rows, key=lambda row: int(row["id"])) == _values(records)
 
 
 def test_sample_data_is_what_an_example_needs(

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import psycopg
-import pytest
-from sqlalchemy import create_engine, text
+import contextlib
+from pathlib import Path
 
-from integration_tests.proxy import PostgresProxy, TcpProxy
-from integration_tests.servers import KafkaServer, PostgresDatabase, PostgresServer, PrivateKafka
+import psycopg
+import pymysql
+import pytest
+from kazoo.client import KazooClient
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
+
+from integration_tests.mariadb_server import MariadbDatabase, MariadbServer
+from integration_tests.proxy import MariadbProxy, PostgresProxy, TcpProxy
+from integration_tests.servers import KafkaServer, PostgresDatabase, PostgresServer, PrivateKafka, ServerPorts
+from integration_tests.zookeeper_server import ZooKeeperServer
 
 
 def values(server: KafkaServer, topic: str) -> list[bytes | None]:
@@ -108,6 +116,56 @@ def test_databases_are_fresh_and_dropped_with_their_sessions(postgres_server: Po
         database.execute("SELECT 1")
 
 
+def test_mariadb_databases_are_fresh_and_dropped_with_their_sessions(mariadb_server: MariadbServer) -> None:
+    database = mariadb_server.create_database()
+    database.execute("CREATE TABLE t (n int)")
+    database.execute("INSERT INTO t VALUES (%s)", (7,))
+    assert database.execute("SELECT n FROM t") == [(7,)]
+    with contextlib.closing(database.connect()) as left_open:
+        left_open.begin()
+        left_open.query("UPDATE t SET n = 8")
+        mariadb_server.drop_database(database)
+        with pytest.raises(pymysql.err.OperationalError):
+            left_open.query("SELECT 1")
+    with pytest.raises(pymysql.err.OperationalError, match="Access denied"):
+        database.execute("SELECT 1")
+    assert (database.name,) not in mariadb_server.execute("SHOW DATABASES")
+
+
+def test_a_mariadb_database_s_user_sees_no_other(mariadb_server: MariadbServer) -> None:
+    first, second = mariadb_server.create_database(), mariadb_server.create_database()
+    try:
+        with pytest.raises(pymysql.err.OperationalError, match="denied"):
+            first.execute(f"CREATE TABLE {second.name}.t (n int)")
+    finally:
+        mariadb_server.drop_database(first)
+        mariadb_server.drop_database(second)
+
+
+def test_chroots_are_empty_and_removed_with_all_they_hold(zookeeper_server: ZooKeeperServer) -> None:
+    chroot = zookeeper_server.create_chroot()
+    client = KazooClient(zookeeper_server.address + chroot)
+    client.start()
+    try:
+        client.create("/a/b", b"1", makepath=True)
+        assert zookeeper_server.client.exists(f"{chroot}/a/b")
+        zookeeper_server.remove_chroot(chroot)
+        zookeeper_server.remove_chroot(chroot)
+        assert not zookeeper_server.client.exists(chroot)
+        assert not client.exists("/a")
+    finally:
+        client.stop()
+        client.close()
+
+
+def test_ports_that_an_older_run_kept_are_used_again(tmp_path: Path) -> None:
+    kept = tmp_path / "ports.json"
+    kept.write_text('{"kafka": 1, "kafka_controller": 2, "postgres": 3}')
+    ports = ServerPorts.kept(kept)
+    assert (ports.kafka, ports.kafka_controller, ports.postgres) == (1, 2, 3)
+    assert ServerPorts.kept(kept) == ports
+
+
 def insert(url: str, number: int) -> None:
     engine = create_engine(url)
     try:
@@ -139,6 +197,25 @@ def test_a_commit_is_cut_before_or_after_it_took_effect(
     assert table.execute("SELECT n FROM t") == stored
     insert(postgres_proxy.url, 2)
     assert table.execute("SELECT n FROM t") == [*stored, (2,)]
+
+
+@pytest.mark.parametrize(("cut", "stored"), [("cut_before_commit", []), ("cut_after_commit", [(1,)])])
+def test_a_commit_to_mariadb_is_cut_before_or_after_it_took_effect(
+    mariadb: MariadbDatabase, mariadb_proxy: MariadbProxy, cut: str, stored: list[tuple[int]]
+) -> None:
+    mariadb.execute("CREATE TABLE t (n int)")
+    mariadb.execute("CREATE TABLE marked (n int)")
+    getattr(mariadb_proxy, cut)(having=b"INTO t")
+    with contextlib.closing(create_engine(mariadb_proxy.url).raw_connection()) as connection:
+        connection.cursor().execute("INSERT INTO marked VALUES (1)")
+        connection.commit()
+    with pytest.raises(OperationalError, match="Lost connection"):
+        insert(mariadb_proxy.url, 1)
+    assert mariadb_proxy.wait_for_commit_cut(10)
+    assert mariadb.execute("SELECT n FROM t") == stored
+    assert mariadb.execute("SELECT n FROM marked") == [(1,)]
+    insert(mariadb_proxy.url, 2)
+    assert mariadb.execute("SELECT n FROM t") == [*stored, (2,)]
 
 
 def test_commits_of_other_transactions_pass(table: PostgresDatabase, postgres_proxy: PostgresProxy) -> None:

@@ -25,6 +25,10 @@ from kafka_stream.errors import (
     StoreUnavailable,
     TransactionEscaped,
 )
+from kafka_stream.testing.administration_contract import HistoryContract
+from kafka_stream.testing.compare_and_set_contract import CompareAndSetContract
+from kafka_stream.testing.escape_contract import EscapableTransactionContract
+from kafka_stream.testing.plan_contract import DurablePlanContract
 from kafka_stream.testing.store_backend import (
     NEWER,
     OLDER,
@@ -38,7 +42,6 @@ from kafka_stream.testing.store_backend import (
     epochs_of,
     next_offsets,
 )
-from kafka_stream.testing.store_contract import OffsetStoreContract
 from kafka_stream.types import Owner
 from offset_stores.sql import SqlOffsetStore, SqlTransaction
 from tests.sql_backend import Result, SqlBackend, write
@@ -47,7 +50,9 @@ ROOT = Path(__file__).parents[1]
 WAIT_S = 60.0
 
 
-class TestSqlOffsetStoreOnPostgres(OffsetStoreContract):
+class TestSqlOffsetStoreOnPostgres(
+    CompareAndSetContract, DurablePlanContract, EscapableTransactionContract, HistoryContract
+):
     """The contract, on the ``backend`` of conftest.py."""
 
     @pytest.fixture
@@ -404,7 +409,7 @@ def test_a_takeover_of_a_new_partition_past_a_frozen_takeover(
 
 def test_a_session_that_is_nobodys_owner_is_named_and_left_alone(store: SqlOffsetStore, backend: SqlBackend) -> None:
     store.take_over(STREAM, OLDER, [P0], {})
-    impatient = SqlOffsetStore(backend.url, takeover_lock_timeout_s=0.1)
+    impatient = SqlOffsetStore(backend.url, takeover_lock_timeout_s=1.0)
     with backend.engine.connect() as other:
         other.execute(text("SET application_name = 'migration'"))
         other.execute(text("SELECT * FROM kafka_stream_offsets FOR UPDATE"))

@@ -106,7 +106,7 @@ def test_another_roles_session_cannot_be_ended_and_is_named(
     store: SqlOffsetStore, postgres: PostgresDatabase, role: str
 ) -> None:
     postgres.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
-    weak = _as(role, postgres, takeover_lock_timeout_s=0.2)
+    weak = _as(role, postgres, takeover_lock_timeout_s=1.0)
     taken = store.take_over(STREAM, OLDER, [P0], {})
     with store.begin(claim_of(OLDER, {P0: (0, 5)}, taken)) as transaction:
         with pytest.raises(StoreUnavailable, match="which this user may not end"):

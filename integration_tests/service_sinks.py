@@ -1,0 +1,101 @@
+"""The sinks of the pairings' tests, by name: each keeps partition, offset, key and value of every record.
+
+Where the place can hold a record twice it does, so that a repeated effect shows.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from kafka_stream import Batch
+from kafka_stream.types import Writes
+from offset_stores.zookeeper import ZooKeeperTransaction
+from sinks.files import FileSink
+from sinks.kafka import KafkaSink
+from sinks.sql import SqlSink
+from sinks.zookeeper import Create, ZooKeeperSink
+
+RESULTS = sa.Table(
+    "pairing_results",
+    sa.MetaData(),
+    sa.Column("partition", sa.Integer, nullable=False),
+    sa.Column("record_offset", sa.BigInteger, nullable=False),
+    sa.Column("record_key", sa.String(100)),
+    sa.Column("value", sa.String(100)),
+)
+"""Without any key."""
+
+
+def rows(batch: Batch) -> Iterator[dict[str, Any]]:
+    """A row per record."""
+    for message in batch:
+        key, value = message.key(), message.value()
+        yield {
+            "partition": message.partition(),
+            "record_offset": message.offset(),
+            "record_key": key.decode() if isinstance(key, bytes) else key,
+            "value": None if value is None else value.decode(),
+        }
+
+
+def messages(batch: Batch) -> Iterator[Mapping[str, Any]]:
+    """A message per record; where it came from is its value."""
+    for row in rows(batch):
+        yield {"key": row["record_key"], "value": json.dumps(row).encode()}
+
+
+def znodes(batch: Batch) -> Iterator[Create]:
+    """A znode per record, which cannot be created twice."""
+    for row in rows(batch):
+        yield Create(f"/results-{row['partition']}-{row['record_offset']}", json.dumps(row).encode())
+
+
+def write_batch(batch: Batch, transaction: ZooKeeperTransaction) -> None:
+    """A znode per batch, of a name that no other has: what is repeated is there twice."""
+    records = [[row["partition"], row["record_offset"]] for row in rows(batch)]
+    transaction.create(f"/batch-{uuid.uuid4().hex}", json.dumps(records).encode())
+
+
+class KeyedSink:
+    """A user's sink in a place of its own, idempotent by record: a repeat replaces what it had written."""
+
+    writes = Writes.IDEMPOTENT_BY_RECORD
+    needs = None
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def describe(self) -> str:
+        return f"records in {self._path}"
+
+    def prepare(self, prepared: Batch) -> list[dict[str, Any]]:
+        return list(rows(prepared))
+
+    def write(self, prepared: Iterable[dict[str, Any]], transaction: object) -> None:
+        with sqlite3.connect(self._path, timeout=30) as connection:
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS records (partition, record_offset, record_key, value, "
+                "PRIMARY KEY (partition, record_offset))"
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO records VALUES (:partition, :record_offset, :record_key, :value)",
+                prepared,
+            )
+        connection.close()
+
+
+SINKS: Mapping[str, Callable[[str], Any]] = {
+    "sql sink": lambda target: SqlSink(RESULTS, rows),
+    "kafka sink": lambda target: KafkaSink(target, messages),
+    "zookeeper sink": lambda target: ZooKeeperSink(znodes),
+    "znode per batch": lambda target: write_batch,
+    "jsonl files": lambda target: FileSink(target, rows),
+    "parquet files": lambda target: FileSink(target, rows, format="parquet"),
+    "keyed records": KeyedSink,
+}

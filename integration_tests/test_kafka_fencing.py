@@ -1,0 +1,333 @@
+"""What stands in for compare-and-set in Kafka: who is fenced by what, and what an owner makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+
+from integration_tests.engine import wait_until
+from integration_tests.kafka_store import WAIT_S, Place
+from integration_tests.servers import KafkaServer
+from kafka_stream.errors import CommitOutcomeUnknown, OwnershipLost, StoreUnavailable, TransientError
+from kafka_stream.inbox import SourceLimits
+from kafka_stream.source import KafkaSource
+from kafka_stream.testing.source_reader import Reader
+from kafka_stream.testing.store_backend import NEWER, OLDER
+from kafka_stream.types import OffsetRange, Owner, PlanKind
+from offset_stores.kafka import KafkaTransaction
+
+OTHER = Owner("other-77aa", "host-c", "v3")
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as opened:
+        yield opened
+
+
+@pytest.fixture
+def place(kafka: KafkaServer, stack: ExitStack) -> Place:
+    return Place(kafka, stack)
+
+
+# Static owners --------------------------------------------------------------------------------------------------------
+
+
+def test_an_older_owner_that_wakes_before_its_first_record_commits_nothing(place: Place) -> None:
+    older, newer = place.store(), place.store()
+    claim = place.claim(OLDER, place.take_over(older, OLDER, 0, 1), {0: (0, 5)})
+    with pytest.raises(OwnershipLost) as raised, older.begin(claim) as transaction:
+        taken = place.take_over(newer, NEWER, 0, 1)
+        transaction.produce(place.results_topic, value="1")
+        transaction.advance()
+        transaction.commit()
+    assert raised.value.other == NEWER
+    with pytest.raises(OwnershipLost) as raised, older.begin(claim):
+        pytest.fail("it was let in again")
+    assert raised.value.other == NEWER
+    place.commit(newer, place.claim(NEWER, taken, {0: (0, 3)}), 2)
+    assert (place.results(), place.stored()) == ([2], {0: 3, 1: 0})
+
+
+def test_an_older_owner_whose_records_are_written_already_commits_nothing(place: Place) -> None:
+    older, newer = place.store(), place.store()
+    claim = place.claim(OLDER, place.take_over(older, OLDER, 0), {0: (0, 5)})
+    with pytest.raises(OwnershipLost) as raised, older.begin(claim) as transaction:
+        transaction.produce(place.results_topic, value="1")
+        assert wait_until(lambda: place.server.end_offsets(place.results_topic, committed=False)[0] > 0, WAIT_S)
+        place.take_over(newer, NEWER, 0)
+        transaction.advance()
+    assert raised.value.other == NEWER
+    assert (place.results(), place.stored()) == ([], {0: 0})
+
+
+def test_an_older_owner_at_its_commit_learns_that_it_did_not_happen(place: Place) -> None:
+    older, newer = place.store(), place.store()
+    claim = place.claim(OLDER, place.take_over(older, OLDER, 0), {0: (0, 5)})
+    with pytest.raises(CommitOutcomeUnknown), older.begin(claim) as transaction:
+        transaction.produce(place.results_topic, value="1")
+        transaction.advance()
+        taken = place.take_over(newer, NEWER, 0)
+        transaction.commit()
+    assert taken[place.partitions[0]].next_offset == 0
+    with pytest.raises(OwnershipLost) as raised:
+        older.reclaim(claim)
+    assert raised.value.other == NEWER
+    place.commit(newer, place.claim(NEWER, taken, {0: (0, 5)}), 2)
+    assert place.results() == [2]
+
+
+def test_a_stale_owner_never_fences_its_successor(place: Place) -> None:
+    older, newer = place.store(), place.store()
+    claim = place.claim(OLDER, place.take_over(older, OLDER, 0), {0: (0, 5)})
+    taken = place.take_over(newer, NEWER, 0)
+    with newer.begin(place.claim(NEWER, taken, {0: (0, 3)})) as transaction:
+        transaction.produce(place.results_topic, value="2")
+        for _ in range(3):
+            with pytest.raises(OwnershipLost), older.begin(claim) as late:
+                late.produce(place.results_topic, value="1")
+                late.advance()
+            with pytest.raises(OwnershipLost):
+                older.reclaim(claim)
+            with pytest.raises(OwnershipLost):
+                older.reposition(replace(claim, ranges=(OffsetRange(place.partitions[0], 9, 9),)))
+        transaction.advance()
+        transaction.commit()
+    assert (place.results(), place.stored()) == ([2], {0: 3})
+
+
+def test_after_a_change_of_the_number_of_shards_no_older_shard_commits(place: Place) -> None:
+    halves = {"static:0/2": (0, 2, 4), "static:1/2": (1, 3, 5)}
+    thirds = {"static:0/3": (0, 3), "static:1/3": (1, 4), "static:2/3": (2, 5)}
+    older = {shard: place.store(shard) for shard in halves}
+    claims = {
+        shard: place.claim(OLDER, place.take_over(older[shard], OLDER, *numbers), dict.fromkeys(numbers, (0, 5)))
+        for shard, numbers in halves.items()
+    }
+    open_ones: dict[str, KafkaTransaction] = {}
+    with ExitStack() as batches:
+        for number, (shard, store) in enumerate(older.items()):
+            open_ones[shard] = batches.enter_context(store.begin(claims[shard]))
+            open_ones[shard].produce(place.results_topic, value=str(number))
+        newer = place.store("static:0/3")
+        taken = place.take_over(newer, NEWER, *thirds["static:0/3"])
+        for transaction in open_ones.values():
+            with pytest.raises(OwnershipLost) as raised:
+                transaction.advance()
+            assert raised.value.other == NEWER
+    place.commit(newer, place.claim(NEWER, taken, {0: (0, 3), 3: (0, 3)}), 7)
+    assert (place.results(), place.stored()) == ([7], {0: 3, 3: 3, 1: 0, 2: 0, 4: 0, 5: 0})
+
+
+def test_a_starting_shard_leaves_its_siblings_alone(place: Place) -> None:
+    first = place.store("static:0/2")
+    taken = place.take_over(first, OLDER, 0, 2)
+    with first.begin(place.claim(OLDER, taken, {0: (0, 5), 2: (0, 5)})) as transaction:
+        transaction.produce(place.results_topic, value="1")
+        second = place.store("static:1/2")
+        for owner in (NEWER, OTHER):
+            place.commit(second, place.claim(owner, place.take_over(second, owner, 1), {1: (0, 0)}), 2)
+        transaction.advance()
+        transaction.commit()
+    assert sorted(place.results()) == [1, 2, 2]
+    assert place.stored() == {0: 5, 1: 0, 2: 5}
+
+
+def test_a_static_owner_is_refused_while_the_group_has_members(place: Place) -> None:
+    consumer = place.member("the-member")
+    with pytest.raises(OwnershipLost, match="the-member") as raised:
+        place.take_over(place.store(), OLDER, 0)
+    assert raised.value.other is not None
+    assert raised.value.other.id == "the-member"
+    consumer.close()
+    assert place.take_over(place.store(), OLDER, 0)
+
+
+def test_a_member_fences_the_static_owner_before_it(place: Place) -> None:
+    static, member = place.store(), place.store(None)
+    claim = place.claim(OLDER, place.take_over(static, OLDER, 0, 1), {0: (0, 5)})
+    consumer = place.member("the-member")
+    with pytest.raises((OwnershipLost, StoreUnavailable)), static.begin(claim) as transaction:
+        transaction.produce(place.results_topic, value="1")
+        taken = place.take_over(member, NEWER, 0, 1)
+        transaction.advance()
+    with pytest.raises(OwnershipLost, match="the-member"), static.begin(claim):
+        pytest.fail("the group has a member")
+    metadata = consumer.consumer_group_metadata()
+    place.commit(member, place.claim(NEWER, taken, {0: (0, 3)}, metadata), 2)
+    assert (place.results(), place.stored()) == ([2], {0: 3, 1: 0})
+    consumer.close()
+    with pytest.raises(OwnershipLost) as raised, static.begin(claim):
+        pytest.fail("another owner has committed since")
+    assert raised.value.other == NEWER
+
+
+# Members of the group -------------------------------------------------------------------------------------------------
+
+
+def test_a_member_takes_over_by_reading_and_signs_with_its_first_batch(place: Place) -> None:
+    place.store().initialise(place.stream, place.topic, dict.fromkeys(range(6), 7), "id-1")
+    before = place.store().positions(place.stream)
+    consumer, member = place.member(), place.store(None)
+    taken = place.take_over(member, OLDER, 0, 1)
+    assert place.store().positions(place.stream) == before
+    assert {(p.next_offset, p.owner, p.topic_id) for p in taken.values()} == {(7, OLDER, "id-1")}
+    place.commit(member, place.claim(OLDER, taken, {0: (7, 9)}, consumer.consumer_group_metadata()))
+    after = place.store().positions(place.stream)
+    tp = place.partitions[0]
+    assert (after[tp].next_offset, after[tp].owner, after[tp].owner_epoch) == (9, OLDER, taken[tp].owner_epoch)
+    assert after[tp].owner_epoch > before[tp].owner_epoch
+
+
+def test_a_batch_of_an_older_generation_is_refused_and_may_be_planned_again(place: Place) -> None:
+    first, member = place.member("first"), place.store(None)
+    taken = place.take_over(member, OLDER, 0)
+    stale = first.consumer_group_metadata()
+    second = place.member("second", beside=first)
+    assert first.consumer_group_metadata() != stale
+    with pytest.raises(TransientError, match="rebalanced"):
+        place.commit(member, place.claim(OLDER, taken, {0: (0, 5)}, stale), 1)
+    assert place.results() == []
+    place.commit(member, place.claim(OLDER, taken, {0: (0, 5)}, first.consumer_group_metadata()), 2)
+    assert (place.results(), place.stored()) == ([2], {0: 5})
+    second.close()
+
+
+def test_a_member_that_has_left_commits_nothing(place: Place) -> None:
+    consumer, member = place.member(), place.store(None)
+    taken = place.take_over(member, OLDER, 0)
+    metadata = consumer.consumer_group_metadata()
+    consumer.close()
+    with pytest.raises(TransientError):
+        place.commit(member, place.claim(OLDER, taken, {0: (0, 5)}, metadata), 1)
+    assert place.results() == []
+
+
+def test_a_membership_is_given_only_for_what_is_a_members_own(place: Place, stack: ExitStack) -> None:
+    first, second = (source_of(place, stack) for _ in range(2))
+    assert first.source.group_metadata(place.partitions) is None, "outside the group"
+    first.source.subscribe()
+    first.until(lambda: first.assigned == set(place.partitions))
+    alone = first.source.group_metadata(place.partitions)
+    assert alone is not None
+    second.source.subscribe()
+    first.until(lambda: first.revoked)
+    revoked = sorted(first.revoked)
+    with pytest.raises(OwnershipLost):
+        first.source.group_metadata(place.partitions)
+    kept = [tp for tp in place.partitions if tp not in revoked]
+    newer = first.source.group_metadata(kept)  # while the rebalance waits for us
+    member = place.store(None)
+    taken = member.take_over(place.stream, OLDER, place.partitions, {})
+    numbers = {tp.partition: (0, 5) for tp in kept}
+    with pytest.raises(TransientError, match="rebalanced"):
+        place.commit(member, place.claim(OLDER, taken, numbers, alone), 1)
+    place.commit(member, place.claim(OLDER, taken, numbers, newer), 2)
+    first.source.release(revoked)
+    second.until(lambda: second.assigned == set(revoked))
+    assert second.source.group_metadata(revoked) is not None
+    with pytest.raises(OwnershipLost):
+        first.source.group_metadata(revoked)
+    stale = place.claim(OLDER, taken, {tp.partition: (0, 5) for tp in revoked}, newer)
+    with pytest.raises(TransientError, match="rebalanced"):
+        place.commit(member, stale, 3)
+    assert place.results() == [2]
+    assert first.source.cluster_id() == second.source.cluster_id()
+
+
+def test_a_member_whose_session_has_ended_has_no_membership(place: Place, stack: ExitStack) -> None:
+    reader = source_of(place, stack)
+    reader.source.subscribe()
+    reader.until(lambda: reader.assigned == set(place.partitions))
+    reader.source.rejoin()
+    with pytest.raises(OwnershipLost):
+        reader.source.group_metadata(place.partitions)
+    reader.events.clear()
+    reader.until(lambda: reader.assigned == set(place.partitions))
+    assert reader.source.group_metadata(place.partitions) is not None
+
+
+def source_of(place: Place, stack: ExitStack) -> Reader:
+    """One more member's source, open."""
+    config = {"bootstrap.servers": place.server.bootstrap_servers, "session.timeout.ms": 6000}
+    source = KafkaSource(config, place.stream, [place.topic], SourceLimits())
+    source.open(30)
+    stack.callback(source.close)
+    return Reader(source)
+
+
+def test_plans_of_a_member_are_durable(place: Place) -> None:
+    consumer, member = place.member(), place.store(None)
+    taken = place.take_over(member, OLDER, 0)
+    claim = place.claim(OLDER, taken, {0: (0, 5)}, consumer.consumer_group_metadata())
+    planned = replace(claim, plan_kind=PlanKind.RANGE)
+    member.plan(planned)
+    successor = place.store(None)
+    found = place.take_over(successor, NEWER, 0)[place.partitions[0]]
+    assert (found.next_offset, found.planned_until, found.plan_kind) == (0, 5, PlanKind.RANGE)
+    with member.begin(planned) as transaction:
+        transaction.advance()
+        transaction.commit()
+    assert place.stored() == {0: 5}
+
+
+# Transactions that take too long --------------------------------------------------------------------------------------
+
+
+def outlive(place: Place) -> None:
+    """Wait until the broker has aborted what is open in the results' topic."""
+    assert wait_until(lambda: place.server.end_offsets(place.results_topic, committed=False)[0] > 0, WAIT_S)
+
+    def is_aborted() -> bool:
+        ends = [place.server.end_offsets(place.results_topic, committed=each)[0] for each in (True, False)]
+        return ends[0] == ends[1]
+
+    assert wait_until(is_aborted, WAIT_S)
+
+
+@pytest.mark.parametrize("offsets_are_sent", [False, True])
+def test_a_transaction_that_outlives_its_timeout_is_reported_as_such_and_repeated(
+    place: Place, offsets_are_sent: bool
+) -> None:
+    store = place.store(transaction_timeout_ms=1500)
+    claim = place.claim(OLDER, place.take_over(store, OLDER, 0), {0: (0, 5)})
+    with (
+        pytest.raises((StoreUnavailable, CommitOutcomeUnknown), match=r"outlived transaction\.timeout\.ms"),
+        store.begin(claim) as transaction,
+    ):
+        transaction.produce(place.results_topic, value="1")
+        if offsets_are_sent:
+            transaction.advance()
+        outlive(place)
+        if not offsets_are_sent:
+            transaction.advance()
+        transaction.commit()
+    if offsets_are_sent:
+        found = store.reclaim(claim)
+        assert found[place.partitions[0]].next_offset == 0
+        claim = place.claim(OLDER, found, {0: (0, 5)})
+    place.commit(store, claim, 2)
+    assert (place.results(), place.stored()) == ([2], {0: 5})
+
+
+def test_an_owner_that_has_outlived_its_transaction_gives_way_to_its_successor(place: Place) -> None:
+    older, newer = place.store(transaction_timeout_ms=1500), place.store()
+    claim = place.claim(OLDER, place.take_over(older, OLDER, 0), {0: (0, 5)})
+    with pytest.raises(OwnershipLost) as raised, older.begin(claim) as transaction:
+        transaction.produce(place.results_topic, value="1")
+        outlive(place)
+        taken = place.take_over(newer, NEWER, 0)
+        with newer.begin(place.claim(NEWER, taken, {0: (0, 3)})) as current:
+            current.produce(place.results_topic, value="2")
+            with pytest.raises(OwnershipLost):
+                transaction.advance()
+            with pytest.raises(OwnershipLost):
+                older.reclaim(claim)
+            current.advance()
+            current.commit()
+        transaction.advance()
+    assert raised.value.other == NEWER
+    assert (place.results(), place.stored()) == ([2], {0: 3})

@@ -1,0 +1,285 @@
+"""``SqlOffsetStore`` on MariaDB: owners that freeze while they hold locks, and everybody else's locks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import create_engine, text
+
+from integration_tests.mariadb_server import MariadbDatabase, MariadbServer
+from kafka_stream.errors import OwnershipLost, StoreUnavailable
+from kafka_stream.testing.store_backend import (
+    NEWER,
+    OLDER,
+    P0,
+    P1,
+    STREAM,
+    TOPIC,
+    at_once,
+    claim_of,
+    commit,
+    epochs_of,
+    next_offsets,
+)
+from kafka_stream.types import Owner, TopicPartition
+from offset_stores.sql import SqlOffsetStore
+from tests.sql_backend import SqlBackend, write
+
+ROOT = Path(__file__).parents[1]
+WAIT_S = 60.0
+
+
+@pytest.fixture
+def backend(mariadb_backend: SqlBackend) -> SqlBackend:
+    return mariadb_backend
+
+
+@pytest.fixture
+def store(mariadb_store: SqlOffsetStore) -> SqlOffsetStore:
+    return mariadb_store
+
+
+FROZEN = """
+import os, signal, sys, threading
+from sqlalchemy import create_engine, text
+from kafka_stream.testing.store_backend import OLDER, P0, P1, STREAM, claim_of
+from offset_stores.sql import SqlOffsetStore
+from tests.sql_backend import write
+
+def freeze():
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+def freeze_in_the_insert():
+    with create_engine(sys.argv[1], isolation_level="AUTOCOMMIT").connect() as looking:
+        at_work = text("SELECT count(*) FROM information_schema.processlist WHERE state = 'User sleep'")
+        while looking.execute(at_work).scalar_one() == 0:
+            pass
+    freeze()
+
+store = SqlOffsetStore(sys.argv[1])
+store.open()
+claim = claim_of(OLDER, {P0: (0, 5)}, store.take_over(STREAM, OLDER, [P0, P1], {}))
+try:
+    with store.begin(claim) as transaction:
+        connection = transaction.connection
+        match sys.argv[2]:
+            case "after the claim":
+                freeze()
+            case "mid-INSERT":  # the server is at work on it while this process is frozen
+                write(connection, 1)
+                threading.Thread(target=freeze_in_the_insert, daemon=True).start()
+                connection.execute(text("INSERT INTO results (value) SELECT sleep(600)"))
+            case "after the advance":
+                write(connection, 1)
+                transaction.advance()
+                freeze()
+        if sys.argv[2] != "after the advance":
+            transaction.advance()
+        transaction.commit()
+except Exception as error:
+    print(type(store.classify(error) or error).__name__, flush=True)
+else:
+    print("committed", flush=True)
+os._exit(0)
+"""
+
+
+@pytest.fixture
+def frozen(mariadb: MariadbDatabase, backend: SqlBackend) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Starts an owner that freezes inside its transaction, and waits until it has."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(where: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", FROZEN, mariadb.url, where]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        _, status = os.waitpid(process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("where", ["after the claim", "mid-INSERT", "after the advance"])
+def test_a_takeover_past_a_frozen_owner(
+    where: str, frozen: Callable[[str], subprocess.Popen[str]], store: SqlOffsetStore, backend: SqlBackend
+) -> None:
+    zombie = frozen(where)
+    started = time.monotonic()
+    taken = store.take_over(STREAM, NEWER, [P0, P1], {})
+    assert time.monotonic() - started < WAIT_S
+    assert (taken[P0].next_offset, taken[P0].planned_until, taken[P0].owner) == (0, None, NEWER)
+    with store.begin(claim_of(NEWER, {P0: (0, 3)}, taken)) as transaction:
+        write(transaction.connection, 7)
+        transaction.advance()
+        transaction.commit()
+    os.kill(zombie.pid, signal.SIGCONT)
+    output, _ = zombie.communicate(timeout=WAIT_S)
+    assert output in {"StoreUnavailable\n", "CommitOutcomeUnknown\n"}
+    assert backend.results() == [7]
+    assert next_offsets(store) == {P0: 3, P1: 0}
+
+
+def test_a_takeover_past_a_frozen_owner_needs_no_second_connection_of_the_users_engine(
+    frozen: Callable[[str], subprocess.Popen[str]], store: SqlOffsetStore, backend: SqlBackend
+) -> None:
+    frozen("after the claim")
+    engine = create_engine(backend.url, pool_size=1, max_overflow=0)
+    users = SqlOffsetStore(engine)
+    users.open()
+    assert users.take_over(STREAM, NEWER, [P0, P1], {})[P0].owner == NEWER
+    with engine.connect() as connection:
+        lock_wait_timeout, isolation = connection.exec_driver_sql(
+            "SELECT @@innodb_lock_wait_timeout, @@tx_isolation"
+        ).one()
+    assert lock_wait_timeout > 10, "what a takeover sets for its session does not come back to the pool"
+    assert isolation == "REPEATABLE-READ"
+    engine.dispose()
+
+
+@pytest.mark.parametrize("new_partition", [False, True])
+def test_a_takeover_past_a_takeover_that_was_frozen_itself(
+    store: SqlOffsetStore, backend: SqlBackend, new_partition: bool
+) -> None:
+    """What it has written is not committed; the row of a new partition is not even there yet."""
+    if not new_partition:
+        store.take_over(STREAM, OLDER, [P0], {})
+    another = Owner("another", "elsewhere")
+    reached, let_go = threading.Event(), threading.Event()
+    outcome: list[BaseException] = []
+
+    def freeze(connection: sa.Connection, *_: Any) -> None:
+        reached.set()
+        assert let_go.wait(WAIT_S)
+
+    engine = create_engine(backend.url)
+    sa.event.listen(engine, "commit", freeze)
+
+    def take() -> None:
+        try:
+            SqlOffsetStore(engine, tables="verify").take_over(STREAM, another, [P0], {})
+        except StoreUnavailable as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    try:
+        assert reached.wait(WAIT_S)
+        assert store.take_over(STREAM, NEWER, [P0], {})[P0].owner == NEWER
+    finally:
+        let_go.set()
+        thread.join(WAIT_S)
+    assert len(outcome) == 1
+    assert store.positions(STREAM)[P0].owner == NEWER
+    engine.dispose()
+
+
+def test_a_session_that_is_nobodys_owner_is_left_alone(store: SqlOffsetStore, backend: SqlBackend) -> None:
+    store.take_over(STREAM, OLDER, [P0], {})
+    with backend.engine.connect() as other:
+        other.execute(text("SELECT * FROM kafka_stream_offsets FOR UPDATE"))
+        with pytest.raises(StoreUnavailable, match=rf"locked by another process.*stored owner is {OLDER.id}"):
+            store.take_over(STREAM, NEWER, [P0], {})
+        other.rollback()
+    with backend.engine.connect() as other:
+        other.execute(text("LOCK TABLES kafka_stream_offsets WRITE, kafka_stream_topics WRITE"))
+        with pytest.raises(StoreUnavailable, match="lock"):
+            store.take_over(STREAM, NEWER, [P0], {})
+        other.execute(text("UNLOCK TABLES"))
+    assert store.take_over(STREAM, NEWER, [P0], {})[P0].owner == NEWER
+
+
+def test_another_users_session_cannot_be_ended_and_is_named(
+    store: SqlOffsetStore, backend: SqlBackend, mariadb: MariadbDatabase, mariadb_server: MariadbServer
+) -> None:
+    other = f"{mariadb.name}_2"
+    mariadb_server.execute(f"CREATE USER {other}@'%%' IDENTIFIED BY %s", (other,))
+    try:
+        mariadb_server.execute(f"GRANT ALL ON {mariadb.name}.* TO {other}@'%'")
+        weak = SqlOffsetStore(sa.make_url(mariadb.url).set(username=other, password=other))
+        taken = store.take_over(STREAM, OLDER, [P0], {})
+        with store.begin(claim_of(OLDER, {P0: (0, 5)}, taken)) as transaction:
+            with pytest.raises(StoreUnavailable, match=rf"session \d+ of {OLDER.id}, which this user may not end"):
+                weak.take_over(STREAM, NEWER, [P0], {})
+            transaction.advance()
+            transaction.commit()
+        with store.begin(claim_of(OLDER, {P0: (5, 9)}, taken)):
+            mariadb_server.execute(f"GRANT CONNECTION ADMIN ON *.* TO {other}@'%'")
+            weak.close()
+            assert weak.take_over(STREAM, NEWER, [P0], {})[P0].owner == NEWER
+        weak.close()
+    finally:
+        mariadb_server.execute(f"DROP USER {other}@'%'")
+
+
+def test_a_claim_does_not_wait_for_a_row_that_another_session_holds(store: SqlOffsetStore, backend: SqlBackend) -> None:
+    taken = store.take_over(STREAM, OLDER, [P0, P1], {})
+    with backend.engine.connect() as other:
+        other.execute(
+            text(
+                "SELECT 1 FROM kafka_stream_offsets "
+                "WHERE stream = :stream AND topic = :topic AND `partition` = 1 FOR UPDATE"
+            ),
+            {"stream": STREAM, "topic": TOPIC},
+        )
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable), store.begin(claim_of(OLDER, {P0: (0, 5), P1: (0, 5)}, taken)):
+            pytest.fail("a row that another session holds was claimed")
+        assert time.monotonic() - started < 40, "innodb_lock_wait_timeout is 50 s"
+        commit(store, OLDER, {P0: (0, 5)}, epochs_of(taken))
+    commit(store, OLDER, {P0: (5, 6), P1: (0, 5)}, epochs_of(taken))
+
+
+def test_many_partitions_are_taken_over_by_four_owners_without_a_deadlock(
+    store: SqlOffsetStore, backend: SqlBackend
+) -> None:
+    stores = [SqlOffsetStore(backend.url) for _ in range(4)]
+    partitions = [TopicPartition(TOPIC, number) for number in range(50)]
+
+    def take(number: int) -> None:
+        for _ in range(10):
+            stores[number].take_over(STREAM, Owner(f"owner-{number}", "here"), partitions[:: 1 - 2 * (number % 2)], {})
+
+    at_once([lambda: take(0), lambda: take(1), lambda: take(2), lambda: take(3)])
+    assert {position.owner_epoch for position in store.positions(STREAM).values()} == {40}
+    stale = claim_of(Owner("owner-0", "here"), {P0: (0, 1)}, {P0: store.positions(STREAM)[P0]})
+    store.take_over(STREAM, NEWER, [P0], {})
+    with pytest.raises(OwnershipLost), store.begin(stale):
+        pytest.fail("a stale owner was let in")
+    for each in stores:
+        each.close()
+
+
+def test_a_batchs_session_can_be_found_while_it_lasts_and_the_pools_next_user_cannot(
+    backend: SqlBackend, mariadb: MariadbDatabase
+) -> None:
+    strange = Owner("Ü" * 200, "h" * 300, "v" * 300)
+    engine = create_engine(backend.url, pool_size=1, max_overflow=0)
+    store = SqlOffsetStore(engine)
+    store.open()
+    looking = SqlOffsetStore(backend.url)
+    for owner in (OLDER, strange):
+        taken = store.take_over(STREAM, owner, [P0], {})
+        with store.begin(claim_of(owner, {P0: (0, 1)}, taken)) as transaction:
+            transaction.connection.execute(text("USE information_schema"))
+        with engine.connect() as application:
+            application.execute(text(f"USE {mariadb.name}"))
+            application.execute(text("SELECT * FROM kafka_stream_offsets FOR UPDATE"))
+            with pytest.raises(StoreUnavailable, match="locked"):
+                looking.take_over(STREAM, NEWER, [P0], {})
+            assert application.execute(text("SELECT 1")).scalar_one() == 1, "it was nobody's session any more"
+    looking.close()
+    engine.dispose()
