@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer with its venv module, and make. Everything else goes into .venv, pinned by hash.
 .NOTPARALLEL:
-.PHONY: has-python env lint test test-unit test-integration demo servers-up servers-down lock clean
+.PHONY: has-python env lint test test-unit test-integration demo bench bench-quick servers-up servers-down lock clean
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo $$python && break; \
@@ -24,14 +24,24 @@ test: test-unit test-integration
 test-unit: .venv/.dev
 	$(BIN)/pytest tests
 
-# Kafka and PostgreSQL in Docker; integration_tests/conftest.py says what it uses and which variables it knows.
+# The servers run in Docker; integration_tests/conftest.py says what it uses and which variables it knows. Tests mostly
+# wait, so several files are at work at once, each on servers of its own; servers that are kept are shared by one.
+WORKERS ?= $(if $(KAFKA_STREAM_TEST_KEEP),0,3)
 test-integration: .venv/.dev
-	$(BIN)/pytest integration_tests
+	$(BIN)/pytest integration_tests --numprocesses $(WORKERS) --dist loadfile
 
 demo: .venv/.runtime
 	$(BIN)/kafka-stream demo
 
-# Kafka and PostgreSQL for development; test runs with KAFKA_STREAM_TEST_KEEP=1 use them too.
+# Beside the fastest that the clients and servers can do, on servers of its own; docs/performance.md gets the figures.
+bench: .venv/.dev
+	$(BIN)/python -m benchmarks --write
+
+# Fewer records, one run: fails where a result is wrong, never because of a time.
+bench-quick: .venv/.dev
+	$(BIN)/python -m benchmarks --quick
+
+# Kafka, ZooKeeper, PostgreSQL and MariaDB for development; test runs with KAFKA_STREAM_TEST_KEEP=1 use them too.
 servers-up: .venv/.dev
 	$(BIN)/python -m integration_tests up
 

@@ -1,0 +1,103 @@
+"""Kafka to Kafka, exactly once, 20,000 records a transaction."""
+
+from __future__ import annotations
+
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from benchmarks.clients import stream_of, tuned_consumer
+from benchmarks.measurement import Outcome, Stopwatch, Task
+from benchmarks.records import PRODUCER
+from offset_stores.kafka import KafkaOffsetStore
+from sinks.kafka import KafkaSink
+
+BATCH = 20_000
+_TIMEOUT_S = 60.0
+
+
+def bare_loop(task: Task) -> Outcome:
+    """Consume, produce, send the offsets, commit; nothing is checked."""
+    topic = _output_topic(task)
+    watch = Stopwatch(task)
+    producer = Producer({
+        "bootstrap.servers": task.bootstrap_servers,
+        "transactional.id": f"limit-{topic}",
+        "log_level": 2,
+        **PRODUCER,
+    })  # fmt: skip
+    producer.init_transactions(_TIMEOUT_S)
+    consumer = tuned_consumer(task)
+    metadata = consumer.consumer_group_metadata()
+    seen = 0
+    while seen < task.records:
+        messages = consumer.consume(BATCH, 1.0)
+        if not messages:
+            continue
+        watch.first()
+        seen += len(messages)
+        producer.begin_transaction()
+        ends: dict[int, int] = {}
+        for message in messages:
+            while True:
+                try:
+                    producer.produce(topic, message.value(), message.key())
+                except BufferError:
+                    producer.poll(0.01)
+                else:
+                    break
+            ends[message.partition() or 0] = (message.offset() or 0) + 1
+        offsets = [TopicPartition(task.topic, number, offset) for number, offset in ends.items()]
+        producer.send_offsets_to_transaction(offsets, metadata, _TIMEOUT_S)
+        producer.commit_transaction(_TIMEOUT_S)
+        watch.last()
+    consumer.close()
+    return watch.outcome(_found(task, topic))
+
+
+def sink(task: Task) -> Outcome:
+    """``KafkaSink``, with the offsets in Kafka."""
+    topic = _output_topic(task)
+    watch = Stopwatch(task)
+    copying, watcher = stream_of(
+        task,
+        watch,
+        name=f"copy-{topic}",
+        store=KafkaOffsetStore(),
+        sink=KafkaSink(topic, lambda batch: batch),
+        max_records_per_batch=BATCH,
+    )
+    copying.run(until="latest")
+    return watch.outcome(_found(task, topic), batches=watcher.batches)
+
+
+def _output_topic(task: Task) -> str:
+    topic = f"{task.topic}-copy-{int(task.started_at * 1000)}"
+    admin = AdminClient({"bootstrap.servers": task.bootstrap_servers, "log_level": 2})
+    admin.create_topics([NewTopic(topic, task.partitions, 1)])[topic].result(_TIMEOUT_S)
+    return topic
+
+
+def _found(task: Task, topic: str) -> dict[str, int]:
+    """Count what a read-committed consumer sees, and remove the topic."""
+    consumer = Consumer({
+        "bootstrap.servers": task.bootstrap_servers,
+        "group.id": "count",
+        "enable.partition.eof": True,
+        "enable.auto.commit": False,
+        "log_level": 2,
+    })  # fmt: skip
+    consumer.assign([TopicPartition(topic, number, 0) for number in range(task.partitions)])
+    reading, messages, records, value_bytes = task.partitions, list[Message](), 0, 0
+    while reading:
+        messages = consumer.consume(10_000, 1.0)
+        for message in messages:
+            if (error := message.error()) is None:
+                records += 1
+                value_bytes += len(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                reading -= 1
+    consumer.close()
+    admin = AdminClient({"bootstrap.servers": task.bootstrap_servers, "log_level": 2})
+    admin.delete_topics([topic])[topic].result(_TIMEOUT_S)
+    return {"records": records, "value_bytes": value_bytes}

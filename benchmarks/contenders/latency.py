@@ -1,0 +1,149 @@
+"""How long a record takes from the producer to a row that others see, at a steady rate."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from sqlalchemy.engine import make_url
+
+from benchmarks import tables
+from benchmarks.measurement import VALUE_BYTES, Outcome, Stopwatch, Task
+from kafka_stream import DirectStream
+from kafka_stream.progress import StreamListener
+from kafka_stream.types import OffsetRange, Phase
+from sinks.sql import SqlSink
+
+WARM_UP_S = 2.0
+PATIENCE_S = 60.0
+FALLEN_BEHIND_S = 5.0
+
+
+class Latencies:
+    """Batches, each with when it became visible; what it all comes to is worked out at the end."""
+
+    def __init__(self) -> None:
+        self._visible: list[tuple[int, Sequence[bytes]]] = []
+        self.records = 0
+
+    def visible(self, values: Sequence[bytes]) -> None:
+        """These are committed."""
+        self._visible.append((time.time_ns(), values))
+        self.records += len(values)
+
+    def figures(self) -> dict[str, float]:
+        """Percentiles in milliseconds, of what was produced after the warm-up, if the reader has come so far."""
+        sent = [(json.loads(value)["sent_ns"], at) for at, values in self._visible for value in values]
+        begin = min(time_ns for time_ns, _ in sent) + WARM_UP_S * 1e9
+        warm = [(time_ns, at) for time_ns, at in sent if time_ns >= begin]
+        waited = sorted((at - time_ns) / 1e6 for time_ns, at in warm or sent)
+        shares = {"p50_ms": 0.50, "p99_ms": 0.99, "max_ms": 1.0}
+        return {name: waited[min(int(share * len(waited)), len(waited) - 1)] for name, share in shares.items()}
+
+
+def poll_loop(task: Task) -> Outcome:
+    """The hand-written loop: a poll, its row and the offset in one transaction, and so on.
+
+    Where it falls behind it is not waited for; the records that it has not come to count as nothing.
+    """
+    tables.create(task.database)
+    watch, latencies = Stopwatch(task), Latencies()
+    consumer = Consumer({
+        "bootstrap.servers": task.bootstrap_servers,
+        "group.id": f"{task.topic}-loop",
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+    })  # fmt: skip
+    consumer.assign([TopicPartition(task.topic, number, 0) for number in range(task.partitions)])
+    conninfo = make_url(task.database).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(conninfo) as connection, connection.cursor() as cursor, _producing(task):
+        cursor.execute("CREATE TABLE offsets (partition integer PRIMARY KEY, next_offset bigint)")
+        cursor.executemany("INSERT INTO offsets VALUES (%s, 0)", [(n,) for n in range(task.partitions)])
+        connection.commit()
+        deadline = time.monotonic() + task.records / task.options["rate"] + FALLEN_BEHIND_S
+        while latencies.records < task.records and time.monotonic() < deadline:
+            message = consumer.poll(0.1)
+            if message is None:
+                continue
+            watch.first()
+            (row,) = tables.rows([message])
+            cursor.execute("INSERT INTO results VALUES (%s, %s, %s, %s)", row)
+            cursor.execute("UPDATE offsets SET next_offset = %s WHERE partition = %s", (row[1] + 1, row[0]))
+            connection.commit()
+            latencies.visible([row[3]])
+        watch.last()
+    consumer.close()
+    found = tables.found(task.database) if latencies.records == task.records else {}
+    return watch.outcome(found, **latencies.figures())
+
+
+class _Commits(StreamListener):
+    def __init__(self, watch: Stopwatch, latencies: Latencies) -> None:
+        self._watch, self._latencies = watch, latencies
+        self.values: Sequence[bytes] = ()
+
+    def on_phase(self, phase: Phase, ranges: tuple[OffsetRange, ...]) -> None:
+        if phase is Phase.AFTER_FETCH:
+            self._watch.first()
+        elif phase is Phase.AFTER_COMMIT:
+            self._latencies.visible(self.values)
+            self.values = ()
+
+
+def stream(task: Task) -> Outcome:
+    """``SqlSink`` at default settings."""
+    tables.create(task.database)
+    watch, latencies = Stopwatch(task), Latencies()
+    commits = _Commits(watch, latencies)
+
+    def to_rows(batch: Sequence[Message]) -> Sequence[Any]:
+        rows = tables.rows(batch)
+        commits.values = [row[3] for row in rows]
+        return rows
+
+    streaming = DirectStream(
+        name=f"bench-{task.topic}",
+        topics=[task.topic],
+        kafka={"bootstrap.servers": task.bootstrap_servers},
+        store=task.database,
+        sink=SqlSink(tables.RESULTS, to_rows),
+        assignment="static",
+        listeners=[commits],
+    )
+    with _producing(task), streaming:
+        deadline = time.monotonic() + PATIENCE_S
+        while latencies.records < task.records and time.monotonic() < deadline:
+            time.sleep(0.05)
+        watch.last()
+    return watch.outcome(tables.found(task.database), **latencies.figures())
+
+
+def _producing(task: Task) -> subprocess.Popen[bytes]:
+    """A process that produces at the task's rate, and waits a little first."""
+    arguments = [task.bootstrap_servers, task.topic, str(task.records), str(task.options["rate"])]
+    return subprocess.Popen([sys.executable, "-m", "benchmarks.contenders.latency", *arguments])
+
+
+def produce_steadily(bootstrap_servers: str, topic: str, records: int, rate: int) -> None:
+    """Each record when its time has come, and sent at once."""
+    producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 0})
+    producer.list_topics(topic, timeout=30)
+    time.sleep(1.5)  # until the reader has started; if it has not, the warm-up covers it
+    begin = time.perf_counter()
+    for number in range(records):
+        while (early := begin + number / rate - time.perf_counter()) > 0:
+            producer.poll(0) if early < 0.0005 else time.sleep(early)
+        value = f'{{"id": {number}, "sent_ns": {time.time_ns()}, "note": "'
+        value += "n" * (VALUE_BYTES - len(value) - 2) + '"}'
+        producer.produce(topic, value, f"c-{number % 1000}")
+    producer.flush(60)
+
+
+if __name__ == "__main__":
+    produce_steadily(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

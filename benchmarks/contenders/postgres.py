@@ -1,0 +1,137 @@
+"""Into PostgreSQL."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from confluent_kafka import Message
+from sqlalchemy.engine import make_url
+
+from benchmarks import tables
+from benchmarks.clients import polls, stream_of
+from benchmarks.measurement import Outcome, Stopwatch, Task
+from sinks.sql import SqlSink
+
+BATCH = 20_000
+_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_FIRST = struct.Struct("!hiiiqi").pack
+_LENGTH = struct.Struct("!i").pack
+
+
+def copy_limit(task: Task) -> Outcome:
+    """Binary COPY of rows that were encoded before the clock began, in batches of the same size, each committed."""
+    tables.create(task.database)
+    watch = Stopwatch(task)
+    encoded = [_encoded(batch) for batch in _batches(task)]
+    with psycopg.connect(_conninfo(task)) as connection, connection.cursor() as cursor:
+        watch.first()
+        for data in encoded:
+            with cursor.copy("COPY results FROM STDIN (FORMAT BINARY)") as copy:
+                copy.write(data)
+            connection.commit()
+        watch.last()
+    return watch.outcome(tables.found(task.database))
+
+
+def insert_limit(task: Task) -> Outcome:
+    """The statement of a plain handler, with rows that were made before the clock began."""
+    tables.create(task.database)
+    watch = Stopwatch(task)
+    batches = [tables.row_mappings(batch) for batch in _batches(task)]
+    engine = sa.create_engine(task.database)
+    with engine.connect() as connection:
+        watch.first()
+        for rows in batches:
+            connection.execute(sa.insert(tables.RESULTS), rows)
+            connection.commit()
+        watch.last()
+    engine.dispose()
+    return watch.outcome(tables.found(task.database))
+
+
+def sink(task: Task) -> Outcome:
+    """``SqlSink``."""
+    return _stream(task, SqlSink(tables.RESULTS, tables.rows), max_records_per_batch=BATCH)
+
+
+def sink_at_defaults(task: Task) -> Outcome:
+    """``SqlSink``, and no setting at all."""
+    return _stream(task, SqlSink(tables.RESULTS, tables.rows))
+
+
+def handler(task: Task) -> Outcome:
+    """A function that executes one statement."""
+
+    def write(batch: Any, transaction: Any) -> None:
+        transaction.connection.execute(sa.insert(tables.RESULTS), tables.row_mappings(batch))
+
+    return _stream(task, write, max_records_per_batch=BATCH)
+
+
+def single_limit(task: Task) -> Outcome:
+    """One INSERT and one UPDATE in a transaction, for each of some records that were read before."""
+    tables.create(task.database)
+    watch = Stopwatch(task)
+    (rows,) = (tables.rows(batch) for batch in _batches(task, task.records))
+    with psycopg.connect(_conninfo(task)) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TABLE offsets (stream text, partition integer, next_offset bigint, PRIMARY KEY (stream, partition))"
+        )
+        cursor.executemany("INSERT INTO offsets VALUES ('s', %s, 0)", [(n,) for n in range(task.partitions)])
+        connection.commit()
+        watch.first()
+        for row in rows:
+            cursor.execute("INSERT INTO results VALUES (%s, %s, %s, %s)", row)
+            cursor.execute(
+                "UPDATE offsets SET next_offset = %s WHERE stream = 's' AND partition = %s AND next_offset = %s",
+                (row[1] + 1, row[0], row[1]),
+            )
+            if cursor.rowcount != 1:
+                raise RuntimeError("somebody else has moved the offset")
+            connection.commit()
+        watch.last()
+    return watch.outcome(tables.found(task.database))
+
+
+def single(task: Task) -> Outcome:
+    """Batches of one record each, through a plain handler."""
+
+    def write(batch: Any, transaction: Any) -> None:
+        transaction.connection.execute(_INSERT, tables.row_mappings(batch))
+
+    return _stream(task, write, max_records_per_batch=1)
+
+
+_INSERT = sa.insert(tables.RESULTS)
+
+
+def _stream(task: Task, sink: Any, **options: Any) -> Outcome:
+    tables.create(task.database)
+    watch = Stopwatch(task)
+    writing, watcher = stream_of(task, watch, store=task.database, sink=sink, **options)
+    writing.run(until="latest")
+    positions = sum(p.next_offset for p in writing.store.positions(writing.name).values())
+    return watch.outcome({**tables.found(task.database), "positions": positions}, batches=watcher.batches)
+
+
+def _batches(task: Task, size: int = BATCH) -> Iterator[Sequence[Message]]:
+    messages = list(chain.from_iterable(polls(task, Stopwatch(task))))
+    for start in range(0, len(messages), size):
+        yield messages[start : start + size]
+
+
+def _encoded(messages: Sequence[Message]) -> bytes:
+    parts = [_HEADER]
+    for m in messages:
+        key, value = m.key() or b"", m.value() or b""
+        parts += _FIRST(4, 4, m.partition(), 8, m.offset(), len(key)), key, _LENGTH(len(value)), value
+    return b"".join([*parts, b"\xff\xff"])
+
+
+def _conninfo(task: Task) -> str:
+    return make_url(task.database).set(drivername="postgresql").render_as_string(hide_password=False)

@@ -1,0 +1,116 @@
+"""The figures, as a table for people: on the terminal and in docs/performance.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import confluent_kafka
+import psycopg
+import sqlalchemy
+
+from benchmarks import chart
+from benchmarks.runs import Result, Scale
+from benchmarks.servers import Servers
+from benchmarks.works import Goal
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+CHART = PAGE.with_suffix(".svg")
+_BEGIN, _END = "<!-- figures: written by make bench -->", "<!-- end of figures -->"
+_TIMES = "\u00d7"
+_UNITS = {"rate": "records/s", "seconds": "s", "p99_ms": "ms (p99)", "peak_mb": "MB (peak)"}
+
+
+def facts(servers: Servers, scale: Scale) -> Mapping[str, str]:
+    """The machine and what ran on it."""
+    with servers.database("postgres") as url:
+        engine = sqlalchemy.create_engine(url)
+        with engine.connect() as connection:
+            shown = [connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in ("server_version", "fsync")]
+        engine.dispose()
+    version, fsync = map(str, shown)
+    return {
+        "Machine": (
+            f"{os.cpu_count()} processors ({_processor()}), {_memory_gib():.0f} GiB, {platform.system()}; client, "
+            "broker and databases share it"
+        ),
+        "Python": f"{platform.python_version()}, confluent-kafka {confluent_kafka.__version__}, "
+        f"psycopg {psycopg.__version__}, SQLAlchemy {sqlalchemy.__version__}",
+        "PostgreSQL": f"{version.split()[0]}, fsync {fsync}",
+        "Records": f"{scale.records:,} of 182 bytes of JSON with keys, lz4; {scale.runs} runs each, in turn; medians",
+    }
+
+
+def plain(results: Sequence[Result]) -> str:
+    """Fixed columns for a terminal."""
+    lines = []
+    for result in results:
+        work = result.work
+        lines.append(f"\n{work.title}")
+        for contender in (work.limit, *work.contenders):
+            figure = f"{result.median(contender.name):>12,.4g} {_UNITS[work.figure]}"
+            cpu = f"{1e6 * result.cpu_per_record_s(contender.name):.2f} µs CPU"
+            lines.append(f"  {contender.name:<36}{figure:<26}{cpu:<16}{_comparison(result, contender.name)}")
+        lines += [f"  goal for {goal.contender}: {_goal(result, goal)}" for goal in work.goals]
+    return "\n".join(lines)
+
+
+def write(results: Sequence[Result], known: Mapping[str, str]) -> None:
+    """Replace the figures in docs/performance.md, and its chart."""
+    before, _, rest = PAGE.read_text().partition(_BEGIN)
+    after = rest.partition(_END)[2]
+    chart_line = f"![Throughput as a share of the limit]({CHART.name})"
+    PAGE.write_text(f"{before}{_BEGIN}\n\n{chart_line}\n\n{_markdown(results, known)}\n{_END}{after}")
+    bars = [
+        (f"{work.title}: {goal.contender}" if len(work.contenders) > 1 else work.title, result.reached(goal), goal)
+        for result in results
+        for work in [result.work]
+        for goal in work.goals
+        if goal.kind == "at least"
+    ]
+    CHART.write_text(chart.bars([(title, ratio, goal.value) for title, ratio, goal in bars]))
+
+
+def _markdown(results: Sequence[Result], known: Mapping[str, str]) -> str:
+    lines = [f"- **{name}**: {value}" for name, value in known.items()]
+    lines += ["", "| work | | figure | to the limit | start-up | client CPU per record | goal |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for result in results:
+        work = result.work
+        for contender in (work.limit, *work.contenders):
+            name = contender.name
+            goals = "; ".join(_goal(result, goal) for goal in work.goals if goal.contender == name)
+            title = work.title if contender is work.limit else ""
+            figure = f"{result.median(name):,.4g} {_UNITS[work.figure]}"
+            start_up = f"{result.median(name, 'start_up_s'):.1f} s"
+            cpu = f"{1e6 * result.cpu_per_record_s(name):.2g} µs"
+            lines.append(
+                f"| {title} | {name} | {figure} | {_comparison(result, name)} | {start_up} | {cpu} | {goals} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _comparison(result: Result, contender: str) -> str:
+    return "limit" if contender == result.work.limit.name else f"{result.ratio(contender):.2f} {_TIMES}"
+
+
+def _goal(result: Result, goal: Goal) -> str:
+    measured = result.reached(goal)
+    if goal.kind == "below":
+        text = f"≤ {goal.value:g} {_UNITS[goal.figure]}: {measured:.4g}"
+    else:
+        text = f"{'≥' if goal.kind == 'at least' else '≤'} {goal.value:.2f} {_TIMES}: {measured:.2f}"
+    return text + (" ✓" if goal.is_met(measured) else " (not reached)")
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _memory_gib() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

@@ -1,0 +1,166 @@
+"""What is compared with what, and what is to be reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A function of ``benchmarks.contenders``, run in a process of its own.
+
+    The topic holds the run's number of records times ``share``, in so many ``partitions``.
+    """
+
+    name: str
+    function: str
+    partitions: int = 4
+    share: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What ``contender`` is to reach, as a ratio to the limit's ``figure`` (or, for ``"below"``, as the figure)."""
+
+    contender: str
+    figure: str
+    kind: Literal["at least", "at most", "below"]
+    value: float
+
+    def is_met(self, measured: float) -> bool:
+        """Whether a ratio (or figure) will do."""
+        return measured >= self.value if self.kind == "at least" else measured <= self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One kind of work: the limit, which is measured in the same run, and who is compared with it.
+
+    ``server`` says which server a contender gets a fresh database of. Work that is ``paced`` begins with an empty
+    topic. ``least_records`` bounds how far a quick run may go down.
+    """
+
+    name: str
+    title: str
+    limit: Contender
+    contenders: tuple[Contender, ...]
+    goals: tuple[Goal, ...]
+    figure: str = "rate"
+    server: Literal["postgres", "mariadb", ""] = ""
+    paced: bool = False
+    least_records: int = 50_000
+
+
+_IN_POSTGRES = "benchmarks.contenders.postgres:"
+_OURS = "kafka-stream"
+
+
+def _single(share: float) -> Work:
+    return Work(
+        "small-batches",
+        "Batches of one record each, into PostgreSQL",
+        Contender("INSERT + UPDATE", f"{_IN_POSTGRES}single_limit", share=share),
+        (Contender(_OURS, f"{_IN_POSTGRES}single", share=share),),
+        (Goal(_OURS, "seconds", "at most", 1.3),),
+        figure="seconds",
+        server="postgres",
+    )
+
+
+def _latency(rate: int, goal: Goal) -> Work:
+    options = {"rate": rate}
+    return Work(
+        f"latency-{rate}",
+        f"From produce to a visible row, {rate:,} records/s",
+        Contender("hand-written loop", "benchmarks.contenders.latency:poll_loop", options=options),
+        (Contender(_OURS, "benchmarks.contenders.latency:stream", options=options),),
+        (goal,),
+        figure="p99_ms",
+        server="postgres",
+        paced=True,
+    )
+
+
+WORKS = (
+    Work(
+        "read",
+        "Read only",
+        Contender("consume(10_000) loop", "benchmarks.contenders.reading:bare_loop"),
+        (Contender(_OURS, "benchmarks.contenders.reading:stream"),),
+        (Goal(_OURS, "rate", "at least", 0.90),),
+    ),
+    Work(
+        "postgres",
+        "Kafka → PostgreSQL, SqlSink",
+        Contender("binary COPY of encoded rows", f"{_IN_POSTGRES}copy_limit"),
+        (
+            Contender(_OURS, f"{_IN_POSTGRES}sink"),
+            Contender(f"{_OURS}, defaults", f"{_IN_POSTGRES}sink_at_defaults"),
+        ),
+        (Goal(_OURS, "rate", "at least", 0.80),),
+        server="postgres",
+    ),
+    Work(
+        "postgres-handler",
+        "Kafka → PostgreSQL, a plain handler",
+        Contender("the same statement without Kafka", f"{_IN_POSTGRES}insert_limit", share=0.5),
+        (Contender(_OURS, f"{_IN_POSTGRES}handler", share=0.5),),
+        (Goal(_OURS, "rate", "at least", 0.85),),
+        server="postgres",
+    ),
+    Work(
+        "sqlite",
+        "Kafka → SQLite, SqlSink",
+        Contender("executemany of prepared rows", "benchmarks.contenders.sqlite:insert_limit"),
+        (Contender(_OURS, "benchmarks.contenders.sqlite:sink"),),
+        (Goal(_OURS, "rate", "at least", 0.80),),
+    ),
+    Work(
+        "mariadb",
+        "Kafka → MariaDB, SqlSink",
+        Contender("executemany of prepared rows", "benchmarks.contenders.mariadb:insert_limit", share=0.25),
+        (Contender(_OURS, "benchmarks.contenders.mariadb:sink", share=0.25),),
+        (Goal(_OURS, "rate", "at least", 0.80),),
+        server="mariadb",
+    ),
+    Work(
+        "kafka",
+        "Kafka → Kafka, exactly once",
+        Contender("consume, produce, send offsets, commit", "benchmarks.contenders.kafka:bare_loop"),
+        (Contender(_OURS, "benchmarks.contenders.kafka:sink"),),
+        (Goal(_OURS, "rate", "at least", 0.90),),
+    ),
+    Work(
+        "parquet",
+        "Kafka → Parquet files",
+        Contender("pyarrow writing the same tables", "benchmarks.contenders.files:write_limit"),
+        (Contender(_OURS, "benchmarks.contenders.files:sink"),),
+        (Goal(_OURS, "rate", "at least", 0.80),),
+    ),
+    _single(0.002),
+    _latency(1_000, Goal(_OURS, "p99_ms", "at most", 1.5)),
+    _latency(10_000, Goal(_OURS, "p99_ms", "below", 25.0)),
+    Work(
+        "partitions",
+        "Kafka → PostgreSQL, more partitions",
+        Contender("4 partitions", f"{_IN_POSTGRES}sink"),
+        (
+            Contender("100 partitions", f"{_IN_POSTGRES}sink", partitions=100),
+            Contender("1,000 partitions", f"{_IN_POSTGRES}sink", partitions=1_000),
+        ),
+        (Goal("100 partitions", "rate", "at least", 0.8), Goal("1,000 partitions", "rate", "at least", 0.8)),
+        server="postgres",
+    ),
+    Work(
+        "memory",
+        "Peak memory, by backlog",
+        Contender("1,000,000 records", f"{_IN_POSTGRES}sink_at_defaults"),
+        (Contender("5,000,000 records", f"{_IN_POSTGRES}sink_at_defaults", share=5.0),),
+        (Goal("5,000,000 records", "peak_mb", "below", 400.0), Goal("5,000,000 records", "peak_mb", "at most", 1.15)),
+        figure="peak_mb",
+        server="postgres",
+    ),
+)
