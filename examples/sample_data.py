@@ -1,4 +1,4 @@
-"""Creates an example's tables and produces records for it: ``python -m examples.sample_data raw_insert``.
+"""Makes an example's tables, if it has any, and produces its records: ``python -m examples.sample_data raw_insert``.
 
 It uses the Kafka and the database that the example would.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from confluent_kafka import Producer
-from sqlalchemy import create_engine, make_url
+from sqlalchemy import MetaData, create_engine, make_url
 
 CUSTOMERS = ("ada", "grace", "katherine", "mary")
 
@@ -62,17 +62,22 @@ def produce(topic: str, records: Iterator[Record], bootstrap_servers: str) -> No
         sys.exit(f"{left} records did not reach {bootstrap_servers} within 30 s")
 
 
-def main(name: str) -> None:
-    example = importlib.import_module(f"examples.{name}")
+def create_tables(metadata: MetaData) -> None:
     url = make_url(os.environ.get("KAFKA_STREAM_STORE", "sqlite:///orders.db"))
     if url.drivername in ("postgres", "postgresql"):
         url = url.set(drivername="postgresql+psycopg")
     engine = create_engine(url)
-    example.metadata.create_all(engine)
+    metadata.create_all(engine)
     engine.dispose()
+
+
+def main(name: str) -> None:
+    example = importlib.import_module(f"examples.{name}")
+    if hasattr(example, "metadata"):
+        create_tables(example.metadata)
     topic = example.stream.settings.topics[0]
     produce(topic, sample(topic), os.environ.get("KAFKA_STREAM_KAFKA__BOOTSTRAP_SERVERS", "localhost:9092"))
-    print(f"created the tables of examples.{name} and produced 1000 records to {topic}")
+    print(f"examples.{name} is ready: 1000 records produced to {topic}")
 
 
 if __name__ == "__main__":
