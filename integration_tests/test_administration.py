@@ -228,12 +228,12 @@ def test_ten_resets_under_a_stream_into_another_database_leave_what_they_imply(
         with engine.connect() as connection:
             return int(connection.execute(counted).scalar_one())
 
-    def has_rows(wanted: int) -> bool:
-        return rows() >= wanted
+    def has_worked(wanted: int) -> bool:  # after a reset to near the end, fewer rows are left to come
+        return rows() >= wanted or offsets_in(store, settings.stream) == topic.ends()
 
     with stream:
         for _ in range(RESETS):
-            assert wait_until(partial(has_rows, rows() + rng.randrange(1, 600)), WAIT_S), stream.status()
+            assert wait_until(partial(has_worked, rows() + rng.randrange(1, 600)), WAIT_S), stream.status()
             target = some_target(rng, topic, offsets_in(store, settings.stream))
             done.append(execute_reset(store, prepare_reset(store, settings.stream, cluster, target)))
         wait_for_ends(store, settings.stream, topic)
