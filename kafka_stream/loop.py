@@ -23,7 +23,8 @@ from kafka_stream.errors import (
     TransientError,
 )
 from kafka_stream.ownership import Ownership
-from kafka_stream.planning import FIRST_BATCH_RECORDS, FixedCost, PlanLimits, RateLimit, next_size, plan, plan_empty
+from kafka_stream.planner import Plan, Planner
+from kafka_stream.preparing import BatchInHand, PreparingThread
 from kafka_stream.processing import BatchDropped, BatchProcessor, Timings
 from kafka_stream.progress import Listeners, RunSummary, StreamState, StreamStatus
 from kafka_stream.protocols import (
@@ -49,8 +50,6 @@ logger = logging.getLogger("kafka_stream")
 
 START_TIMEOUT_S = 30.0
 LOOK_INTERVAL_S = 5.0
-IDLE_COMMIT_S = 1.0
-LONGEST_WAIT_S = 1.0
 
 
 @dataclass(slots=True)
@@ -96,10 +95,9 @@ class Loop:
             range_sinks=processor.range_sinks,
         )
         self._recorder = Recorder(store, settings.name, owner, timedelta(days=settings.history_days), clock)
-        self._rate = RateLimit(settings.max_rate_per_partition) if settings.max_rate_per_partition else None
-        self._fixed_cost = FixedCost()
-        self._size = min(FIRST_BATCH_RECORDS, settings.max_records_per_batch)
-        self._value_bytes = 0  # of the ranges that were planned last
+        self._planner = Planner(settings, source, self._ownership, clock)
+        self._preparing = PreparingThread(processor, settings.name, clock)
+        self._in_hand: deque[BatchInHand] = deque()  # the batch that is next, and perhaps the one behind it
         self._ends: Mapping[TopicPartition, int] = {}
         self._moved: dict[TopicPartition, OffsetRange] = {}
         self._bounded: BoundedRun | None = None
@@ -107,7 +105,7 @@ class Loop:
         self._events: deque[SourceEvent] = deque()
         self._failures = 0
         self._owes_batch = False
-        self._started_at = self._busy_at = self._next_batch_at = clock()
+        self._started_at = clock()
         self._looked_at = self._started_at - LOOK_INTERVAL_S
         self.status = StreamStatus(owner=owner, guarantee=guarantee)
         self._watchdog = Watchdog(settings.name, lambda: self.status)
@@ -157,15 +155,13 @@ class Loop:
         partitions = static.partitions(topics)
         if until is not None:
             bounds = resolve_until(self._source, partitions, until)
-            self._bounded = BoundedRun(bounds, self._clock(), NO_PROGRESS_S + self._longest_pause_s())
+            self._bounded = BoundedRun(bounds, self._clock(), NO_PROGRESS_S + self._planner.longest_pause_s())
+            self._planner.bounds = bounds
         self._source.assign(partitions)
 
     @property
     def _in_group(self) -> bool:
         return isinstance(self._assignment, GroupAssignment) and self._bounded is None
-
-    def _longest_pause_s(self) -> float:
-        return (self._settings.interval_s or 0.0) + (1 / self._rate.rate if self._rate else 0.0)
 
     def _refuse_live_group(self) -> None:
         if isinstance(self._assignment, GroupAssignment) and (members := self._source.group_members()):
@@ -185,9 +181,10 @@ class Loop:
     def _leave(self) -> None:
         """Commit progress over empty ranges, so that a later start does not miss it after retention."""
         self._set(state=StreamState.STOPPING)
-        if not self._request.drop_batch and (ranges := self._plan_empty()):
+        self._ownership.rewind(self._drop_in_hand())
+        if not self._request.drop_batch and (plan := self._planner.empty()):
             try:
-                self._process(ranges)
+                self._process(self._take(plan))
             except KafkaStreamError as error:
                 logger.info("progress over empty ranges was not committed at the stop: %s", error)
 
@@ -197,7 +194,7 @@ class Loop:
             self._recorder.stopped()
         self._source.close()
         self._store.close()
-        self._processor.close()
+        self._preparing.close(is_waited_for=not self._request.drop_batch)
         state = StreamState.STOPPED if failure is None else StreamState.FAILED
         self._set(state=state, error=failure, batch_started_at=None)
         self._listeners.on_stop(failure)
@@ -205,23 +202,22 @@ class Loop:
     # ------------------------------------------------------------------------------------------------------ one turn
 
     def _turn(self) -> None:
-        ranges: tuple[OffsetRange, ...] = ()
         try:
             self._handle_events()
             acquired = self._acquire()
             self._look_at_topics()
-            ranges = self._plan()
-            if ranges:
-                self._process(ranges)
+            batch = self._next()
+            if batch is not None:
+                self._process(batch)
             else:
                 self._recorder.write_due()
                 self._source.wait(self._wait_s())
         except BatchDropped as dropped:
             logger.warning("%s", dropped)
         except (TransientError, OwnershipLost) as error:
-            self._recover(error, ranges)
+            self._recover(error)
         else:
-            if self._failures and (ranges or acquired or not self._owes_batch):
+            if self._failures and (batch is not None or acquired or not self._owes_batch):
                 self._failures = 0
                 self._set(state=StreamState.RUNNING, error=None)
 
@@ -289,76 +285,74 @@ class Loop:
                 self._source.assign(partitions)
         self._set(lag=self._lag())
 
-    # --------------------------------------------------------------------------------------------------------- plan
+    # -------------------------------------------------------------------------------------------------------- batches
 
-    def _plan(self) -> tuple[OffsetRange, ...]:
-        now = self._clock()
-        if now < self._next_batch_at:
-            return ()
-        positions = self._ownership.next_offsets()
-        buffered = {tp: b for tp, b in self._source.buffered().items() if tp in positions}
-        limits = self._limits(positions, now)
-        ranges = plan(buffered, positions, limits, rotation=self.status.batches)
-        if ranges:
-            self._busy_at = now
-        elif self._bounded is not None or now - self._busy_at >= IDLE_COMMIT_S:
-            ranges = plan_empty(buffered, positions, limits)
-        if ranges and self._settings.interval_s is not None:
-            self._next_batch_at = now + self._settings.interval_s
-        self._value_bytes = sum(
-            buffer.value_bytes_of(buffer.records_before(r.until_offset))
-            for r in ranges
-            if (buffer := buffered.get(r.topic_partition)) is not None
-        )
-        return ranges
+    def _next(self) -> BatchInHand | None:
+        """The batch that is prepared already, if nothing has happened to its partitions; else a new one, if any."""
+        if self._in_hand:
+            ahead = self._in_hand[0]
+            if ahead.starts == self._ownership.starts and self._ownership.positions.keys() >= set(
+                ahead.plan.partitions
+            ):
+                return ahead
+            self._ownership.rewind(self._drop_in_hand())
+        plan = self._planner.next(rotation=self.status.batches)
+        return None if plan is None else self._take(plan)
 
-    def _plan_empty(self) -> tuple[OffsetRange, ...]:
-        positions = self._ownership.next_offsets()
-        buffered = {tp: b for tp, b in self._source.buffered().items() if tp in positions}
-        return plan_empty(buffered, positions, self._limits(positions, self._clock()))
+    def _take(self, plan: Plan) -> BatchInHand:
+        """Take the records of a plan, and have them prepared."""
+        taken = BatchInHand(plan, self._ownership.starts)
+        self._in_hand.append(taken)
+        taken.batch = Batch(plan.ranges, self._source.take(plan.ranges))
+        self._listeners.on_phase(Phase.AFTER_FETCH, plan.ranges)
+        self._preparing.begin(taken)
+        return taken
 
-    def _limits(self, positions: Mapping[TopicPartition, int], now: float) -> PlanLimits:
-        return PlanLimits(
-            max_records=self._size,
-            max_bytes=self._settings.max_bytes_per_batch,
-            max_records_per_partition=self._settings.max_records_per_partition,
-            allowances=self._rate.allowances(positions, now) if self._rate else None,
-            bounds=self._bounded.bounds if self._bounded else None,
-            planned=self._ownership.planned(),
-        )
+    def _take_behind(self, batch: BatchInHand) -> None:
+        """Have the next batch prepared while this one is committed, if there is something to prepare."""
+        if not self._preparing.runs_ahead or self._request.stop:
+            return
+        plan = self._planner.behind(batch.plan, rotation=self.status.batches + 1)
+        if plan is not None and not self._source.is_revoking(plan.partitions):
+            self._take(plan)
+
+    def _drop_in_hand(self) -> list[TopicPartition]:
+        """Forget what is not committed; return the partitions that it was taken from."""
+        partitions = {tp for dropped in self._in_hand for tp in dropped.plan.partitions}
+        for dropped in self._in_hand:
+            dropped.drop()
+        self._in_hand.clear()
+        return sorted(partitions)
 
     def _wait_s(self) -> float:
-        now = self._clock()
         if self._bounded is not None:
-            self._bounded.check_progress(self._source, self._ownership.next_offsets(), now)
-        if now < self._next_batch_at:
-            return min(LONGEST_WAIT_S, self._next_batch_at - now)
-        if self._rate is not None:
-            return min(0.1, max(0.01, 1 / self._rate.rate))
-        return LONGEST_WAIT_S / 4
+            self._bounded.check_progress(self._source, self._ownership.next_offsets(), self._clock())
+        return self._planner.wait_s()
 
     # ------------------------------------------------------------------------------------------------------ process
 
-    def _process(self, ranges: tuple[OffsetRange, ...]) -> None:
-        batch = Batch(ranges, self._source.take(ranges))
+    def _process(self, in_hand: BatchInHand) -> None:
+        batch, ranges = in_hand.batch, in_hand.plan.ranges
         self._set(batch_started_at=datetime.now(UTC))
-        self._listeners.on_phase(Phase.AFTER_FETCH, ranges)
+        prepared = self._preparing.wait(in_hand, lambda: not self._request.drop_batch)
+        if len(batch):
+            self._listeners.on_phase(Phase.AFTER_PREPARE, ranges)
+        self._take_behind(in_hand)
         started = self._clock()
-        prepared = self._processor.prepare(batch)
-        prepare_s = self._clock() - started
         plan_kind = self._plan_kind(batch)
         claim = self._ownership.claim(ranges, leader_epochs_of(batch.records), plan_kind)
         if plan_kind is PlanKind.RANGE:
             self._ownership.plan(claim)
         self._listeners.on_phase(Phase.AFTER_PLAN, ranges)
         try:
-            timings = self._processor.commit(batch, prepared, claim, lambda: not self._request.drop_batch)
+            timings = self._processor.commit(batch, prepared.results, claim, lambda: not self._request.drop_batch)
             self._ownership.committed(claim)
         except CommitOutcomeUnknown as error:
             if not self._settled_as_committed(claim, error):
                 raise TransientError(f"the commit of {ranges[0]} did not take effect: {error}") from error
-            timings = Timings(0.0, 0.0, 0.0, self._clock() - started - prepare_s)
-        self._account(batch, replace(timings, prepare_s=prepare_s))
+            timings = Timings(0.0, 0.0, 0.0, self._clock() - started)
+        self._in_hand.popleft()
+        self._account(in_hand, replace(timings, prepare_s=prepared.prepare_s))
 
     def _plan_kind(self, batch: Batch) -> PlanKind:
         """By range if some sink writes so, and this batch writes, or clears a plan."""
@@ -383,23 +377,21 @@ class Loop:
                 self._set(state=StreamState.RUNNING, error=None)
                 return committed
 
-    def _account(self, batch: Batch, timings: Timings) -> None:
-        records = len(batch)
-        for r in batch.ranges:
+    def _account(self, committed: BatchInHand, timings: Timings) -> None:
+        ranges, records = committed.plan.ranges, committed.plan.records
+        for r in ranges:
             first = self._moved.get(r.topic_partition, r)
             start = min(first.from_offset, r.until_offset)
             self._moved[r.topic_partition] = OffsetRange(r.topic_partition, start, r.until_offset)
-            if self._rate is not None:
-                self._rate.spend(r.topic_partition, len(batch.records.get(r.topic_partition, ())))
         if self._bounded is not None:
             self._bounded.moved_at = self._clock()
         now = datetime.now(UTC)
         progress = BatchProgress(
             stream=self._settings.name,
             batch=self.status.batches + 1,
-            ranges=batch.ranges,
+            ranges=ranges,
             records=records,
-            bytes=self._value_bytes if records else 0,
+            bytes=committed.plan.value_bytes,
             prepare_s=timings.prepare_s,
             claim_s=timings.claim_s,
             write_s=timings.write_s,
@@ -408,15 +400,7 @@ class Loop:
             guarantee=self._guarantee,
             committed_at=now,
         )
-        if records:
-            self._fixed_cost.observe(records, progress.duration_s)
-            self._size = next_size(
-                self._size,
-                records,
-                progress.duration_s,
-                self._fixed_cost.attainable_s(self._settings.target_batch_duration_s),
-                self._settings.max_records_per_batch,
-            )
+        self._planner.committed(committed.batch, progress.duration_s)
         self._set(
             positions=self._ownership.next_offsets(),
             lag=progress.lag,
@@ -430,11 +414,11 @@ class Loop:
 
     # ------------------------------------------------------------------------------------------------------ recover
 
-    def _recover(self, error: TransientError | OwnershipLost, ranges: tuple[OffsetRange, ...]) -> None:
+    def _recover(self, error: TransientError | OwnershipLost) -> None:
         self._failures += 1
-        self._owes_batch = bool(ranges)
-        in_hand = [r.topic_partition for r in ranges]
-        if isinstance(error, OwnershipLost) and ranges and self._source.is_revoking(in_hand):
+        in_hand = self._drop_in_hand()
+        self._owes_batch = bool(in_hand)
+        if isinstance(error, OwnershipLost) and in_hand and self._source.is_revoking(in_hand):
             self._ownership.rewind(in_hand)  # dropped: the events to come say what we still own
             return
         decision = decide(
@@ -449,8 +433,8 @@ class Loop:
         self._set(state=StreamState.RETRYING, error=error, batch_started_at=None)
         self._retry_later(error, decision.delay_s)
         if isinstance(decision, RetryAfter):
-            if ranges and self._failures > 1:  # its size may be why: a transaction that takes too long
-                self._size = max(1, self._size // 2)
+            if in_hand and self._failures > 1:
+                self._planner.failed_again()
             self._ownership.rewind(in_hand)
         elif isinstance(decision, Rejoin):
             self._ownership.drop(list(self._ownership.positions))

@@ -72,11 +72,17 @@ class Ownership:
         self._positions: dict[TopicPartition, Position] = {}
         self._started_at: Mapping[str, datetime | None] = {}
         self._proved: set[TopicPartition] = set()
+        self._starts_of_reading = 0
 
     @property
     def positions(self) -> Mapping[TopicPartition, Position]:
         """The partitions that are owned now."""
         return self._positions
+
+    @property
+    def starts(self) -> int:
+        """How often reading was started, or started anew: records that were taken before may come again."""
+        return self._starts_of_reading
 
     def next_offsets(self) -> dict[TopicPartition, int]:
         """The next record to read of each owned partition."""
@@ -351,6 +357,7 @@ class Ownership:
     def _start_reading(self, partitions: Sequence[TopicPartition]) -> None:
         if self._range_sinks:
             self._source.read_on_until({tp: self._positions[tp].planned_until or 0 for tp in partitions})
+        self._starts_of_reading += 1
         self._source.start_reading(
             {tp: (self._positions[tp].next_offset, self._positions[tp].leader_epoch) for tp in partitions}
         )

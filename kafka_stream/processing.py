@@ -80,6 +80,11 @@ class BatchProcessor:
         self._runner = asyncio.Runner()
 
     @property
+    def prepares(self) -> bool:
+        """Whether there is anything to do before a batch's transaction."""
+        return self._prepare is not None or not all(isinstance(sink, FunctionSink) for sink in self._sinks)
+
+    @property
     def range_sinks(self) -> Sequence[RangeSink]:
         """The sinks that are idempotent by range."""
         return tuple(sink for sink in self._sinks if isinstance(sink, RangeSink))
@@ -100,14 +105,12 @@ class BatchProcessor:
         try:
             whole = None if all(self._by_range) else self._prepared(batch)
             parts = self._prepared_by_range(batch) if any(self._by_range) else {}
-            results = [
+            return [
                 {r: sink.prepare(part) for r, part in parts.items()} if each_range else sink.prepare(whole)
                 for sink, each_range in zip(self._sinks, self._by_range, strict=True)
             ]
         except Exception as error:
             raise self._from_user_code(error, "prepare", batch) from error
-        self._listeners.on_phase(Phase.AFTER_PREPARE, batch.ranges)
-        return results
 
     def _prepared(self, batch: Batch) -> Any:
         prepared: Any = batch if self._prepare is None else self._prepare(batch)

@@ -43,7 +43,10 @@ class Listener(Protocol):
     """
 
     def on_phase(self, phase: Phase, ranges: tuple[OffsetRange, ...]) -> None:
-        """A batch has come to a named point. Called for every batch: keep it cheap."""
+        """A batch has come to a named point. Called for every batch: keep it cheap.
+
+        The next batch may be fetched while one is written and committed: ``ranges`` tell which one it is about.
+        """
 
     def on_batch(self, progress: BatchProgress) -> None:
         """A batch was committed."""

@@ -33,7 +33,7 @@ class _SignalAt(StreamListener):
             raise ValueError(f"nth is {nth}; the first batch is number 1")
         self.nth = nth
         self._seen = 0
-        self._has_records = False
+        self._prepared: tuple[OffsetRange, ...] = ()
 
     @classmethod
     def from_env(cls, variable: str | None = None) -> Self | None:
@@ -54,11 +54,9 @@ class _SignalAt(StreamListener):
 
     def on_phase(self, phase: Phase, ranges: tuple[OffsetRange, ...]) -> None:
         """Count, and send the signal when it is time."""
-        if phase is Phase.AFTER_FETCH:
-            self._has_records = False
-        elif phase is Phase.AFTER_PREPARE:
-            self._has_records = True  # nothing is prepared for a batch without records
-        if phase is not self.phase or not (self._has_records or phase is Phase.AFTER_FETCH):
+        if phase is Phase.AFTER_PREPARE:
+            self._prepared = ranges  # nothing is prepared for a batch without records
+        if phase is not self.phase or (phase is not Phase.AFTER_FETCH and ranges != self._prepared):
             return
         self._seen += 1
         if self._seen == self.nth:

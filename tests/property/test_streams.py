@@ -5,6 +5,7 @@ Whatever happens, every committed record is in the results once, each partition'
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,6 +84,8 @@ class Plan:
     settings: dict[str, Any]
     bounded: bool
     die_at: tuple[Phase, int] | None
+    prepare: str | None
+    prepare_fails_at: int | None
     handler_fails_at: int | None
     sink_is_away_at: int | None
     fenced_at: int | None
@@ -110,6 +113,8 @@ PLANS = st.builds(
     settings=SETTINGS,
     bounded=st.booleans(),
     die_at=st.none() | st.tuples(st.sampled_from(Phase), st.integers(0, 3)),
+    prepare=st.sampled_from([None, "plain", "async"]),
+    prepare_fails_at=SOMETIME,
     handler_fails_at=SOMETIME,
     sink_is_away_at=SOMETIME,
     fenced_at=SOMETIME,
@@ -141,6 +146,21 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
+def _prepare(kind: str | None, fails_at: int | None) -> Callable[[Any], Any] | None:
+    """It gives the batch as it is, of which the next one is prepared while it is written and committed."""
+    fail = _countdown(fails_at, lambda: _raise(SinkUnavailable("what prepare asks is away")))
+
+    def plain(batch: Any) -> Any:
+        fail()
+        return batch
+
+    async def waiting(batch: Any) -> Any:
+        await asyncio.sleep(0)
+        return plain(batch)
+
+    return {"plain": plain, "async": waiting}.get(kind or "")
+
+
 def _process(log: Log, world: World, plan: Plan) -> None:
     store = ResultsStore(world.process())
     store.lost_answers = list(plan.lost_answers)
@@ -153,7 +173,8 @@ def _process(log: Log, world: World, plan: Plan) -> None:
         be_away()
         fail()
 
-    run = Simulation(log.kafka, store, sink=world.sink(told), **plan.settings)
+    prepare = _prepare(plan.prepare, plan.prepare_fails_at)
+    run = Simulation(log.kafka, store, sink=world.sink(told), prepare=prepare, **plan.settings)
     if plan.die_at is not None:
         phase, times = plan.die_at
         run.story.on[phase] = _countdown(times, lambda: _raise(Killed()))

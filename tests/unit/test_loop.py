@@ -10,7 +10,8 @@ import pytest
 
 from kafka_stream.batch import Batch
 from kafka_stream.errors import BoundNotReached, ConfigurationError, TopicNotFound
-from kafka_stream.loop import IDLE_COMMIT_S, LOOK_INTERVAL_S
+from kafka_stream.loop import LOOK_INTERVAL_S
+from kafka_stream.planner import IDLE_COMMIT_S
 from kafka_stream.planning import FIRST_BATCH_RECORDS
 from kafka_stream.progress import StreamState, StreamStatus
 from kafka_stream.testing import MemoryKafka

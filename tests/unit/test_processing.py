@@ -141,7 +141,6 @@ def _with(bench: Bench, *, prepare: Callable[[Any], Any] | None = None, sinks: S
 def test_claim_first_advance_last_and_every_phase_told(bench: Bench) -> None:
     bench.run()
     assert bench.story == [
-        "after_prepare",
         "begin",
         "after_claim",
         "write sink",
@@ -214,7 +213,7 @@ def test_an_async_prepare_is_complete_before_the_transaction_opens(bench: Bench)
 
     _with(bench, prepare=prepare)
     bench.run()
-    assert bench.story[:3] == ["enriched", "after_prepare", "begin"]
+    assert bench.story[:2] == ["enriched", "begin"]
 
 
 def test_a_failing_prepare_opens_no_transaction_and_chains_its_cause(bench: Bench) -> None:
@@ -299,7 +298,7 @@ def test_a_claim_that_is_refused_reaches_no_sink(bench: Bench) -> None:
     bench.transaction.failures["begin"] = OwnershipLost("x")
     with pytest.raises(OwnershipLost):
         bench.run()
-    assert bench.story == ["after_prepare", "begin"]
+    assert bench.story == ["begin"]
 
 
 def test_a_batch_whose_time_ran_out_is_rolled_back_before_it_advances(bench: Bench) -> None:

@@ -1,0 +1,149 @@
+"""Which batch is next: what is buffered and owned, within the limits, at the size that earlier batches taught."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from kafka_stream.batch import Batch
+from kafka_stream.ownership import Ownership
+from kafka_stream.planning import FIRST_BATCH_RECORDS, FixedCost, PlanLimits, RateLimit, next_size, plan, plan_empty
+from kafka_stream.protocols import Buffered, Source
+from kafka_stream.settings import StreamSettings
+from kafka_stream.types import OffsetRange, TopicPartition
+
+IDLE_COMMIT_S = 1.0
+LONGEST_WAIT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The ranges of a batch, how many records lie in them, and the size of these records' values in bytes."""
+
+    ranges: tuple[OffsetRange, ...]
+    records: int
+    value_bytes: int
+
+    @property
+    def partitions(self) -> list[TopicPartition]:
+        """The partitions that it moves."""
+        return [r.topic_partition for r in self.ranges]
+
+
+class Planner:
+    """Plans one run's batches, by the pure rules of ``planning``. Used by the loop's thread only.
+
+    ``bounds`` are the offsets at which a bounded run ends.
+    """
+
+    def __init__(
+        self,
+        settings: StreamSettings,
+        source: Source,
+        ownership: Ownership,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._source = source
+        self._ownership = ownership
+        self._clock = clock
+        self._rate = RateLimit(settings.max_rate_per_partition) if settings.max_rate_per_partition else None
+        self._fixed_cost = FixedCost()
+        self._size = min(FIRST_BATCH_RECORDS, settings.max_records_per_batch)
+        self._busy_at = self._next_batch_at = clock()
+        self.bounds: Mapping[TopicPartition, int] | None = None
+
+    def next(self, rotation: int) -> Plan | None:
+        """The next batch, if there is any; over empty ranges only now and then, unless the run is bounded."""
+        now = self._clock()
+        if now < self._next_batch_at:
+            return None
+        positions = self._ownership.next_offsets()
+        buffered, limits = self._buffered(positions), self._limits(positions, self._ownership.planned())
+        ranges = plan(buffered, positions, limits, rotation=rotation)
+        if ranges:
+            self._busy_at = now
+        elif self.bounds is not None or now - self._busy_at >= IDLE_COMMIT_S:
+            ranges = plan_empty(buffered, positions, limits)
+        if ranges and self._settings.interval_s is not None:
+            self._next_batch_at = now + self._settings.interval_s
+        return _plan_of(ranges, buffered)
+
+    def behind(self, before: Plan, rotation: int) -> Plan | None:
+        """The batch that will follow one in hand, if it is a full one: else it would better be larger later."""
+        if self._rate is not None or self._settings.interval_s is not None or self._ownership.planned():
+            return None
+        positions = self._ownership.next_offsets() | {r.topic_partition: r.until_offset for r in before.ranges}
+        buffered = self._buffered(positions)
+        ranges = plan(buffered, positions, self._limits(positions, {}), rotation=rotation)
+        found = _plan_of(ranges, buffered)
+        is_full = found is not None and (
+            found.records >= self._size or 2 * found.value_bytes > self._settings.max_bytes_per_batch
+        )
+        if not is_full:
+            return None
+        self._busy_at = self._clock()
+        return found
+
+    def empty(self) -> Plan | None:
+        """Progress over ranges without a record, if there is any."""
+        positions = self._ownership.next_offsets()
+        buffered = self._buffered(positions)
+        return _plan_of(plan_empty(buffered, positions, self._limits(positions, self._ownership.planned())), buffered)
+
+    def wait_s(self) -> float:
+        """How long to wait for data before the next look, in seconds."""
+        now = self._clock()
+        if now < self._next_batch_at:
+            return min(LONGEST_WAIT_S, self._next_batch_at - now)
+        if self._rate is not None:
+            return min(0.1, max(0.01, 1 / self._rate.rate))
+        return LONGEST_WAIT_S / 4
+
+    def longest_pause_s(self) -> float:
+        """How long the settings may have a stream wait between two batches, in seconds."""
+        return (self._settings.interval_s or 0.0) + (1 / self._rate.rate if self._rate else 0.0)
+
+    def committed(self, batch: Batch, duration_s: float) -> None:
+        """A batch took so long."""
+        if self._rate is not None:
+            for tp, records in batch.records.items():
+                self._rate.spend(tp, len(records))
+        if count := len(batch):
+            self._fixed_cost.observe(count, duration_s)
+            target_s = self._fixed_cost.attainable_s(self._settings.target_batch_duration_s)
+            most = self._settings.max_records_per_batch
+            self._size = next_size(self._size, count, duration_s, target_s, most)
+
+    def failed_again(self) -> None:
+        """A batch failed more than once: its size may be why, as where a transaction takes too long."""
+        self._size = max(1, self._size // 2)
+
+    def _buffered(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, Buffered]:
+        return {tp: buffer for tp, buffer in self._source.buffered().items() if tp in positions}
+
+    def _limits(self, positions: Mapping[TopicPartition, int], planned: Mapping[TopicPartition, int]) -> PlanLimits:
+        return PlanLimits(
+            max_records=self._size,
+            max_bytes=self._settings.max_bytes_per_batch,
+            max_records_per_partition=self._settings.max_records_per_partition,
+            allowances=self._rate.allowances(positions, self._clock()) if self._rate else None,
+            bounds=self.bounds,
+            planned=planned,
+        )
+
+
+def _plan_of(ranges: tuple[OffsetRange, ...], buffered: Mapping[TopicPartition, Buffered]) -> Plan | None:
+    if not ranges:
+        return None
+    records = value_bytes = 0
+    for r in ranges:
+        if (buffer := buffered.get(r.topic_partition)) is not None:
+            count = buffer.records_before(r.until_offset)
+            records += count
+            value_bytes += buffer.value_bytes_of(count)
+    return Plan(ranges, records, value_bytes)
+
+
+__all__ = ["Plan", "Planner"]

@@ -1,0 +1,248 @@
+"""One batch is prepared while the one before it is written and committed; whatever happens to one drops both."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from kafka_stream.batch import Batch
+from kafka_stream.errors import OwnershipLost, ProcessingError, SinkUnavailable, StoreUnavailable
+from kafka_stream.testing import MemoryKafka
+from kafka_stream.types import OffsetRange, Owner, Phase
+from tests.fakes import ORDERS_0, ORDERS_1
+from tests.simulation import ResultsStore, Simulation, write
+
+EVERYTHING = [("orders", partition, offset) for partition in (0, 1) for offset in range(20)]
+LONG_S = 20.0
+
+
+@pytest.fixture
+def kafka() -> MemoryKafka:
+    """Two partitions of twenty records."""
+    kafka = MemoryKafka({"orders": 2})
+    for number in range(40):
+        kafka.produce("orders", "x", partition=number % 2)
+    return kafka
+
+
+class Preparing:
+    """A ``prepare`` that remembers what it was given, in order."""
+
+    def __init__(self) -> None:
+        self.prepared: list[tuple[OffsetRange, ...]] = []
+        self.threads: set[int] = set()
+        self._changed = threading.Condition()
+
+    def __call__(self, batch: Batch) -> Batch:
+        with self._changed:
+            self.threads.add(threading.get_ident())
+            self.prepared.append(batch.ranges)
+            self._changed.notify_all()
+        return batch
+
+    def wait_for(self, batches: int) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self.prepared) >= batches, LONG_S)
+
+
+def _stream(kafka: MemoryKafka, store: ResultsStore, **settings: Any) -> Simulation:
+    return Simulation(kafka, store, **{"max_records_per_batch": 10, "prepare": Preparing()} | settings)
+
+
+def test_the_next_batch_is_prepared_while_one_is_written_and_no_more_than_one(
+    kafka: MemoryKafka, store: ResultsStore
+) -> None:
+    preparing, written = Preparing(), list[int]()
+
+    def slowly(batch: Batch, transaction: Any) -> None:
+        written.append(len(batch))
+        wanted = min(len(written) + 1, 4)
+        assert preparing.wait_for(wanted), "the next one is not prepared meanwhile"
+        assert len(preparing.prepared) == wanted
+        write(batch, transaction)
+
+    _stream(kafka, store, prepare=preparing, sink=slowly).run("latest")
+    assert written == [10] * 4
+    assert sorted(store.rows) == EVERYTHING
+    assert len(preparing.threads) == 1
+    assert threading.get_ident() not in preparing.threads
+
+
+def test_what_would_be_a_small_batch_is_not_cut_early(kafka: MemoryKafka, store: ResultsStore) -> None:
+    run = _stream(kafka, store, max_records_per_batch=30)
+    run.run("latest")
+    fetched = [phase for phase in run.story.phases if phase in (Phase.AFTER_FETCH, Phase.AFTER_COMMIT)]
+    assert run.story.sizes == [30, 10]
+    assert fetched == [Phase.AFTER_FETCH, Phase.AFTER_COMMIT] * 2, "ten records are no full batch of thirty"
+
+
+def test_a_sink_with_nothing_to_prepare_stays_on_the_loops_thread(kafka: MemoryKafka, store: ResultsStore) -> None:
+    before = threading.active_count()
+    run = _stream(kafka, store, prepare=None)
+    threads: list[int] = []
+    run.story.on[Phase.AFTER_WRITE] = lambda: threads.append(threading.active_count())
+    run.run("latest")
+    assert set(threads) == {before + 1}, "the watchdog's, and no other"
+    fetched = [phase for phase in run.story.phases if phase in (Phase.AFTER_FETCH, Phase.AFTER_COMMIT)]
+    assert fetched == [Phase.AFTER_FETCH, Phase.AFTER_COMMIT] * 4
+
+
+def test_user_code_runs_in_the_context_of_who_runs_the_stream(kafka: MemoryKafka, store: ResultsStore) -> None:
+    variable = contextvars.ContextVar("variable", default="elsewhere")
+    variable.set("here")
+    found: list[str] = []
+
+    def prepare(batch: Batch) -> Batch:
+        found.append(variable.get())
+        return batch
+
+    _stream(kafka, store, prepare=prepare).run("latest")
+    assert found == ["here"] * 4
+
+
+@pytest.mark.parametrize("step", ["begin", "advance", "commit"])
+def test_both_are_dropped_when_one_fails_and_read_again_in_order(
+    kafka: MemoryKafka, store: ResultsStore, step: str
+) -> None:
+    preparing = Preparing()
+    store.failures[step] = [StoreUnavailable("away")]
+    run = _stream(kafka, store, prepare=preparing)
+    run.run("latest")
+    assert len(run.story.retries) == 1
+    assert [rows[2] for rows in store.rows if rows[1] == 0] == list(range(20))
+    assert sorted(store.rows) == EVERYTHING
+    assert preparing.prepared.count(preparing.prepared[0]) == 2
+
+
+@pytest.mark.parametrize("answer", ["before", "after"])
+def test_an_unknown_commit_keeps_or_drops_the_one_behind_it(
+    kafka: MemoryKafka, store: ResultsStore, answer: str
+) -> None:
+    store.lost_answers = [answer]
+    preparing = Preparing()
+    run = _stream(kafka, store, prepare=preparing)
+    run.run("latest")
+    assert sorted(store.rows) == EVERYTHING
+    assert preparing.prepared.count(preparing.prepared[0]) == (2 if answer == "before" else 1)
+
+
+def test_a_prepare_that_fails_ahead_fails_in_its_turn(kafka: MemoryKafka, store: ResultsStore) -> None:
+    preparing, failures = Preparing(), [SinkUnavailable("away")]
+
+    def prepare(batch: Batch) -> Batch:
+        if len(preparing.prepared) == 1 and failures:
+            raise failures.pop()
+        return preparing(batch)
+
+    run = _stream(kafka, store, prepare=prepare)
+    run.run("latest")
+    assert len(run.story.retries) == 1
+    assert preparing.prepared.count(preparing.prepared[0]) == 1, "the one before it is committed"
+    assert sorted(store.rows) == EVERYTHING
+
+
+def test_a_bug_ahead_stops_the_stream_after_what_came_before(kafka: MemoryKafka, store: ResultsStore) -> None:
+    def prepare(batch: Batch) -> Batch:
+        if batch.ranges[0].from_offset > 0:
+            raise KeyError("price")
+        return batch
+
+    with pytest.raises(ProcessingError, match="prepare failed on orders"):
+        _stream(kafka, store, prepare=prepare).run("latest")
+    assert len(store.rows) == 10
+
+
+def test_what_is_no_exception_comes_through(kafka: MemoryKafka, store: ResultsStore) -> None:
+    def leave(batch: Batch) -> Batch:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        _stream(kafka, store, prepare=leave).run("latest")
+
+
+def test_a_partition_that_moves_takes_the_batch_ahead_with_it(kafka: MemoryKafka, store: ResultsStore) -> None:
+    first, second = (_stream(kafka, store, assignment="group") for _ in range(2))
+    joins = [second.source.subscribe]
+    first.story.on[Phase.AFTER_WRITE] = lambda: joins and joins.pop()()
+    first.at(2, first.stop)
+    first.run()
+    moved = {ORDERS_0, ORDERS_1} - first.loop.status.positions.keys()
+    assert len(moved) == 1
+    assert len([row for row in store.rows if row[1] == next(iter(moved)).partition]) == 5, "the one behind is dropped"
+    second.at(2, second.stop)
+    second.run()
+    assert sorted(store.rows) == EVERYTHING
+    assert first.story.retries == []
+
+
+def test_a_partition_that_is_lost_drops_both(kafka: MemoryKafka, store: ResultsStore) -> None:
+    run = _stream(kafka, store, assignment="group")
+
+    def lose() -> None:
+        if len(store.rows) == 10:
+            source: Any = run.source._inner
+            source.inbox.lost([ORDERS_0])
+            store.inner.take_over("s", Owner("successor", "elsewhere"), [ORDERS_0], {})
+
+    run.story.on[Phase.AFTER_PREPARE] = lose
+    run.at(3, run.stop)
+    run.run()
+    assert run.story.retries == []
+    assert sorted(store.rows) == EVERYTHING
+
+
+def test_a_new_partition_voids_nothing_of_the_others(kafka: MemoryKafka, store: ResultsStore) -> None:
+    run = _stream(kafka, store)
+    grow: list[Callable[[], object]] = [partial(kafka.add_partitions, "orders", 3)]
+
+    def in_the_transaction() -> None:
+        run.clock.sleep(6.0)  # so that the topics are looked at next
+        if grow:
+            grow.pop()()
+            kafka.produce("orders", "x", partition=2)
+
+    run.story.on[Phase.AFTER_WRITE] = in_the_transaction
+    run.at(60, run.stop)
+    run.run()
+    assert sorted(store.rows) == [*EVERYTHING, ("orders", 2, 0)]
+
+
+def test_a_takeover_between_two_batches_drops_the_one_ahead(kafka: MemoryKafka, store: ResultsStore) -> None:
+    run = _stream(kafka, store)
+    fences = [partial(store.inner.take_over, "s", run.owner, [ORDERS_0, ORDERS_1], {})]
+    run.story.on[Phase.AFTER_COMMIT] = lambda: fences and fences.pop()()
+    run.run("latest")
+    ((error, _),) = run.story.retries
+    assert isinstance(error, OwnershipLost)
+    assert sorted(store.rows) == EVERYTHING
+
+
+def test_a_stop_finishes_the_batch_in_hand_and_not_the_one_ahead(kafka: MemoryKafka, store: ResultsStore) -> None:
+    run = _stream(kafka, store)
+    run.story.on[Phase.AFTER_WRITE] = run.stop
+    run.run()
+    assert len(store.rows) == 10
+    assert sum(run.next_offsets().values()) == 10
+    again = _stream(kafka, store)
+    again.run("latest")
+    assert sorted(store.rows) == EVERYTHING
+
+
+def test_a_stop_does_not_wait_for_a_prepare_that_never_ends(kafka: MemoryKafka, store: ResultsStore) -> None:
+    released = threading.Event()
+
+    def stuck(batch: Batch) -> Batch:
+        run.request.stop = run.request.drop_batch = True
+        released.wait(LONG_S)
+        return batch
+
+    run = _stream(kafka, store, prepare=stuck)
+    run.run()
+    assert store.rows == []
+    assert not released.is_set(), "it is still at work, and nobody waits for it"
+    released.set()
