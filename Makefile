@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer with its venv module, and make. Everything else goes into .venv, pinned by hash.
 .NOTPARALLEL:
-.PHONY: has-python env lint test test-unit test-integration demo bench bench-quick servers-up servers-down lock clean
+.PHONY: has-python env lint test test-unit test-integration demo bench bench-quick bench-peers servers-up servers-down lock lock-peers clean
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo $$python && break; \
@@ -41,6 +41,20 @@ bench: .venv/.dev
 bench-quick: .venv/.dev
 	$(BIN)/python -m benchmarks --quick
 
+# Beside what users compare with, in an environment of its own; docs/performance.md gets these figures too.
+bench-peers: .venv/.dev build/peers/.ready
+	$(BIN)/python -m benchmarks --peers --write
+
+build/peers/.ready: benchmarks/peers/requirements.lock benchmarks/peers/pom.xml | .venv/bin/python
+	@java -version 2> /dev/null && mvn --version > /dev/null 2>&1 || { echo "Spark needs Java 17 and Maven: install" \
+		"them (Debian: apt-get install openjdk-17-jre-headless maven)." >&2; exit 1; }
+	rm -rf build/peers
+	$(PYTHON) -m venv build/peers
+	build/peers/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes \
+		--requirement benchmarks/peers/requirements.lock
+	mvn --quiet --batch-mode --file benchmarks/peers/pom.xml dependency:copy-dependencies
+	touch $@
+
 # Kafka, ZooKeeper, PostgreSQL and MariaDB for development; test runs with KAFKA_STREAM_TEST_KEEP=1 use them too.
 servers-up: .venv/.dev
 	$(BIN)/python -m integration_tests up
@@ -72,6 +86,11 @@ COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --g
 lock: $(UV)
 	$(COMPILE) --upgrade --all-extras --group dev --output-file requirements-dev.lock
 	$(COMPILE) --upgrade --extra postgresql --constraint requirements-dev.lock --output-file requirements.lock
+
+lock-peers: $(UV)
+	$(UV) pip compile benchmarks/peers/requirements.in --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --custom-compile-command "make lock-peers" --quiet --upgrade \
+		--output-file benchmarks/peers/requirements.lock
 
 $(UV):
 	$(PYTHON) -m venv build/lock

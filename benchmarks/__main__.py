@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--quick] [NAME …]``: measure, print the ratios, and write them to docs/performance.md.
+"""``python -m benchmarks [--quick] [--peers] [NAME …]``: measure, print the ratios, write docs/performance.md.
 
 Fails only where a contender's result is wrong, never because of a time.
 """
@@ -10,7 +10,7 @@ import sys
 import time
 
 from benchmarks import report, runs, servers
-from benchmarks.works import WORKS
+from benchmarks.works import PEERS, PEERS_PYTHON, WORKS
 
 FULL = runs.Scale(records=1_000_000, runs=5, paced_s=15.0)
 QUICK = runs.Scale(records=200_000, runs=1, paced_s=4.0)
@@ -18,23 +18,21 @@ QUICK = runs.Scale(records=200_000, runs=1, paced_s=4.0)
 
 def main() -> int:
     """Measure what was asked for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(w.name for w in WORKS)}")
-    parser.add_argument("--quick", action="store_true", help="fewer records, one run: a look at correctness")
-    parser.add_argument("--runs", type=int, help="of each contender")
-    parser.add_argument("--records", type=int)
-    parser.add_argument("--write", action="store_true", help="write docs/performance.md and its chart")
+    parser = _parser()
     arguments = parser.parse_args()
-    if unknown := set(arguments.names) - {work.name for work in WORKS}:
+    works, block = (PEERS, report.PEERS) if arguments.peers else (WORKS, report.FIGURES)
+    if unknown := set(arguments.names) - {work.name for work in works}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    if arguments.peers and not PEERS_PYTHON.exists():
+        parser.error("the peers are not installed: make bench-peers does that")
     usual = QUICK if arguments.quick else FULL
     scale = runs.Scale(arguments.records or usual.records, arguments.runs or usual.runs, usual.paced_s)
-    chosen = [work for work in WORKS if work.name in arguments.names or not arguments.names]
+    chosen = [work for work in works if work.name in arguments.names or not arguments.names]
     if arguments.quick and not arguments.names:
         chosen = [work for work in chosen if work.name != "memory"]  # of a backlog that takes minutes to produce
     started = time.monotonic()
     with servers.running() as up:
-        facts = report.facts(up, scale)
+        facts = report.facts(up, scale) | (report.facts_of_peers() if arguments.peers else {})
         try:
             results = [runs.run(work, up, scale, _tell) for work in chosen]
         except runs.WrongResult as error:
@@ -42,8 +40,20 @@ def main() -> int:
             return 1
     print(report.plain(results), f"{time.monotonic() - started:.0f} s in all", sep="\n")
     if arguments.write:
-        report.write(results, facts)
+        report.write(results, facts, block)
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    usual, of_peers = (", ".join(work.name for work in works) for works in (WORKS, PEERS))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {usual}; with --peers, of {of_peers}")
+    parser.add_argument("--peers", action="store_true", help="beside what users compare with (make bench-peers)")
+    parser.add_argument("--quick", action="store_true", help="fewer records, one run: a look at correctness")
+    parser.add_argument("--runs", type=int, help="of each contender")
+    parser.add_argument("--records", type=int)
+    parser.add_argument("--write", action="store_true", help="write docs/performance.md and its chart")
+    return parser
 
 
 def _tell(line: str) -> None:

@@ -70,9 +70,9 @@ class Stopwatch:
         self._last = time.monotonic()
 
     def outcome(self, found: Mapping[str, int], **figures: float) -> Outcome:
-        """What it came to; ``cpu_s`` and ``peak_mb`` are this process's."""
+        """What it came to; ``cpu_s`` and ``peak_mb`` are this process's, unless they are given."""
         assert self._first is not None, "nothing was measured"
-        figures["cpu_s"] = time.process_time() - self._cpu
-        figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        figures = {"cpu_s": time.process_time() - self._cpu, "peak_mb": peak_mb, **figures}
         start_up_s = self._first - self._task.started_at
         return Outcome(self._task.records, self._last - self._first, start_up_s, found, figures)

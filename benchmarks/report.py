@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import confluent_kafka
@@ -18,12 +20,24 @@ from benchmarks.works import Goal
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 CHART = PAGE.with_suffix(".svg")
-_BEGIN, _END = "<!-- figures: written by make bench -->", "<!-- end of figures -->"
 _TIMES = "\u00d7"
 _UNITS = {"rate": "records/s", "seconds": "s", "p99_ms": "ms (p99)", "peak_mb": "MB (peak)"}
 
 
-def facts(servers: Servers, scale: Scale) -> Mapping[str, str]:
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The part of the page between two markers, and whether a chart is drawn for it."""
+
+    begin: str
+    end: str
+    chart: bool
+
+
+FIGURES = Block("<!-- figures: written by make bench -->", "<!-- end of figures -->", chart=True)
+PEERS = Block("<!-- peers: written by make bench-peers -->", "<!-- end of peers -->", chart=False)
+
+
+def facts(servers: Servers, scale: Scale) -> dict[str, str]:
     """The machine and what ran on it."""
     with servers.database("postgres") as url:
         engine = sqlalchemy.create_engine(url)
@@ -43,6 +57,13 @@ def facts(servers: Servers, scale: Scale) -> Mapping[str, str]:
     }
 
 
+def facts_of_peers() -> dict[str, str]:
+    """Their versions, as they are pinned."""
+    lock = (Path(__file__).parent / "peers" / "requirements.lock").read_text()
+    pinned = dict(re.findall(r"^([\w-]+)==(\S+)", lock, re.MULTILINE))
+    return {"Peers": f"Quix Streams {pinned['quixstreams']}, Spark {pinned['pyspark']} on all processors"}
+
+
 def plain(results: Sequence[Result]) -> str:
     """Fixed columns for a terminal."""
     lines = []
@@ -57,12 +78,18 @@ def plain(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def write(results: Sequence[Result], known: Mapping[str, str]) -> None:
-    """Replace the figures in docs/performance.md, and its chart."""
-    before, _, rest = PAGE.read_text().partition(_BEGIN)
-    after = rest.partition(_END)[2]
-    chart_line = f"![Throughput as a share of the limit]({CHART.name})"
-    PAGE.write_text(f"{before}{_BEGIN}\n\n{chart_line}\n\n{_markdown(results, known)}\n{_END}{after}")
+def write(results: Sequence[Result], known: Mapping[str, str], block: Block) -> None:
+    """Replace the block's figures in docs/performance.md, and its chart."""
+    before, begin, rest = PAGE.read_text().partition(block.begin)
+    _, end, after = rest.partition(block.end)
+    assert begin and end, f"{PAGE} has lost {block.begin} or {block.end}"
+    chart_line = f"![Throughput as a share of the limit]({CHART.name})\n\n" if block.chart else ""
+    PAGE.write_text(f"{before}{begin}\n\n{chart_line}{_markdown(results, known)}\n{end}{after}")
+    if block.chart:
+        CHART.write_text(_bars(results))
+
+
+def _bars(results: Sequence[Result]) -> str:
     bars = [
         (f"{work.title}: {goal.contender}" if len(work.contenders) > 1 else work.title, result.reached(goal), goal)
         for result in results
@@ -70,7 +97,7 @@ def write(results: Sequence[Result], known: Mapping[str, str]) -> None:
         for goal in work.goals
         if goal.kind == "at least"
     ]
-    CHART.write_text(chart.bars([(title, ratio, goal.value) for title, ratio, goal in bars]))
+    return chart.bars([(title, ratio, goal.value) for title, ratio, goal in bars])
 
 
 def _markdown(results: Sequence[Result], known: Mapping[str, str]) -> str:
@@ -101,7 +128,8 @@ def _goal(result: Result, goal: Goal) -> str:
     if goal.kind == "below":
         text = f"≤ {goal.value:g} {_UNITS[goal.figure]}: {measured:.4g}"
     else:
-        text = f"{'≥' if goal.kind == 'at least' else '≤'} {goal.value:.2f} {_TIMES}: {measured:.2f}"
+        beside = f" {goal.beside}" if goal.beside else ""
+        text = f"{'≥' if goal.kind == 'at least' else '≤'} {goal.value:.2f} {_TIMES}{beside}: {measured:.2f}"
     return text + (" ✓" if goal.is_met(measured) else " (not reached)")
 
 

@@ -43,12 +43,15 @@ class Result:
         """The median of a figure."""
         return statistics.median(figure_of(o, figure or self.work.figure) for o in self.outcomes[contender])
 
-    def ratio(self, contender: str, figure: str | None = None) -> float:
-        """The median of the ratios to the limit, run by run: the machine's speed drifts, and moves both."""
+    def ratio(self, contender: str, figure: str | None = None, beside: str = "") -> float:
+        """The median of the ratios to the limit, run by run: the machine's speed drifts, and moves both.
+
+        ``beside`` names another contender to be compared with.
+        """
         wanted = figure or self.work.figure
         return statistics.median(
-            figure_of(ours, wanted) / figure_of(limit, wanted)
-            for ours, limit in zip(self.outcomes[contender], self.outcomes[self.work.limit.name], strict=True)
+            figure_of(ours, wanted) / figure_of(other, wanted)
+            for ours, other in zip(self.outcomes[contender], self.outcomes[beside or self.work.limit.name], strict=True)
         )
 
     def cpu_per_record_s(self, contender: str) -> float:
@@ -59,7 +62,7 @@ class Result:
         """What a goal is about."""
         if goal.kind == "below":
             return self.median(goal.contender, goal.figure)
-        return self.ratio(goal.contender, goal.figure)
+        return self.ratio(goal.contender, goal.figure, goal.beside)
 
 
 def figure_of(outcome: Outcome, figure: str) -> float:
@@ -105,7 +108,7 @@ def run_once(work: Work, contender: Contender, servers: Servers, scale: Scale) -
             options=dict(contender.options),
             started_at=time.monotonic(),
         )
-        outcome = _in_process(contender.function, task)
+        outcome = _in_process(contender, task)
     expected = _expected(servers, topic, records)
     if wrong := {name: (value, expected[name]) for name, value in outcome.found.items() if value != expected[name]}:
         raise WrongResult(f"{work.name}: {contender.name}: found and expected: {wrong}")
@@ -114,8 +117,9 @@ def run_once(work: Work, contender: Contender, servers: Servers, scale: Scale) -
     return outcome
 
 
-def _in_process(function: str, task: Task) -> Outcome:
-    command = [sys.executable, "-m", "benchmarks.child", function, json.dumps(dataclasses.asdict(task))]
+def _in_process(contender: Contender, task: Task) -> Outcome:
+    python, function = str(contender.python or sys.executable), contender.function
+    command = [python, "-m", "benchmarks.child", function, json.dumps(dataclasses.asdict(task))]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=_TIMEOUT_S, check=False)
     if done.returncode != 0:
         raise WrongResult(f"{function} ended with status {done.returncode}")

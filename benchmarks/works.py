@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
+
+PEERS_PYTHON = Path(__file__).parents[1] / "build" / "peers" / "bin" / "python"
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A function of ``benchmarks.contenders``, run in a process of its own.
+    """A function of ``benchmarks.contenders`` or ``benchmarks.peers``, run in a process of its own.
 
-    The topic holds the run's number of records times ``share``, in so many ``partitions``.
+    The topic holds the run's number of records times ``share``, in so many ``partitions``. ``python`` is the
+    interpreter, if it is not this one.
     """
 
     name: str
@@ -19,16 +23,21 @@ class Contender:
     partitions: int = 4
     share: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
+    python: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What ``contender`` is to reach, as a ratio to the limit's ``figure`` (or, for ``"below"``, as the figure)."""
+    """What ``contender`` is to reach, as a ratio to the limit's ``figure`` (or, for ``"below"``, as the figure).
+
+    ``beside`` names another contender to be compared with than the limit.
+    """
 
     contender: str
     figure: str
     kind: Literal["at least", "at most", "below"]
     value: float
+    beside: str = ""
 
     def is_met(self, measured: float) -> bool:
         """Whether a ratio (or figure) will do."""
@@ -162,5 +171,38 @@ WORKS = (
         (Goal("5,000,000 records", "peak_mb", "below", 400.0), Goal("5,000,000 records", "peak_mb", "at most", 1.15)),
         figure="peak_mb",
         server="postgres",
+    ),
+)
+
+_LOOP, _QUIX, _SPARK = "hand-written loop", "Quix Streams", "Spark"
+
+PEERS = (
+    Work(
+        "peers-postgres",
+        "Kafka → PostgreSQL, beside peers",
+        Contender("binary COPY of encoded rows", f"{_IN_POSTGRES}copy_limit"),
+        (
+            Contender(_OURS, f"{_IN_POSTGRES}sink"),
+            Contender(f"{_LOOP}, COPY", "benchmarks.peers.hand_written:copying"),
+            Contender(f"{_LOOP}, executemany", "benchmarks.peers.hand_written:inserting"),
+            Contender(f"{_SPARK}, foreachBatch, JDBC", "benchmarks.peers.spark:into_postgres", python=PEERS_PYTHON),
+            Contender(f"{_QUIX}, PostgreSQLSink", "benchmarks.peers.quix:into_postgres", python=PEERS_PYTHON),
+        ),
+        (
+            Goal(_OURS, "rate", "at least", 1.0, beside=f"{_LOOP}, COPY"),
+            Goal(_OURS, "rate", "at least", 2.0, beside=f"{_SPARK}, foreachBatch, JDBC"),
+            Goal(_OURS, "rate", "at least", 8.0, beside=f"{_QUIX}, PostgreSQLSink"),
+        ),
+        server="postgres",
+    ),
+    Work(
+        "peers-kafka",
+        "Kafka → Kafka, exactly once, beside peers",
+        Contender("consume, produce, send offsets, commit", "benchmarks.contenders.kafka:bare_loop"),
+        (
+            Contender(_OURS, "benchmarks.contenders.kafka:sink"),
+            Contender(f"{_QUIX}, exactly-once", "benchmarks.peers.quix:into_kafka", python=PEERS_PYTHON),
+        ),
+        (Goal(_OURS, "rate", "at least", 5.0, beside=f"{_QUIX}, exactly-once"),),
     ),
 )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka import Producer, TopicPartition
 
+from benchmarks import topics
 from benchmarks.clients import stream_of, tuned_consumer
 from benchmarks.measurement import Outcome, Stopwatch, Task
 from benchmarks.records import PRODUCER
@@ -18,7 +17,7 @@ _TIMEOUT_S = 60.0
 
 def bare_loop(task: Task) -> Outcome:
     """Consume, produce, send the offsets, commit; nothing is checked."""
-    topic = _output_topic(task)
+    topic = topics.create_output(task)
     watch = Stopwatch(task)
     producer = Producer({
         "bootstrap.servers": task.bootstrap_servers,
@@ -52,12 +51,12 @@ def bare_loop(task: Task) -> Outcome:
         producer.commit_transaction(_TIMEOUT_S)
         watch.last()
     consumer.close()
-    return watch.outcome(_found(task, topic))
+    return watch.outcome(topics.found(task, topic))
 
 
 def sink(task: Task) -> Outcome:
     """``KafkaSink``, with the offsets in Kafka."""
-    topic = _output_topic(task)
+    topic = topics.create_output(task)
     watch = Stopwatch(task)
     copying, watcher = stream_of(
         task,
@@ -68,36 +67,4 @@ def sink(task: Task) -> Outcome:
         max_records_per_batch=BATCH,
     )
     copying.run(until="latest")
-    return watch.outcome(_found(task, topic), batches=watcher.batches)
-
-
-def _output_topic(task: Task) -> str:
-    topic = f"{task.topic}-copy-{int(task.started_at * 1000)}"
-    admin = AdminClient({"bootstrap.servers": task.bootstrap_servers, "log_level": 2})
-    admin.create_topics([NewTopic(topic, task.partitions, 1)])[topic].result(_TIMEOUT_S)
-    return topic
-
-
-def _found(task: Task, topic: str) -> dict[str, int]:
-    """Count what a read-committed consumer sees, and remove the topic."""
-    consumer = Consumer({
-        "bootstrap.servers": task.bootstrap_servers,
-        "group.id": "count",
-        "enable.partition.eof": True,
-        "enable.auto.commit": False,
-        "log_level": 2,
-    })  # fmt: skip
-    consumer.assign([TopicPartition(topic, number, 0) for number in range(task.partitions)])
-    reading, messages, records, value_bytes = task.partitions, list[Message](), 0, 0
-    while reading:
-        messages = consumer.consume(10_000, 1.0)
-        for message in messages:
-            if (error := message.error()) is None:
-                records += 1
-                value_bytes += len(message)
-            elif error.code() == KafkaError._PARTITION_EOF:
-                reading -= 1
-    consumer.close()
-    admin = AdminClient({"bootstrap.servers": task.bootstrap_servers, "log_level": 2})
-    admin.delete_topics([topic])[topic].result(_TIMEOUT_S)
-    return {"records": records, "value_bytes": value_bytes}
+    return watch.outcome(topics.found(task, topic), batches=watcher.batches)

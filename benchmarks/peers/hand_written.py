@@ -1,0 +1,69 @@
+"""The loop that people write: records in, rows and offsets out in one transaction; no owner, no retry, no thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg
+from confluent_kafka import Message
+from sqlalchemy.engine import make_url
+
+from benchmarks import tables
+from benchmarks.clients import tuned_consumer
+from benchmarks.measurement import Outcome, Stopwatch, Task
+
+BATCH = 20_000
+_COLUMNS = ("int4", "int8", "bytea", "bytea")
+_Write = Callable[[psycopg.Cursor[Any], Sequence[Message]], None]
+
+
+def copying(task: Task) -> Outcome:
+    """The tuned form: binary COPY, a ``write_row`` for each record."""
+    return _loop(task, _copy)
+
+
+def inserting(task: Task) -> Outcome:
+    """The plain form: ``executemany`` of an INSERT."""
+    return _loop(task, _insert)
+
+
+def _copy(cursor: psycopg.Cursor[Any], messages: Sequence[Message]) -> None:
+    with cursor.copy("COPY results FROM STDIN (FORMAT BINARY)") as copy:
+        copy.set_types(_COLUMNS)
+        for row in tables.rows(messages):
+            copy.write_row(row)
+
+
+def _insert(cursor: psycopg.Cursor[Any], messages: Sequence[Message]) -> None:
+    cursor.executemany("INSERT INTO results VALUES (%s, %s, %s, %s)", tables.rows(messages))
+
+
+def _loop(task: Task, write: _Write) -> Outcome:
+    tables.create(task.database)
+    watch = Stopwatch(task)
+    consumer = tuned_consumer(task)
+    seen = 0
+    conninfo = make_url(task.database).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(conninfo) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE offsets (partition integer PRIMARY KEY, next_offset bigint NOT NULL)")
+        cursor.executemany("INSERT INTO offsets VALUES (%s, 0)", [(number,) for number in range(task.partitions)])
+        connection.commit()
+        while seen < task.records:
+            messages = consumer.consume(BATCH, 1.0)
+            if not messages:
+                continue
+            watch.first()
+            write(cursor, messages)
+            ends = {m.partition(): (m.offset() or 0) + 1 for m in messages}
+            cursor.executemany(
+                "UPDATE offsets SET next_offset = %s WHERE partition = %s",
+                [(offset, number) for number, offset in ends.items()],
+            )
+            connection.commit()
+            watch.last()
+            seen += len(messages)
+        cursor.execute("SELECT sum(next_offset) FROM offsets")
+        ((positions,),) = cursor.fetchall()
+    consumer.close()
+    return watch.outcome({**tables.found(task.database), "positions": int(positions)})

@@ -1,0 +1,93 @@
+"""Quix Streams, with librdkafka tuned as everybody's, and a checkpoint every 20,000 records."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from quixstreams import Application, message_context
+from quixstreams.models import BytesDeserializer
+from quixstreams.sinks.community.postgresql import PostgreSQLSink
+from sqlalchemy.engine import make_url
+
+from benchmarks import tables, topics
+from benchmarks.measurement import Outcome, Stopwatch, Task
+from benchmarks.records import PRODUCER
+
+CHECKPOINT = 20_000
+_CONSUMER = {"queued.min.messages": 200_000, "fetch.queue.backoff.ms": 2, "log_level": 2}
+
+
+def into_postgres(task: Task) -> Outcome:
+    """Its PostgreSQL sink: a transaction per partition and checkpoint, and then the offsets, in Kafka.
+
+    A crash in between repeats records; the primary key and ON CONFLICT DO NOTHING keep them from becoming rows.
+    """
+    tables.create(task.database)
+    watch = Stopwatch(task)
+    url = make_url(task.database)
+    sink = PostgreSQLSink(
+        host=url.host or "",
+        port=url.port or 0,
+        dbname=url.database or "",
+        user=url.username or "",
+        password=str(url.password),
+        table_name=tables.RESULTS.name,
+        schema_auto_update=False,
+        include_metadata=False,
+        on_conflict_do_nothing=True,
+    )
+    app = _application(task, "at-least-once")
+    frame = app.dataframe(_input(app, task, watch))
+    frame = frame.apply(_row, metadata=True)
+    frame.sink(sink)
+    app.run(count=task.records, collect=False)
+    watch.last()
+    return watch.outcome(tables.found(task.database))
+
+
+def into_kafka(task: Task) -> Outcome:
+    """``processing_guarantee="exactly-once"``: records and offsets in one Kafka transaction per checkpoint."""
+    output = topics.create_output(task)
+    watch = Stopwatch(task)
+    app = _application(task, "exactly-once")
+    frame = app.dataframe(_input(app, task, watch))
+    frame.to_topic(app.topic(output, value_serializer="bytes", key_serializer="bytes"))
+    app.run(count=task.records, collect=False)
+    watch.last()
+    return watch.outcome(topics.found(task, output))
+
+
+class _Watched(BytesDeserializer):
+    """Tells the stopwatch when the first record is in hand."""
+
+    def __init__(self, watch: Stopwatch) -> None:
+        super().__init__()
+        self._first = watch.first
+
+    def __call__(self, value: bytes, ctx: Any) -> bytes:
+        self._first()
+        return value
+
+
+def _application(task: Task, guarantee: Literal["at-least-once", "exactly-once"]) -> Application:
+    return Application(
+        broker_address=task.bootstrap_servers,
+        consumer_group=f"quix-{task.topic}-{int(task.started_at * 1000)}",
+        auto_offset_reset="earliest",
+        processing_guarantee=guarantee,
+        commit_every=CHECKPOINT,
+        consumer_extra_config=dict(_CONSUMER),
+        producer_extra_config={**PRODUCER, "log_level": 2},
+        state_dir=f"{task.directory}/state",
+        auto_create_topics=False,
+        loglevel="WARNING",
+    )
+
+
+def _input(app: Application, task: Task, watch: Stopwatch) -> Any:
+    return app.topic(task.topic, value_deserializer=_Watched(watch), key_deserializer="bytes")
+
+
+def _row(value: bytes, key: bytes, timestamp: int, headers: Any) -> dict[str, Any]:
+    context = message_context()
+    return {"partition": context.partition, "record_offset": context.offset, "key": key, "value": value}
