@@ -1,7 +1,7 @@
 """The few statements that every batch executes, as the driver takes them.
 
-SQLAlchemy compiles a statement once, but handles its parameters anew at each execution, which takes as long as all that
-the driver does for it.
+SQLAlchemy compiles a statement once, but handles its parameters and its result anew at each execution, which takes as
+long as all that the driver does for it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Dialect, TextClause
+from sqlalchemy import Dialect, TextClause
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.sql.compiler import SQLCompiler
 
 
@@ -36,14 +37,16 @@ class DriverStatement:
         }
         return cls(compiled.string, names, bool(dialect.positional), converters)
 
-    def execute(self, connection: Connection, values: Mapping[str, Any]) -> CursorResult[Any]:
-        """Execute it with those of the values that it names."""
+    def execute(self, cursor: DBAPICursor, values: Mapping[str, Any]) -> int:
+        """Execute it with those of the values that it names; return the driver's count of rows.
+
+        SQLAlchemy's handlers of events, and its log, do not see it. What the driver raises is not wrapped.
+        """
         converted = {name: values[name] for name in self.names}
         for name, convert in self.converters.items():
             converted[name] = convert(converted[name])
-        if self.positional:
-            return connection.exec_driver_sql(self.sql, tuple(converted[name] for name in self.names))
-        return connection.exec_driver_sql(self.sql, converted)
+        cursor.execute(self.sql, tuple(converted[name] for name in self.names) if self.positional else converted)
+        return cursor.rowcount
 
 
 __all__ = ["DriverStatement"]

@@ -145,7 +145,8 @@ def _move(access: Access, connection: Connection, statement: TextClause, claim: 
         "now": datetime.now(UTC),
         **access.database.relation(wanted_rows(claim)),
     }
-    if access.database.rows_changed(connection, connection.execute(statement, values)) != len(claim.ranges):
+    moved = connection.execute(statement, values).rowcount
+    if access.database.rows_changed(connection, moved) != len(claim.ranges):
         raise _NotOurs
 
 

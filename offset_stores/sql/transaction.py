@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import Connection, RootTransaction, TextClause, exc
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.orm import Session
 
 from kafka_stream.errors import (
@@ -41,9 +42,15 @@ class SqlTransaction:
         self._database = access.database
         self._statements = access.statements
         self._claim = claim
-        self._relation = access.database.relation(wanted_rows(claim))
         self._token = secrets.token_hex(8)
+        self._values: dict[str, Any] = {
+            "stream": claim.stream,
+            "owner": claim.owner.id,
+            **access.database.relation(wanted_rows(claim)),
+            **access.database.claim_parameters(claim.owner, self._token),
+        }
         self._root: RootTransaction | None = None
+        self._cursor: DBAPICursor
         self._session: BatchSession | None = None
         self._advanced = False
         self._committed = False
@@ -67,6 +74,7 @@ class SqlTransaction:
     def claim(self) -> int:
         """Begin, and claim the ranges: the first statement. Returns how many partitions were claimed."""
         self._root = self._database.begin(self._connection, self._claim.owner.id)
+        self._cursor = self._database.cursor(self._connection)
         if self._statements.lock_claim is not None:
             self._execute(self._statements.lock_claim)
         planned = self._claim.plan_kind is PlanKind.RANGE
@@ -131,15 +139,9 @@ class SqlTransaction:
         return self._access.where
 
     def _execute(self, statement: TextClause) -> int:
-        values = {
-            "stream": self._claim.stream,
-            "owner": self._claim.owner.id,
-            "now": datetime.now(UTC),
-            **self._relation,
-            **self._database.claim_parameters(self._claim.owner, self._token),
-        }
-        result = self._access.for_driver(statement).execute(self._connection, values)
-        return self._database.rows_changed(self._connection, result)
+        self._values["now"] = datetime.now(UTC)
+        counted = self._access.for_driver(statement).execute(self._cursor, self._values)
+        return self._database.rows_changed(self._connection, counted)
 
     def _refuse_escape(self) -> None:
         """What SQLAlchemy knows about its own transaction; what went round it is found by the advance."""

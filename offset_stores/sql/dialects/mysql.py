@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sqlalchemy import URL, Connection, CursorResult, Engine, RootTransaction, create_engine, event, exc, text
+from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, event, exc, text
+from sqlalchemy.engine.interfaces import DBAPICursor
 
 from kafka_stream.errors import ConfigurationError, StoreUnavailable, TransactionEscaped
 from kafka_stream.types import Owner
@@ -166,6 +167,10 @@ class MySQL:
         name_session(connection, session, Role.TAKEOVER)
         return transaction
 
+    def cursor(self, connection: Connection) -> DBAPICursor:
+        """A new one, which is cheap here."""
+        return connection.connection.cursor()
+
     def relation(self, rows: Sequence[Wanted]) -> Mapping[str, Any]:
         """One JSON text; 64-bit integers are read from it exactly."""
         fields = [
@@ -173,9 +178,9 @@ class MySQL:
         ]
         return {"wanted": json.dumps(fields)}
 
-    def rows_changed(self, connection: Connection, result: CursorResult[Any]) -> int:
+    def rows_changed(self, connection: Connection, counted: int) -> int:
         """Rows that were found, whether or not they had these values before."""
-        return result.rowcount
+        return counted
 
     def claim_parameters(self, owner: Owner, token: str) -> Mapping[str, Any]:
         """None: the mark is a savepoint."""

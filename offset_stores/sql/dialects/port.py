@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
 
-from sqlalchemy import URL, Connection, CursorResult, Engine, RootTransaction
+from sqlalchemy import URL, Connection, Engine, RootTransaction
+from sqlalchemy.engine.interfaces import DBAPICursor
 
 from kafka_stream.types import Owner
 from offset_stores.sql.errors import Verdict
@@ -76,11 +77,14 @@ class Database(Protocol):
     def begin(self, connection: Connection, session: str) -> RootTransaction:
         """Begin a batch's transaction, under a session's name (an owner's id) if the claim does not set it."""
 
+    def cursor(self, connection: Connection) -> DBAPICursor:
+        """The driver's cursor for the store's own statements in a batch's transaction."""
+
     def relation(self, rows: Sequence[Wanted]) -> Mapping[str, Any]:
         """The parameters from which the grammar makes the wanted rows."""
 
-    def rows_changed(self, connection: Connection, result: CursorResult[Any]) -> int:
-        """How many rows the statement that has just run has changed."""
+    def rows_changed(self, connection: Connection, counted: int) -> int:
+        """How many rows the statement that has just run has changed, of which the driver has counted so many."""
 
     def claim_parameters(self, owner: Owner, token: str) -> Mapping[str, Any]:
         """For the claim that itself sets a mark which ends with the transaction."""

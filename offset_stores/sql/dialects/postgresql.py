@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from sqlalchemy import URL, Connection, CursorResult, Engine, RootTransaction, create_engine, text
+from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, text
+from sqlalchemy.engine.interfaces import DBAPICursor
 
 from kafka_stream.errors import ConfigurationError, NotAuthorized, StoreUnavailable, TransactionEscaped
 from kafka_stream.types import Owner
@@ -21,6 +23,8 @@ from offset_stores.sql.update_from import UpdateFrom
 if TYPE_CHECKING:
     import psycopg
 
+_CURSOR = "kafka_stream_cursor"
+_ISOLATION: Final = "READ COMMITTED"
 _READABLE_ID = re.compile(r"[A-Za-z0-9_.-]{1,48}")
 
 # A connection that breaks silently (a cable, a NAT table) must not hold a batch for ever.
@@ -79,7 +83,7 @@ class PostgreSQL:
     def create_engine(self, url: URL) -> Engine:
         """Our own engine: one connection for batches, and room for readers."""
         defaults = {name: value for name, value in _CONNECT_DEFAULTS.items() if name not in url.query}
-        return create_engine(url, pool_size=2, max_overflow=4, connect_args=defaults)
+        return create_engine(url, pool_size=2, max_overflow=4, connect_args=defaults, isolation_level=_ISOLATION)
 
     def exists(self, engine: Engine) -> bool:
         """Connecting tells."""
@@ -87,7 +91,12 @@ class PostgreSQL:
 
     def connect(self, engine: Engine) -> Connection:
         """At READ COMMITTED, where a row that somebody else changed is looked at again instead of being an error."""
-        return engine.connect().execution_options(isolation_level="READ COMMITTED")
+        connection = engine.connect()
+        driver = _driver(connection)
+        level = driver.isolation_level
+        if level is not None and level.name == _ISOLATION.replace(" ", "_") and not driver.autocommit:
+            return connection  # to set it and to take it back costs as much as a statement
+        return connection.execution_options(isolation_level=_ISOLATION)
 
     def refuse_engine(self, engine: Engine) -> None:
         """Nothing to refuse before connecting."""
@@ -156,21 +165,28 @@ class PostgreSQL:
         )
         return transaction
 
+    def cursor(self, connection: Connection) -> DBAPICursor:
+        """The same as long as the connection lives: a new one takes half as long as a statement."""
+        cursor = connection.info.get(_CURSOR)
+        if cursor is None:
+            cursor = connection.info[_CURSOR] = connection.connection.cursor()
+        return cursor
+
     def relation(self, rows: Sequence[Wanted]) -> Mapping[str, Any]:
         """An array per column, as texts: the driver takes longer for a list than the server for both statements."""
         return {
-            "topics": _array(_quoted(r.topic) for r in rows),
-            "partitions": _array(r.partition for r in rows),
-            "from_offsets": _array(r.from_offset for r in rows),
-            "until_offsets": _array(r.until_offset for r in rows),
-            "epochs": _array(r.epoch for r in rows),
-            "leader_epochs": _array(r.leader_epoch for r in rows),
-            "topic_ids": _array(None if r.topic_id is None else _quoted(r.topic_id) for r in rows),
+            "topics": _array([_quoted(r.topic) for r in rows]),
+            "partitions": _array([str(r.partition) for r in rows]),
+            "from_offsets": _array([str(r.from_offset) for r in rows]),
+            "until_offsets": _array([str(r.until_offset) for r in rows]),
+            "epochs": _array([str(r.epoch) for r in rows]),
+            "leader_epochs": _array(["NULL" if r.leader_epoch is None else str(r.leader_epoch) for r in rows]),
+            "topic_ids": _array(["NULL" if r.topic_id is None else _quoted(r.topic_id) for r in rows]),
         }
 
-    def rows_changed(self, connection: Connection, result: CursorResult[Any]) -> int:
+    def rows_changed(self, connection: Connection, counted: int) -> int:
         """The server's answer says so."""
-        return result.rowcount
+        return counted
 
     def claim_parameters(self, owner: Owner, token: str) -> Mapping[str, Any]:
         """The session's name, by which a takeover finds it, and a token that only this transaction has."""
@@ -183,7 +199,7 @@ class PostgreSQL:
         """What the driver knows of its transaction, without asking the server."""
         from psycopg.pq import TransactionStatus
 
-        match _driver(connection).info.transaction_status:
+        match _driver(connection).pgconn.transaction_status:
             case TransactionStatus.INERROR:
                 raise TransactionEscaped(
                     "the handler swallowed an error of the database: PostgreSQL has given the batch's transaction up, "
@@ -213,7 +229,7 @@ class PostgreSQL:
         from psycopg.pq import TransactionStatus
 
         driver = _driver(connection)
-        return not driver.closed and driver.info.transaction_status == TransactionStatus.INTRANS
+        return driver.pgconn.transaction_status == TransactionStatus.INTRANS
 
     def is_busy(self, connection: Connection) -> bool:
         """A COPY that was left open holds psycopg's own lock: a rollback would wait for it for ever."""
@@ -221,7 +237,7 @@ class PostgreSQL:
 
         if connection.closed or connection.invalidated:
             return False
-        return _driver(connection).info.transaction_status == TransactionStatus.ACTIVE
+        return _driver(connection).pgconn.transaction_status == TransactionStatus.ACTIVE
 
     def ending_blockers(self, engine: Engine, waiting: Connection) -> BlockingSessions:
         """Through ``pg_blocking_pids`` and ``pg_terminate_backend``, on a second connection."""
@@ -244,10 +260,11 @@ class PostgreSQL:
         return Verdict.UNAVAILABLE if isinstance(driver, psycopg.OperationalError) else Verdict.OTHER
 
 
-def _array(elements: Iterable[object]) -> str:
-    return "{" + ",".join("NULL" if element is None else str(element) for element in elements) + "}"
+def _array(elements: Sequence[str]) -> str:
+    return f"{{{','.join(elements)}}}"
 
 
+@lru_cache(maxsize=1024)  # the names of topics, and their ids
 def _quoted(element: str) -> str:
     escaped = element.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -14,7 +14,8 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from sqlalchemy import URL, Connection, CursorResult, Engine, RootTransaction, create_engine, exc
+from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, exc
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from kafka_stream.errors import ConfigurationError, TransactionEscaped
@@ -145,6 +146,10 @@ class SQLite:
         finally:
             connection.exec_driver_sql(f"PRAGMA busy_timeout = {before}")
 
+    def cursor(self, connection: Connection) -> DBAPICursor:
+        """A new one, which is cheap here."""
+        return connection.connection.cursor()
+
     def relation(self, rows: Sequence[Wanted]) -> Mapping[str, Any]:
         """One JSON text; SQLite reads 64-bit integers from it exactly."""
         fields = [
@@ -152,9 +157,9 @@ class SQLite:
         ]
         return {"wanted": json.dumps(fields)}
 
-    def rows_changed(self, connection: Connection, result: CursorResult[Any]) -> int:
+    def rows_changed(self, connection: Connection, counted: int) -> int:
         """Asked for: Python's driver counts only statements that begin with UPDATE or INSERT, not with WITH."""
-        return int(connection.exec_driver_sql("SELECT changes()").scalar_one())
+        return int(_driver(connection).execute("SELECT changes()").fetchone()[0])
 
     def claim_parameters(self, owner: Owner, token: str) -> Mapping[str, Any]:
         """None: the mark is a savepoint."""
