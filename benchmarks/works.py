@@ -72,7 +72,10 @@ def _single(share: float) -> Work:
         "small-batches",
         "Batches of one record each, into PostgreSQL",
         Contender("INSERT + UPDATE", f"{_IN_POSTGRES}single_limit", share=share),
-        (Contender(_OURS, f"{_IN_POSTGRES}single", share=share),),
+        (
+            Contender("the same through SQLAlchemy, by hand", f"{_IN_POSTGRES}single_by_hand", share=share),
+            Contender(_OURS, f"{_IN_POSTGRES}single", share=share),
+        ),
         (Goal(_OURS, "seconds", "at most", 1.3),),
         figure="seconds",
         server="postgres",

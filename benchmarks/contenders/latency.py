@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from sqlalchemy.engine import make_url
 
 from benchmarks import tables
 from benchmarks.measurement import VALUE_BYTES, Outcome, Stopwatch, Task
-from kafka_stream import DirectStream
+from kafka_stream import Batch, DirectStream
 from kafka_stream.progress import StreamListener
 from kafka_stream.types import OffsetRange, Phase
 from sinks.sql import SqlSink
@@ -86,14 +86,13 @@ def poll_loop(task: Task) -> Outcome:
 class _Commits(StreamListener):
     def __init__(self, watch: Stopwatch, latencies: Latencies) -> None:
         self._watch, self._latencies = watch, latencies
-        self.values: Sequence[bytes] = ()
+        self.values: dict[tuple[OffsetRange, ...], Sequence[bytes]] = {}  # of batches that are prepared, maybe ahead
 
     def on_phase(self, phase: Phase, ranges: tuple[OffsetRange, ...]) -> None:
         if phase is Phase.AFTER_FETCH:
             self._watch.first()
         elif phase is Phase.AFTER_COMMIT:
-            self._latencies.visible(self.values)
-            self.values = ()
+            self._latencies.visible(self.values.pop(ranges, ()))
 
 
 def stream(task: Task) -> Outcome:
@@ -102,9 +101,9 @@ def stream(task: Task) -> Outcome:
     watch, latencies = Stopwatch(task), Latencies()
     commits = _Commits(watch, latencies)
 
-    def to_rows(batch: Sequence[Message]) -> Sequence[Any]:
+    def to_rows(batch: Batch) -> Sequence[Any]:
         rows = tables.rows(batch)
-        commits.values = [row[3] for row in rows]
+        commits.values[batch.ranges] = [row[3] for row in rows]
         return rows
 
     streaming = DirectStream(

@@ -98,6 +98,27 @@ def single_limit(task: Task) -> Outcome:
     return watch.outcome(tables.found(task.database))
 
 
+def single_by_hand(task: Task) -> Outcome:
+    """The same two statements through SQLAlchemy, as a loop written by hand has them."""
+    tables.create(task.database)
+    watch = Stopwatch(task)
+    (messages,) = _batches(task, task.records)
+    engine = sa.create_engine(task.database)
+    with engine.begin() as connection:
+        _OFFSETS.create(connection)
+        connection.execute(sa.insert(_OFFSETS), [{"partition": n, "next_offset": 0} for n in range(task.partitions)])
+    watch.first()
+    for row in tables.row_mappings(messages):
+        moved = {"number": row["partition"], "from": row["record_offset"], "until": row["record_offset"] + 1}
+        with engine.begin() as connection:
+            connection.execute(_INSERT, [row])
+            if connection.execute(_MOVE, moved).rowcount != 1:
+                raise RuntimeError("somebody else has moved the offset")
+    watch.last()
+    engine.dispose()
+    return watch.outcome(tables.found(task.database))
+
+
 def single(task: Task) -> Outcome:
     """Batches of one record each, through a plain handler."""
 
@@ -108,6 +129,17 @@ def single(task: Task) -> Outcome:
 
 
 _INSERT = sa.insert(tables.RESULTS)
+_OFFSETS = sa.Table(
+    "offsets",
+    sa.MetaData(),
+    sa.Column("partition", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("next_offset", sa.BigInteger),
+)
+_MOVE = (
+    sa.update(_OFFSETS)
+    .where(_OFFSETS.c.partition == sa.bindparam("number"), _OFFSETS.c.next_offset == sa.bindparam("from"))
+    .values(next_offset=sa.bindparam("until"))
+)
 
 
 def _stream(task: Task, sink: Any, **options: Any) -> Outcome:
