@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -24,7 +24,7 @@ from sqlalchemy.dialects import mysql
 from kafka_stream.errors import ConfigurationError, ProcessingError
 from sinks.sql.changes import Changes
 from sinks.sql.rows import Values
-from sinks.sql.statement_writer import StatementWriter, chunks
+from sinks.sql.statement_writer import Inserted, StatementWriter, chunks
 
 _KEYS_AT_ONCE = 1_000
 
@@ -106,7 +106,7 @@ class MySQLWriter(StatementWriter):
     def _key_columns(self) -> list[Any]:
         return [self._target.table_columns[name] for name in self._target.key]
 
-    def _insert_of(self, columns: tuple[str, ...], values: Mapping[str, Any]) -> ClauseElement:
+    def _insert_of(self, columns: tuple[str, ...], values: Inserted) -> ClauseElement:
         statement = mysql.insert(self._target.table).values(values)
         if self._on_conflict == "error":
             return statement

@@ -99,6 +99,8 @@ class Composed:
 
 
 Statement: TypeAlias = Prepared | Composed
+Inserted: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+"""What an INSERT's ``values`` takes: a row, or several."""
 
 
 class StatementWriter:
@@ -151,7 +153,7 @@ class StatementWriter:
         values = {of[n].key: bindparam(p, type_=of[n].type) for n, p in parameters.items()}
         return self._composed(self._insert_of(columns, values), columns)
 
-    def _insert_of(self, columns: tuple[str, ...], values: Mapping[str, Any]) -> ClauseElement:
+    def _insert_of(self, columns: tuple[str, ...], values: Inserted) -> ClauseElement:
         statement = _INSERTS.get(self._dialect.name, insert)(self._target.table).values(values)
         return self._resolving_conflicts(statement, columns)
 

@@ -10,6 +10,7 @@ from kafka_stream.errors import ConfigurationError
 from sinks.sql.changes import Changes, OnConflict
 from sinks.sql.mysql_writer import MySQLWriter
 from sinks.sql.postgres_writer import PostgresWriter
+from sinks.sql.sqlite_writer import SQLiteWriter
 from sinks.sql.statement_writer import StatementWriter
 from sinks.sql.target import Target
 
@@ -17,7 +18,7 @@ _WRITERS: dict[str, type[StatementWriter]] = {
     "mariadb": MySQLWriter,
     "mysql": MySQLWriter,
     "postgresql": PostgresWriter,
-    "sqlite": StatementWriter,
+    "sqlite": SQLiteWriter,
 }
 
 

@@ -1,0 +1,137 @@
+"""Many rows into SQLite: statements of many rows, and values in the form that costs Python's driver least.
+
+``executemany`` gives up the GIL and takes it back for each row, and waits each time for whichever thread has it
+meanwhile. A statement of many rows does that once, and spares SQLite a start and an end per row.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
+from operator import itemgetter, le
+from typing import Any
+
+from sqlalchemy import Connection, Dialect, bindparam, exc
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from sinks.sql.changes import OnConflict
+from sinks.sql.rows import Values
+from sinks.sql.statement_writer import Converter, Prepared, StatementWriter, chunks
+from sinks.sql.target import Target
+
+_ROWS_AT_ONCE = 200
+"""More make it no faster; what is left over goes row by row."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManyRows:
+    """An INSERT of so many rows, each of ``width`` values."""
+
+    sql: str
+    width: int
+    converters: tuple[tuple[int, Converter], ...]
+
+    def parameters(self, rows: Sequence[Values]) -> tuple[Any, ...]:
+        """All values, row by row."""
+        flat = list(chain.from_iterable(rows))
+        for position, converter in self.converters:
+            flat[position :: self.width] = _converted(flat[position :: self.width], converter)
+        return tuple(flat)
+
+
+def _converted(values: list[Any], converter: Converter) -> list[Any]:
+    """A column's values as the driver takes them.
+
+    It looks for adapters of ``bytes``, in vain and at some cost, but not of ``bytearray``.
+    """
+    kinds = set(map(type, values))
+    if kinds == {bytes} and bytes in converter.leaves:
+        return list(map(bytearray, values))
+    if converter.leaves.issuperset(kinds):
+        return [bytearray(value) if type(value) is bytes else value for value in values]
+    return list(map(converter.convert, values))
+
+
+class SQLiteWriter(StatementWriter):
+    """As elsewhere, but for statements of many rows.
+
+    One that is refused is undone by SQLite, and its rows go one by one: the error is about the row, and its parameters
+    are the row's.
+    """
+
+    def __init__(
+        self, target: Target, on_conflict: OnConflict, conflict_key: tuple[str, ...], dialect: Dialect
+    ) -> None:
+        super().__init__(target, on_conflict, conflict_key, dialect)
+        self._of_many: dict[tuple[int, tuple[str, ...]], ManyRows] = {}
+
+    def _insert_rows(self, connection: Connection, columns: tuple[str, ...], rows: Sequence[Values]) -> None:
+        single = self._statement(("insert", *columns), partial(self._insert, columns))
+        driver = connection.connection.driver_connection
+        whole = 0
+        if isinstance(single, Prepared) and isinstance(driver, sqlite3.Connection):
+            at_once = min(_ROWS_AT_ONCE, driver.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(columns))
+            whole = len(rows) - len(rows) % at_once if at_once > 1 else 0
+            in_order = self._order_of(columns)
+            for chunk in chunks(rows[:whole], at_once):
+                if not in_order(chunk) or not self._insert_at_once(connection, driver, columns, chunk, single):
+                    single.run(connection, chunk)
+        single.run(connection, rows[whole:])
+
+    def _insert_at_once(
+        self,
+        connection: Connection,
+        driver: sqlite3.Connection,
+        columns: tuple[str, ...],
+        rows: Sequence[Values],
+        single: Prepared,
+    ) -> bool:
+        """Insert the rows by one statement; or do nothing and return False, where a row has to tell what is wrong."""
+        many = self._many(columns, len(rows), single)
+        try:
+            connection.exec_driver_sql(many.sql, many.parameters(rows)).close()
+        except exc.OperationalError:  # about the database: it is full, or cannot be read
+            raise
+        except Exception:
+            if not driver.in_transaction:  # the constraint is declared ON CONFLICT ROLLBACK
+                raise
+            return False
+        return True
+
+    def _order_of(self, columns: tuple[str, ...]) -> Callable[[Sequence[Values]], bool]:
+        """What tells whether rows come in the order of their keys.
+
+        Rows all over the table cost more together than one by one: to undo a statement, SQLite keeps each page that it
+        changes.
+        """
+        key = self._target.key
+        if self._on_conflict != "error" or not key or not set(key) <= set(columns):
+            return lambda _: True
+        key_of = itemgetter(*map(columns.index, key))
+
+        def are_in_order(rows: Sequence[Values]) -> bool:
+            keys = list(map(key_of, rows))
+            try:
+                return all(map(le, keys, islice(keys, 1, None)))
+            except TypeError:  # a NULL among them
+                return False
+
+        return are_in_order
+
+    def _many(self, columns: tuple[str, ...], at_once: int, single: Prepared) -> ManyRows:
+        """The statement of many rows, composed at its first use."""
+        if (many := self._of_many.get((at_once, columns))) is None:
+            of = self._target.columns
+            names = [[f"v{row}_{i}" for i in range(len(columns))] for row in range(at_once)]
+            values = [
+                {of[n].key: bindparam(p, type_=of[n].type) for n, p in zip(columns, row, strict=True)} for row in names
+            ]
+            compiled = self._insert_of(columns, values).compile(dialect=self._dialect)
+            assert isinstance(compiled, SQLCompiler)
+            assert tuple(compiled.positiontup or ()) == tuple(chain.from_iterable(names))
+            many = ManyRows(compiled.string, len(columns), single.converters)
+            self._of_many[at_once, columns] = many
+        return many
