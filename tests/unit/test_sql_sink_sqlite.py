@@ -42,6 +42,7 @@ def connection() -> Iterator[sa.Connection]:
     engine = sa.create_engine("sqlite://")
     METADATA.create_all(engine)
     with engine.connect() as connection:
+        driver_of(connection).isolation_level = None  # or the driver itself would begin again after a ROLLBACK
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         yield connection
     engine.dispose()
