@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 import pytest
+from confluent_kafka import Consumer
 
 from integration_tests.engine import wait_until
 from integration_tests.servers import KafkaServer, OpenTransaction, PrivateKafka
-from kafka_stream.errors import BrokerUnavailable, TopicNotFound
+from kafka_stream.errors import BrokerUnavailable, ConfigurationError, TopicNotFound
 from kafka_stream.inbox import SourceLimits
 from kafka_stream.protocols import Lost, OffsetAt, Source
 from kafka_stream.source import KafkaSource
@@ -255,4 +256,24 @@ def test_a_topic_that_is_deleted_while_it_is_read_is_reported(kafka: KafkaServer
     reader.read({partition: 0}, {partition: 0})
     kafka.delete_topic(topic)
     with pytest.raises(TopicNotFound, match=f"{topic!r} does not exist"):
+        reader.until(lambda: False)
+
+
+def test_a_group_that_does_not_admit_a_member_says_why(kafka: KafkaServer, stack: ExitStack) -> None:
+    topic = kafka.create_topic(partitions=1)
+    eager = {"bootstrap.servers": kafka.bootstrap_servers, "group.id": f"group-{topic}"}
+    with Consumer({**eager, "partition.assignment.strategy": "range"}) as other:
+        other.subscribe([topic])
+        assert wait_until(lambda: other.poll(0.5) is None and bool(other.assignment()), 60)
+        late = opened(
+            KafkaSource({"bootstrap.servers": kafka.bootstrap_servers}, f"group-{topic}", [topic], SourceLimits()),
+            stack,
+        )
+        late.source.subscribe()
+        with pytest.raises(ConfigurationError, match="do not use cooperative-sticky: stop them, or choose another"):
+            late.until(lambda: other.poll(0) is not None)
+    hasty = {"bootstrap.servers": kafka.bootstrap_servers, "session.timeout.ms": 100, "heartbeat.interval.ms": 30}
+    reader = opened(KafkaSource(hasty, f"group-{topic}-hasty", [topic], SourceLimits()), stack)
+    reader.source.subscribe()
+    with pytest.raises(ConfigurationError, match=r"set session.timeout.ms between the broker's group\.min"):
         reader.until(lambda: False)

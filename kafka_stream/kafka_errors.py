@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from confluent_kafka import KafkaError
 
-from kafka_stream.errors import NotAuthorized
+from kafka_stream.errors import ConfigurationError, NotAuthorized
 
 # ruff: noqa: SLF001 - librdkafka's own codes begin with an underscore
 
@@ -24,6 +24,15 @@ _NOT_AUTHORIZED = frozenset(
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     }
 )
+_NOT_ADMITTED = {
+    KafkaError.INVALID_SESSION_TIMEOUT: (
+        "set session.timeout.ms between the broker's group.min.session.timeout.ms and group.max.session.timeout.ms"
+    ),
+    KafkaError.INCONSISTENT_GROUP_PROTOCOL: (
+        "the group's members do not use cooperative-sticky: stop them, or choose another group_id"
+    ),
+    KafkaError.INVALID_GROUP_ID: "choose another group_id",
+}
 _POSITION_GONE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION})
 _NOT_STARTED = frozenset({KafkaError._STATE, KafkaError._PREV_IN_PROGRESS, KafkaError._UNKNOWN_PARTITION})
 _PASSING = frozenset(
@@ -85,14 +94,16 @@ def is_not_authenticated(error: KafkaError) -> bool:
     return error.code() in _NOT_AUTHENTICATED
 
 
-def refusal(error: KafkaError, servers: str, what: str) -> NotAuthorized | None:
-    """The typed error if the broker has refused us."""
+def refusal(error: KafkaError, servers: str, what: str) -> NotAuthorized | ConfigurationError | None:
+    """The typed error if the broker has refused us: it would the next time, too."""
     if is_not_authenticated(error):
         return NotAuthorized(f"{servers} refused the credentials ({error.str()}); check security.protocol and sasl.*")
     if error.code() in _NOT_AUTHORIZED:
         return NotAuthorized(
             f"{servers} refused access to {what} ({error.str()}); grant this principal READ and DESCRIBE"
         )
+    if (remedy := _NOT_ADMITTED.get(error.code())) is not None:
+        return ConfigurationError(f"{servers} refused this member of the consumer group ({error.str()}): {remedy}")
     return None
 
 
