@@ -80,6 +80,7 @@ def _application(task: Task, guarantee: Literal["at-least-once", "exactly-once"]
         auto_offset_reset="earliest",
         processing_guarantee=guarantee,
         commit_every=checkpoint,
+        commit_interval=60.0,  # seconds: so that the number of records decides
         consumer_extra_config=dict(_CONSUMER),
         producer_extra_config={**PRODUCER, "log_level": 2},
         state_dir=f"{task.directory}/state",

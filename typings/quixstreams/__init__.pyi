@@ -20,6 +20,7 @@ class Application:
         auto_offset_reset: Literal["earliest", "latest"],
         processing_guarantee: Literal["at-least-once", "exactly-once"],
         commit_every: int,
+        commit_interval: float,
         consumer_extra_config: Mapping[str, Any],
         producer_extra_config: Mapping[str, Any],
         state_dir: str,
