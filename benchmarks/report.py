@@ -39,12 +39,6 @@ PEERS = Block("<!-- peers: written by make bench-peers -->", "<!-- end of peers 
 
 def facts(servers: Servers, scale: Scale) -> dict[str, str]:
     """The machine and what ran on it."""
-    with servers.database("postgres") as url:
-        engine = sqlalchemy.create_engine(url)
-        with engine.connect() as connection:
-            shown = [connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in ("server_version", "fsync")]
-        engine.dispose()
-    version, fsync = map(str, shown)
     return {
         "Machine": (
             f"{os.cpu_count()} processors ({_processor()}), {_memory_gib():.0f} GiB, {platform.system()}; client, "
@@ -52,7 +46,7 @@ def facts(servers: Servers, scale: Scale) -> dict[str, str]:
         ),
         "Python": f"{platform.python_version()}, confluent-kafka {confluent_kafka.__version__}, "
         f"psycopg {psycopg.__version__}, SQLAlchemy {sqlalchemy.__version__}",
-        "PostgreSQL": f"{version.split()[0]}, fsync {fsync}",
+        **_durability(servers),
         "Records": f"{scale.records:,} of 182 bytes of JSON with keys, lz4; {scale.runs} runs each, in turn; medians",
     }
 
@@ -131,6 +125,21 @@ def _goal(result: Result, goal: Goal) -> str:
         beside = f" {goal.beside}" if goal.beside else ""
         text = f"{'≥' if goal.kind == 'at least' else '≤'} {goal.value:.2f} {_TIMES}{beside}: {measured:.2f}"
     return text + (" ✓" if goal.is_met(measured) else " (not reached)")
+
+
+def _durability(servers: Servers) -> dict[str, str]:
+    """What the databases say of themselves: figures of one that does not wait for its disk mean little."""
+    with servers.database("postgres") as url:
+        engine = sqlalchemy.create_engine(url)
+        names = ("server_version", "fsync", "synchronous_commit")
+        with engine.connect() as connection:
+            shown = [str(connection.exec_driver_sql(f"SHOW {name}").scalar_one()) for name in names]
+        engine.dispose()
+    known = {"PostgreSQL": f"{shown[0].split()[0]}, fsync {shown[1]}, synchronous_commit {shown[2]}"}
+    if servers.mariadb is not None:
+        ((version, flush),) = servers.mariadb.execute("SELECT VERSION(), @@innodb_flush_log_at_trx_commit")
+        known["MariaDB"] = f"{version.split('-')[0]}, innodb_flush_log_at_trx_commit {flush}"
+    return known
 
 
 def _processor() -> str:
