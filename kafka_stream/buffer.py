@@ -33,6 +33,15 @@ def leader_epochs_of(records: Mapping[TopicPartition, Sequence[Message]]) -> Map
     return epochs
 
 
+def _before(messages: Sequence[Message], offset: int, records: int) -> int:
+    """How many of the first ``records`` messages lie before an offset; a look or two where there is no gap."""
+    if not records or offset_of(messages[records - 1]) < offset:
+        return records
+    if 0 <= (guess := offset - offset_of(messages[0])) < records and offset_of(messages[guess]) == offset:
+        return guess
+    return bisect_left(messages, offset, hi=records, key=offset_of)
+
+
 _RUN_RECORDS = 250
 
 Runs: TypeAlias = Sequence[tuple[int, int]]
@@ -74,7 +83,7 @@ class BufferSnapshot:
 
     def records_before(self, offset: int) -> int:
         """How many buffered records lie before that offset."""
-        return bisect_left(self._messages, offset, hi=self.records, key=offset_of)
+        return _before(self._messages, offset, self.records)
 
     def records_within(self, value_bytes: int) -> int:
         """How many records from the front fit in that many bytes, at least one if there is any."""
@@ -156,7 +165,7 @@ class PartitionBuffer:
         """
         if offsets.from_offset != self.start or offsets.until_offset > self.position:
             raise ValueError(f"cannot take {offsets}: what is buffered is [{self.start}, {self.position})")
-        count = bisect_left(self._messages, offsets.until_offset, key=offset_of)
+        count = _before(self._messages, offsets.until_offset, len(self._messages))
         if count == len(self._messages):
             taken, self._messages = self._messages, []
             self._runs, self.value_bytes = [], 0

@@ -101,7 +101,8 @@ class Listeners(StreamListener):
 
     def on_phase(self, phase: Phase, ranges: tuple[OffsetRange, ...]) -> None:
         """Tell all."""
-        self._tell(lambda it: it.on_phase(phase, ranges))
+        if self._listeners:
+            self._tell(lambda it: it.on_phase(phase, ranges))
 
     def on_batch(self, progress: BatchProgress) -> None:
         """Tell all."""

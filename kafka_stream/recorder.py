@@ -43,7 +43,7 @@ class Recorder:
         self._keep_for = keep_for
         self._clock = clock
         self._waiting: list[HistoryEntry] = []
-        self._batches: dict[TopicPartition, OffsetRange] = {}
+        self._begun: dict[TopicPartition, int] = {}  # where the batches that wait began; they end where was reached
         self._reached: dict[TopicPartition, int] = {}
         self._records, self._duration_s, self._committed_at = 0, 0.0, datetime.now(UTC)
         self._interval_s = SHORTEST_INTERVAL_S
@@ -63,17 +63,13 @@ class Recorder:
         """A batch was committed."""
         if self._store is None:
             return
-        before = self._batches
-        if any(
-            r.topic_partition in before and before[r.topic_partition].until_offset != r.from_offset
-            for r in progress.ranges
-        ):
-            self._close_batches()
-        rested = not self._batches and not self._waiting
+        for r in progress.ranges:
+            if r.topic_partition in self._begun and self._reached[r.topic_partition] != r.from_offset:
+                self._close_batches()
+        rested = not self._begun and not self._waiting
         for r in progress.ranges:
             self._reached[r.topic_partition] = r.until_offset
-            start = self._batches.get(r.topic_partition, r).from_offset
-            self._batches[r.topic_partition] = OffsetRange(r.topic_partition, start, r.until_offset)
+            self._begun.setdefault(r.topic_partition, r.from_offset)
         self._records += progress.records
         self._duration_s += progress.duration_s
         self._committed_at = progress.committed_at
@@ -83,7 +79,7 @@ class Recorder:
 
     def write_due(self) -> None:
         """Write what waits, if it is time to."""
-        if (self._batches or self._waiting) and self._clock() >= self._due_at:
+        if (self._begun or self._waiting) and self._clock() >= self._due_at:
             self._interval_s = min(2 * self._interval_s, LONGEST_INTERVAL_S)
             self._write()
 
@@ -97,9 +93,10 @@ class Recorder:
         self._write()
 
     def _close_batches(self) -> None:
-        if self._batches:
+        if self._begun:
             records, duration_s = self._records, self._duration_s
-            ranges, self._batches = self._batches.values(), {}
+            ranges = [OffsetRange(tp, begun, self._reached[tp]) for tp, begun in self._begun.items()]
+            self._begun = {}
             self._tell(ActionKind.BATCH, self._committed_at, ranges, records=records, duration_s=duration_s)
         self._records, self._duration_s = 0, 0.0
 

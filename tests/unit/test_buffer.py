@@ -55,6 +55,12 @@ class TestPartitionBuffer:
         with pytest.raises(ValueError, match=r"cannot take t\[0\] .*: what is buffered is \[0, 4\)"):
             buffer.take(OffsetRange(P0, start, end))
 
+    @given(st.sets(st.integers(5, 30)), st.integers(0, 40))
+    def test_records_before_an_offset_are_counted_with_and_without_gaps(self, offsets: set[int], until: int) -> None:
+        buffer = PartitionBuffer(5)
+        buffer.append(records(*sorted(offsets)))
+        assert buffer.snapshot().records_before(until) == sum(offset < until for offset in offsets)
+
     def test_a_snapshot_does_not_see_what_comes_later(self) -> None:
         buffer = PartitionBuffer(0)
         buffer.append(records(0, 1))

@@ -64,8 +64,10 @@ def test_values_are_frozen() -> None:
     r = OffsetRange(ORDERS_0, 0, 1)
     with pytest.raises(dataclasses.FrozenInstanceError):
         r.until_offset = 2  # type: ignore[misc]
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         ORDERS_0.partition = 2  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        ORDERS_0.anything = 2  # type: ignore[attr-defined]
 
 
 def test_owner_reads_well() -> None:
