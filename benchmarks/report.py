@@ -55,7 +55,8 @@ def facts_of_peers() -> dict[str, str]:
     """Their versions, as they are pinned."""
     lock = (Path(__file__).parent / "peers" / "requirements.lock").read_text()
     pinned = dict(re.findall(r"^([\w-]+)==(\S+)", lock, re.MULTILINE))
-    return {"Peers": f"Quix Streams {pinned['quixstreams']}, Spark {pinned['pyspark']} on all processors"}
+    quix = f"Quix Streams {pinned['quixstreams']} with confluent-kafka {pinned['confluent-kafka']}"
+    return {"Peers": f"{quix}, Spark {pinned['pyspark']} on all processors"}
 
 
 def plain(results: Sequence[Result]) -> str:

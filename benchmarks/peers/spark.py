@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,19 @@ ROWS_PER_STATEMENT = 10_000
 def into_postgres(task: Task) -> Outcome:
     """A task per partition and micro-batch, each with a transaction of its own; offsets in the checkpoint folder.
 
-    Measured from the first call of ``foreachBatch`` to the end of the last one. A crash in between repeats the
-    micro-batch, which the primary key refuses.
+    Measured from the first call of the ``foreachBatch`` function to the end of the last one. A crash in between repeats
+    the micro-batch, which the primary key refuses.
     """
+    return _from_micro_batch(0, task)
+
+
+def into_postgres_once_warm(task: Task) -> Outcome:
+    """The same, but the clock begins with the second micro-batch: the first one is when most is compiled."""
+    outcome = _from_micro_batch(1, task)
+    return dataclasses.replace(outcome, records=task.records - _micro_batch(task))
+
+
+def _from_micro_batch(first: int, task: Task) -> Outcome:
     tables.create(task.database)
     watch = Stopwatch(task)
     spark = _session(task)
@@ -38,7 +49,7 @@ def into_postgres(task: Task) -> Outcome:
     before = list[float]()
 
     def write(frame: DataFrame, number: int) -> None:
-        if not before:
+        if number == first:
             before.append(virtual_machine.cpu_s())
             watch.first()
         frame.write.jdbc(jdbc, tables.RESULTS.name, mode="append", properties=properties)
@@ -55,6 +66,10 @@ def into_postgres(task: Task) -> Outcome:
     cpu_s, peak_mb = virtual_machine.cpu_s() - before[0], virtual_machine.peak_mb()
     spark.stop()
     return watch.outcome(tables.found(task.database), cpu_s=cpu_s, peak_mb=peak_mb)
+
+
+def _micro_batch(task: Task) -> int:
+    return min(MICRO_BATCH, task.records // 2)
 
 
 def _session(task: Task) -> SparkSession:
@@ -82,7 +97,7 @@ def _records(spark: SparkSession, task: Task) -> DataFrame:
         .option("kafka.bootstrap.servers", task.bootstrap_servers)
         .option("subscribe", task.topic)
         .option("startingOffsets", "earliest")
-        .option("maxOffsetsPerTrigger", MICRO_BATCH)
+        .option("maxOffsetsPerTrigger", _micro_batch(task))
         .option("kafka.max.poll.records", 10_000)
         .load()
     )
