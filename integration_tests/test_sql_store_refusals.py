@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import MetaData, create_engine, text
+from sqlalchemy import MetaData, create_engine, make_url, text
 
 from integration_tests.servers import PostgresDatabase, random_name
 from kafka_stream.errors import (
@@ -140,6 +140,43 @@ def test_an_engine_at_another_isolation_level_is_used_at_read_committed(postgres
     with engine.connect() as connection:
         assert connection.execute(text("SHOW transaction_isolation")).scalar_one() == "serializable"
     engine.dispose()
+
+
+def test_the_servers_default_isolation_level_is_not_taken(postgres: PostgresDatabase) -> None:
+    database = make_url(postgres.url).database
+    postgres.execute(f"ALTER DATABASE \"{database}\" SET default_transaction_isolation = 'serializable'")
+    store = SqlOffsetStore(postgres.url)
+    store.open()
+    taken = store.take_over(STREAM, OLDER, [P0], {})
+    for start in (0, 5):
+        with store.begin(claim_of(OLDER, {P0: (start, start + 5)}, taken)) as transaction:
+            level = transaction.connection.execute(text("SHOW transaction_isolation")).scalar_one()
+            assert level == "read committed"
+            transaction.advance()
+            transaction.commit()
+    store.close()
+
+
+def test_sessions_that_end_between_two_batches_cost_one_attempt_whatever_the_pool_holds(
+    store: SqlOffsetStore, postgres: PostgresDatabase
+) -> None:
+    taken = store.take_over(STREAM, OLDER, [P0], {})
+    with store.begin(claim_of(OLDER, {P0: (0, 5)}, taken)) as transaction:
+        assert next_offsets(store) == {P0: 0}  # through a second connection, which stays in the pool
+        transaction.advance()
+        transaction.commit()
+    ended = postgres.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    assert len(ended) >= 2
+    claim = claim_of(OLDER, {P0: (5, 9)}, taken)
+    with pytest.raises(StoreUnavailable), store.begin(claim):
+        pytest.fail("a session that has ended took the claim")
+    with store.begin(claim) as transaction:
+        transaction.advance()
+        transaction.commit()
+    assert next_offsets(store) == {P0: 9}
 
 
 def test_unlogged_tables_are_refused(store: SqlOffsetStore, postgres: PostgresDatabase) -> None:
