@@ -90,6 +90,57 @@ def test_many_rows_are_copied(on_conflict: Any, database: sa.Engine, copied: lis
     assert copied == [True, True]
 
 
+@pytest.mark.parametrize("on_conflict", ["error", "ignore", "update"])
+def test_what_was_copied_once_is_encoded_before_the_transaction(
+    on_conflict: Any, database: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = SqlSink(ORDERS, given, on_conflict)
+    with database.begin() as connection:
+        first = sink.prepare(ROWS)
+        sink.write(first, Transaction(connection))
+    monkeypatch.setattr(postgres_writer, "_encoded", None)  # what would encode them in the transaction
+    with database.begin() as connection:
+        second = sink.prepare([(MANY + n, n, None) for n in range(MANY)])
+        sink.write(second, Transaction(connection))
+        assert sink.prepare(ROWS[:20]).encoded == {}, "few rows are inserted"
+        assert sink.prepare([(str(n), n, "") for n in range(MANY)]).encoded == {}, "what cannot be encoded"
+    assert (len(first.encoded), len(second.encoded)) == (0, 1)
+    assert stored(database) == [*ROWS, *((MANY + n, n, None) for n in range(MANY))]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE orders ALTER note TYPE varchar(20)",
+        "ALTER TABLE orders ALTER note SET NOT NULL",
+        "ALTER TABLE orders ALTER amount TYPE bigint",
+        "CREATE RULE nothing AS ON INSERT TO orders DO INSTEAD NOTHING",
+    ],
+)
+def test_what_was_encoded_for_another_table_is_not_used(change: str, database: sa.Engine) -> None:
+    sink = SqlSink(ORDERS, given)
+    with database.begin() as connection:
+        sink.write(sink.prepare(ROWS), Transaction(connection))
+    ahead = sink.prepare([(MANY + n, n, "x") for n in range(MANY)])
+    assert ahead.encoded
+    execute(database, change)
+    with database.begin() as connection:
+        sink.write(ahead, Transaction(connection))
+    assert len(stored(database)) == (MANY if "RULE" in change else 2 * MANY)
+
+
+def test_what_was_encoded_for_another_connection_is_not_used(database: sa.Engine) -> None:
+    sink = SqlSink(ORDERS, given)
+    with database.begin() as connection:
+        sink.write(sink.prepare(ROWS), Transaction(connection))
+    ahead = sink.prepare([(MANY + n, n, "x") for n in range(MANY)])
+    assert ahead.encoded
+    database.dispose()
+    with database.begin() as connection:
+        sink.write(ahead, Transaction(connection))
+    assert len(stored(database)) == 2 * MANY
+
+
 def test_few_rows_are_inserted(database: sa.Engine, copied: list[bool]) -> None:
     write(database, ROWS[:20])
     assert (stored(database), copied) == (ROWS[:20], [])

@@ -7,7 +7,7 @@ are folded into what they would have come to one after the other.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal, TypeAlias
 
@@ -22,12 +22,14 @@ class Changes:
     """What one batch does to a table: first the deletes, then each group of rows with the same columns.
 
     ``deletes`` holds keys. ``contended`` holds the keys of all changes, in key order, if more than one statement
-    writes them: two writers that take these in order first do not deadlock.
+    writes them: two writers that take these in order first do not deadlock. ``encoded`` may hold, by their columns,
+    rows in the form in which a writer hands them to the database.
     """
 
     deletes: Sequence[Values]
     groups: Sequence[tuple[tuple[str, ...], Sequence[Values]]]
     contended: Sequence[Values]
+    encoded: Mapping[tuple[str, ...], Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """The number of rows written and deleted."""

@@ -7,16 +7,20 @@ same on both ways.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from sqlalchemy import Connection, bindparam, exc, literal_column, select, text
+from sqlalchemy import Connection, Dialect, bindparam, exc, literal_column, select, text
 from sqlalchemy.dialects import postgresql
 
 from sinks.sql.binary_rows import HEADER, TRAILER, Column, Dump, Encode, encoder, is_known
+from sinks.sql.changes import Changes, OnConflict
 from sinks.sql.rows import Values
 from sinks.sql.statement_writer import Prepared, StatementWriter, chunks
+from sinks.sql.target import Target
 
 if TYPE_CHECKING:
     import psycopg
@@ -53,18 +57,58 @@ _COLUMNS = text("""
 _INSERT_DECIDES = ("0A", "21", "22", "23", "42", "57014", "P0")
 
 
+@dataclass(frozen=True, slots=True)
+class RowEncoder:
+    """Encodes rows for one connection, as long as the table's columns are of these types."""
+
+    encode: Encode
+    types: Sequence[Any]
+    driver: object
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRows:
+    """Rows as ``COPY`` takes them, and whose work that is."""
+
+    encoder: RowEncoder
+    data: bytes
+
+
 class PostgresWriter(StatementWriter):
     """``COPY`` for many rows, through a temporary table where they may conflict with others; else a statement each."""
+
+    def __init__(
+        self, target: Target, on_conflict: OnConflict, conflict_key: tuple[str, ...], dialect: Dialect
+    ) -> None:
+        super().__init__(target, on_conflict, conflict_key, dialect)
+        self._encoders: dict[tuple[str, ...], RowEncoder] = {}
+
+    def encode(self, changes: Changes) -> Changes:
+        """Rows of columns that were copied before are encoded as they were then.
+
+        Whether that is still right is found out in the transaction. What cannot be encoded is left to the INSERT.
+        """
+        encoded = {}
+        for columns, rows in changes.groups:
+            encoder = self._encoders.get(columns)
+            if encoder is not None and len(rows) >= _LEAST_ROWS[self._on_conflict]:
+                with suppress(Exception):
+                    encoded[columns] = EncodedRows(encoder, b"".join([HEADER, encoder.encode(rows), TRAILER]))
+        return replace(changes, encoded=encoded) if encoded else changes
 
     def _lock(self, connection: Connection, keys: Sequence[Values]) -> None:
         locking: Any = select(literal_column("1")).where(*self._key_matches()).with_for_update()
         self._statement(("lock",), lambda: self._composed(locking, self._target.key)).run(connection, keys)
 
-    def _insert_rows(self, connection: Connection, columns: tuple[str, ...], rows: Sequence[Values]) -> None:
-        if len(rows) < _LEAST_ROWS[self._on_conflict] or not self._copies(connection, columns, rows):
-            super()._insert_rows(connection, columns, rows)
+    def _insert_rows(
+        self, connection: Connection, columns: tuple[str, ...], rows: Sequence[Values], encoded: Any
+    ) -> None:
+        if len(rows) < _LEAST_ROWS[self._on_conflict] or not self._copies(connection, columns, rows, encoded):
+            super()._insert_rows(connection, columns, rows, None)
 
-    def _copies(self, connection: Connection, columns: tuple[str, ...], rows: Sequence[Values]) -> bool:
+    def _copies(
+        self, connection: Connection, columns: tuple[str, ...], rows: Sequence[Values], encoded: EncodedRows | None
+    ) -> bool:
         """Write the rows by COPY, or do nothing and return False."""
         insert = self._statement(("insert", *columns), partial(self._insert, columns))
         driver = _psycopg_of(connection)
@@ -72,9 +116,11 @@ class PostgresWriter(StatementWriter):
             return False
         savepoint = connection.begin_nested()
         try:
-            encode = self._encoder(connection, driver, columns, insert)
-            if encode is not None:
-                self._copy(connection, driver, columns, partial(_encoded, rows, encode))
+            encoder = self._encoder(connection, driver, columns, insert)
+            if encoder is not None:
+                is_encoded = encoded is not None and encoded.encoder is encoder
+                data = [encoded.data] if encoded and is_encoded else _encoded(rows, encoder.encode)
+                self._copy(connection, driver, columns, data)
         except Exception as error:
             if driver.closed:
                 connection.invalidate(error)  # as SQLAlchemy does where it sends the statement
@@ -83,7 +129,7 @@ class PostgresWriter(StatementWriter):
             savepoint.rollback()
             return False
         savepoint.commit()
-        return encode is not None
+        return encoder is not None
 
     def _are_plain(self, columns: tuple[str, ...]) -> bool:
         """Whether values go into the statement as they are, not as arguments of a function."""
@@ -96,10 +142,8 @@ class PostgresWriter(StatementWriter):
         driver: psycopg.Connection[Any],
         columns: tuple[str, ...],
         insert: Prepared,
-    ) -> Encode | None:
+    ) -> RowEncoder | None:
         """What encodes rows of these columns as they are now; ``None`` if they are not for COPY."""
-        from psycopg.pq import Format
-
         declared = [self._target.columns[name] for name in columns]
         compiler = self._dialect.type_compiler_instance
         parameters = {
@@ -107,36 +151,30 @@ class PostgresWriter(StatementWriter):
             "names": [it.name for it in declared],
             "declared": [compiler.process(it.type) for it in declared],
         }
-        found = connection.execute(_COLUMNS, parameters).all()
-        if len(found) != len(columns) or not all(is_known(it.type_name) for it in found):
+        types = connection.execute(_COLUMNS, parameters).all()
+        if len(types) != len(columns) or not all(is_known(it.type_name) for it in types):
             return None
-
-        def dumper_of(type_name: str) -> Dump:
-            dumper = driver.adapters.get_dumper_by_oid(driver.adapters.types[type_name].oid, Format.BINARY)
-            return dumper(object, driver).dump
-
-        # Bytes are encoded here, and need nothing put around them.
-        converters = {number: it.convert for number, it in insert.converters if bytes not in it.leaves}
-        return encoder(
-            [Column(it.type_name, it.nullable, converters.get(number)) for number, it in enumerate(found)], dumper_of
-        )
+        known = self._encoders.get(columns)
+        if known is None or known.types != types or known.driver is not driver:
+            known = self._encoders[columns] = RowEncoder(_encode_of(types, driver, insert), types, driver)
+        return known
 
     def _copy(
         self,
         connection: Connection,
         driver: psycopg.Connection[Any],
         columns: tuple[str, ...],
-        encoded: Callable[[], Iterator[Buffer]],
+        encoded: Iterable[Buffer],
     ) -> None:
         of = self._target.columns
         names = ", ".join(self._dialect.identifier_preparer.quote(of[name].name) for name in columns)
         if self._on_conflict == "error":
-            _send(driver, f"{self._table} ({names})", encoded())
+            _send(driver, f"{self._table} ({names})", encoded)
             return
         connection.exec_driver_sql(
             f"CREATE TEMPORARY TABLE {_STAGING} ON COMMIT DROP AS SELECT {names} FROM {self._table} WITH NO DATA"
         )
-        _send(driver, f"pg_temp.{_STAGING}", encoded())
+        _send(driver, f"pg_temp.{_STAGING}", encoded)
         staged: Any = select(literal_column(names)).select_from(text(f"pg_temp.{_STAGING}"))
         insert = postgresql.insert(self._target.table).from_select([of[name] for name in columns], staged)
         resolving: Any = self._resolving_conflicts(insert, columns)
@@ -156,6 +194,20 @@ def _psycopg_of(connection: Connection) -> psycopg.Connection[Any] | None:
     return driver if driver.info.encoding == "utf-8" else None
 
 
+def _encode_of(types: Sequence[Any], driver: psycopg.Connection[Any], insert: Prepared) -> Encode:
+    from psycopg.pq import Format
+
+    def dumper_of(type_name: str) -> Dump:
+        dumper = driver.adapters.get_dumper_by_oid(driver.adapters.types[type_name].oid, Format.BINARY)
+        return dumper(object, driver).dump
+
+    # Bytes are encoded here, and need nothing put around them.
+    converters = {number: it.convert for number, it in insert.converters if bytes not in it.leaves}
+    return encoder(
+        [Column(it.type_name, it.nullable, converters.get(number)) for number, it in enumerate(types)], dumper_of
+    )
+
+
 def _encoded(rows: Sequence[Values], encode: Encode) -> Iterator[Buffer]:
     """A thousand rows at a time: the server works on some while the next ones are encoded."""
     yield HEADER
@@ -164,7 +216,7 @@ def _encoded(rows: Sequence[Values], encode: Encode) -> Iterator[Buffer]:
     yield TRAILER
 
 
-def _send(driver: psycopg.Connection[Any], target: str, encoded: Iterator[Buffer]) -> None:
+def _send(driver: psycopg.Connection[Any], target: str, encoded: Iterable[Buffer]) -> None:
     with driver.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN (FORMAT BINARY)".encode()) as copy:
         for data in encoded:
             copy.write(data)

@@ -113,7 +113,9 @@ class SqlSink:
                 f"to_rows of the SqlSink for table {self._target.name} gave a {type(rows).__name__}; "
                 "it gives an iterable of mappings, tuples or Delete, which may be empty"
             )
-        return self._reader.read(rows)
+        changes = self._reader.read(rows)
+        writer = self._writer  # what the batches before have found out of the table
+        return changes if writer is None else writer[1].encode(changes)
 
     def write(self, prepared: Changes, transaction: SqlTransaction) -> None:
         """Write one batch's changes through ``transaction.connection``.

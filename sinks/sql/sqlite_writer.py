@@ -68,7 +68,9 @@ class SQLiteWriter(StatementWriter):
         super().__init__(target, on_conflict, conflict_key, dialect)
         self._of_many: dict[tuple[int, tuple[str, ...]], ManyRows] = {}
 
-    def _insert_rows(self, connection: Connection, columns: tuple[str, ...], rows: Sequence[Values]) -> None:
+    def _insert_rows(
+        self, connection: Connection, columns: tuple[str, ...], rows: Sequence[Values], encoded: Any
+    ) -> None:
         single = self._statement(("insert", *columns), partial(self._insert, columns))
         driver = connection.connection.driver_connection
         whole = 0

@@ -118,6 +118,10 @@ class StatementWriter:
         self._dialect = dialect
         self._statements: dict[tuple[str, ...], Statement] = {}
 
+    def encode(self, changes: Changes) -> Changes:
+        """Nothing can be done before the transaction."""
+        return changes
+
     def write(self, connection: Connection, changes: Changes) -> None:
         """Write deletes, then rows. Rows that several statements touch are locked first, in key order."""
         if changes.contended:
@@ -125,9 +129,12 @@ class StatementWriter:
         if changes.deletes:
             self._delete(connection, changes.deletes)
         for columns, rows in changes.groups:
-            self._insert_rows(connection, columns, rows)
+            self._insert_rows(connection, columns, rows, changes.encoded.get(columns))
 
-    def _insert_rows(self, connection: Connection, columns: tuple[str, ...], rows: Sequence[Values]) -> None:
+    def _insert_rows(
+        self, connection: Connection, columns: tuple[str, ...], rows: Sequence[Values], encoded: Any
+    ) -> None:
+        """``encoded`` is what ``encode`` has made of the rows, if anything."""
         self._statement(("insert", *columns), partial(self._insert, columns)).run(connection, rows)
 
     def _statement(self, name: tuple[str, ...], compose: Callable[[], Statement]) -> Statement:

@@ -25,6 +25,9 @@ _WRITERS: dict[str, type[StatementWriter]] = {
 class Writer(Protocol):
     """Writes changes into one table through connections of one dialect."""
 
+    def encode(self, changes: Changes) -> Changes:
+        """The same, with what can be done before the transaction; pure, and on another thread than ``write``."""
+
     def write(self, connection: Connection, changes: Changes) -> None:
         """Write deletes, then rows, in the order given, in the connection's transaction."""
 
