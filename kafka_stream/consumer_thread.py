@@ -34,7 +34,7 @@ from kafka_stream.types import TopicPartition
 
 logger = logging.getLogger("kafka_stream.source")
 
-_CONSUME_AT_MOST = 10_000
+_CONSUME_AT_MOST = 1_000  # while librdkafka's client makes so many objects, no other thread runs
 _IDLE_POLL_S = 0.05
 _START_POLL_S = 0.002
 _HOLD_S = 0.5

@@ -300,21 +300,25 @@ class Loop:
         return None if plan is None else self._take(plan)
 
     def _take(self, plan: Plan) -> BatchInHand:
-        """Take the records of a plan, and have them prepared."""
+        """Take the records of a plan."""
         taken = BatchInHand(plan, self._ownership.starts)
         self._in_hand.append(taken)
         taken.batch = Batch(plan.ranges, self._source.take(plan.ranges))
         self._listeners.on_phase(Phase.AFTER_FETCH, plan.ranges)
-        self._preparing.begin(taken)
         return taken
 
     def _take_behind(self, batch: BatchInHand) -> None:
-        """Have the next batch prepared while this one is committed, if there is something to prepare."""
+        """Take the batch that can be prepared while this one is written, if there is something to prepare."""
         if not self._preparing.runs_ahead or self._request.stop:
             return
         plan = self._planner.behind(batch.plan, rotation=self.status.batches + 1)
         if plan is not None and not self._source.is_revoking(plan.partitions):
             self._take(plan)
+
+    def _prepare_behind(self) -> None:
+        """Called when a batch is claimed: until then its transaction would wait for the interpreter, not the server."""
+        if len(self._in_hand) > 1:
+            self._preparing.begin(self._in_hand[1])
 
     def _drop_in_hand(self) -> list[TopicPartition]:
         """Forget what is not committed; return the partitions that it was taken from."""
@@ -345,7 +349,9 @@ class Loop:
             self._ownership.plan(claim)
         self._listeners.on_phase(Phase.AFTER_PLAN, ranges)
         try:
-            timings = self._processor.commit(batch, prepared.results, claim, lambda: not self._request.drop_batch)
+            timings = self._processor.commit(
+                batch, prepared.results, claim, self._prepare_behind, lambda: not self._request.drop_batch
+            )
             self._ownership.committed(claim)
         except CommitOutcomeUnknown as error:
             if not self._settled_as_committed(claim, error):

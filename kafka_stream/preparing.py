@@ -43,6 +43,7 @@ class BatchInHand:
     starts: int
     batch: Batch = field(default_factory=lambda: Batch((), {}))
     prepared: Future[Prepared] = field(default_factory=Future)
+    begun: bool = False
 
     def drop(self) -> None:
         """It will not be committed; it need not be prepared, unless that has begun."""
@@ -65,7 +66,10 @@ class PreparingThread:
         return self._processor.prepares
 
     def begin(self, in_hand: BatchInHand) -> None:
-        """Prepare this batch, after those that were begun before it."""
+        """Prepare this batch, after those that were begun before it; once."""
+        if in_hand.begun:
+            return
+        in_hand.begun = True
         if not self._processor.prepares or not len(in_hand.batch):
             self._prepare(in_hand)
             return
@@ -80,12 +84,13 @@ class PreparingThread:
         self._wanted.put(in_hand)
 
     def wait(self, in_hand: BatchInHand, is_wanted: Callable[[], bool]) -> Prepared:
-        """Wait for a batch that was begun.
+        """Prepare this batch, if that was not begun, and wait for it.
 
         Raises:
             BatchDropped: it is not wanted any more; user code may still be at work on it.
             ProcessingError, TransientError: as ``BatchProcessor.prepare`` does.
         """
+        self.begin(in_hand)
         while True:
             try:
                 return in_hand.prepared.result(_LOOK_S)

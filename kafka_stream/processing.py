@@ -121,7 +121,14 @@ class BatchProcessor:
         parts = ((r, batch.partition(r.topic_partition)) for r in batch.ranges)
         return {r: self._prepared(part) for r, part in parts if len(part)}
 
-    def commit(self, batch: Batch, prepared: Sequence[Any], claim: Claim, may_commit: Callable[[], bool]) -> Timings:
+    def commit(
+        self,
+        batch: Batch,
+        prepared: Sequence[Any],
+        claim: Claim,
+        on_claimed: Callable[[], None],
+        may_commit: Callable[[], bool],
+    ) -> Timings:
         """Claim, write, advance and commit in one transaction.
 
         Raises:
@@ -133,6 +140,7 @@ class BatchProcessor:
         with self._store.begin(claim) as transaction:
             claimed = clock()
             tell(Phase.AFTER_CLAIM, claim.ranges)
+            on_claimed()
             if len(batch):
                 self._write(batch, prepared, transaction)
             written = clock()

@@ -32,6 +32,7 @@ from kafka_stream.settings import (
     checked_bound,
 )
 from kafka_stream.source import KafkaSource, SourceLimits
+from kafka_stream.switching import switching_often
 from kafka_stream.types import Guarantee, Owner
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ class DirectStream:
         self._runs_on = threading.current_thread()
         if self._runs_on is not threading.main_thread():
             return loop.run(until)
-        with self._signals(), collecting_less_often():
+        with self._signals(), collecting_less_often(), switching_often():
             try:
                 return loop.run(until)
             except _StopTimedOut:

@@ -32,6 +32,10 @@ EMPTY = Batch(RANGES, {})
 CLAIM = Claim("s", Owner("me", "here"), RANGES, {ORDERS_0: 1}, {}, {})
 
 
+def _nothing() -> None:
+    """To do when a batch is claimed."""
+
+
 class DatabaseGone(Exception):
     pass
 
@@ -98,7 +102,7 @@ class Bench:
         return StorySink(self, name, error, returns)
 
     def run(self, batch: Batch = BATCH, may_commit: Callable[[], bool] = lambda: True) -> None:
-        self.processor.commit(batch, self.processor.prepare(batch), CLAIM, may_commit)
+        self.processor.commit(batch, self.processor.prepare(batch), CLAIM, _nothing, may_commit)
 
 
 class StorySink:
@@ -334,5 +338,5 @@ def test_durations_are_of_their_parts(bench: Bench) -> None:
     bench.processor._store = cast("OffsetStore", Ticking(bench.story))
     _with(bench, sinks=[FunctionSink(lambda p, t: t._step("write"))])
     prepared = bench.processor.prepare(BATCH)
-    timings = bench.processor.commit(BATCH, prepared, CLAIM, lambda: True)
+    timings = bench.processor.commit(BATCH, prepared, CLAIM, _nothing, lambda: True)
     assert (timings.prepare_s, timings.claim_s, timings.write_s, timings.commit_s) == (0.0, 1.0, 2.0, 12.0)
