@@ -11,7 +11,7 @@ from confluent_kafka import Message
 
 from kafka_stream.arrow import table_of
 from kafka_stream.errors import RecordError
-from kafka_stream.types import OffsetRange, TopicPartition
+from kafka_stream.types import OffsetRange, TopicPartition, is_strictly_ascending
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,10 @@ class Batch:
 
     def __post_init__(self) -> None:
         partitions = [r.topic_partition for r in self.ranges]
-        if partitions != sorted(set(partitions)):
+        if not is_strictly_ascending(partitions):
             raise ValueError("a batch has one range per partition, sorted by topic and partition")
+        if list(self.records) == partitions:  # as a source hands them out
+            return
         for topic_partition, messages in self.records.items():
             if messages and topic_partition not in self._range_by_partition:
                 raise ValueError(f"the batch holds records of {topic_partition}, but no range for it")

@@ -6,9 +6,11 @@ An offset always names the *next* record to read; ranges are half-open, as in Sp
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
+from operator import lt
 from typing import NamedTuple, Self
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -61,10 +63,11 @@ class OffsetRange:
     until_offset: int
 
     def __post_init__(self) -> None:
+        if 0 <= self.from_offset <= self.until_offset <= MAX_OFFSET:  # nearly always: no text is made for it
+            return
         _check_offset(self.from_offset, f"from_offset of {self.topic_partition}")
         _check_offset(self.until_offset, f"until_offset of {self.topic_partition}")
-        if self.until_offset < self.from_offset:
-            raise ValueError(f"the range {self} ends before it starts")
+        raise ValueError(f"the range {self} ends before it starts")
 
     @property
     def topic(self) -> str:
@@ -88,6 +91,11 @@ class OffsetRange:
 
     def __str__(self) -> str:
         return f"{self.topic_partition} [{self.from_offset}, {self.until_offset})"
+
+
+def is_strictly_ascending(partitions: Sequence[TopicPartition]) -> bool:
+    """Whether they are sorted by topic and partition, and none comes twice."""
+    return all(map(lt, partitions, islice(partitions, 1, None)))
 
 
 def timestamp_ms(at: datetime) -> int:
@@ -172,7 +180,7 @@ class Claim:
         partitions = [r.topic_partition for r in self.ranges]
         if not partitions:
             raise ValueError("a claim moves at least one partition")
-        if partitions != sorted(set(partitions)):
+        if not is_strictly_ascending(partitions):
             raise ValueError("a claim has one range per partition, sorted by topic and partition")
         if missing := [str(p) for p in partitions if p not in self.epochs]:
             raise ValueError(f"no owner epoch for {', '.join(missing)}")

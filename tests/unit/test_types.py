@@ -16,6 +16,7 @@ from kafka_stream.types import (
     Phase,
     StoredPosition,
     TopicPartition,
+    is_strictly_ascending,
     timestamp_ms,
 )
 from tests.fakes import ORDERS_0, ORDERS_1
@@ -35,6 +36,15 @@ def test_topic_partition_refuses_nonsense() -> None:
         TopicPartition("", 0)
     with pytest.raises(ValueError, match="partition -1 of 'orders' is negative"):
         TopicPartition("orders", -1)
+
+
+def test_partitions_ascend_strictly_if_sorted_and_none_comes_twice() -> None:
+    assert is_strictly_ascending([])
+    assert is_strictly_ascending([ORDERS_1])
+    assert is_strictly_ascending([ORDERS_0, ORDERS_1, TopicPartition("payments", 0)])
+    assert not is_strictly_ascending([ORDERS_1, ORDERS_0])
+    assert not is_strictly_ascending([ORDERS_0, ORDERS_1, ORDERS_1])
+    assert not is_strictly_ascending([TopicPartition("payments", 0), ORDERS_1])
 
 
 def test_range_is_half_open() -> None:
