@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from kafka_stream.bounds import resolve_start
 from kafka_stream.claims import outstanding_plan, why_not_ours
@@ -26,11 +26,11 @@ from kafka_stream.types import Claim, OffsetRange, Owner, PlanKind, StoredPositi
 logger = logging.getLogger("kafka_stream")
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """Where an owned partition stands: the last committed ``until_offset``, and the epoch that we commit under.
 
     ``planned_until`` is the end of a range that is, or may be, durably planned: the next batch is exactly that one.
+    A tuple, since every batch makes one per partition that it moves.
     """
 
     next_offset: int
@@ -70,6 +70,8 @@ class Ownership:
         self._topic_ids: dict[str, str] = {}
         self._told_of_missing_ids = False
         self._positions: dict[TopicPartition, Position] = {}
+        self._next_offsets: dict[TopicPartition, int] = {}  # as in the positions: a batch asks for them several times
+        self._planned: dict[TopicPartition, int] = {}
         self._started_at: Mapping[str, datetime | None] = {}
         self._proved: set[TopicPartition] = set()
         self._starts_of_reading = 0
@@ -86,7 +88,7 @@ class Ownership:
 
     def next_offsets(self) -> dict[TopicPartition, int]:
         """The next record to read of each owned partition."""
-        return {tp: position.next_offset for tp, position in self._positions.items()}
+        return self._next_offsets.copy()
 
     @property
     def plans_ranges(self) -> bool:
@@ -95,7 +97,7 @@ class Ownership:
 
     def planned(self) -> dict[TopicPartition, int]:
         """The ends of the ranges that are to be repeated exactly, each from its partition's next offset."""
-        return {tp: p.planned_until for tp, p in self._positions.items() if p.planned_until is not None}
+        return self._planned.copy()
 
     def initialise(self, topics: Mapping[str, TopicInfo], start: Any) -> None:
         """First start: resolve ``start`` for all partitions and store it durably, before anything is fetched."""
@@ -148,7 +150,8 @@ class Ownership:
             tp = loss.partition
             taken[tp] = self._answer_loss(loss, taken[tp], topic_ids)
         # Only now: what failed on the way is found again by the retry.
-        self._positions.update(taken)
+        for tp, position in taken.items():
+            self._set_position(tp, position)
         self._topic_ids.update(topic_ids)
         self._start_reading(ordered)
         return {loss.partition for loss in losses}
@@ -176,7 +179,7 @@ class Ownership:
             return {}
         found = dict(self._store.reclaim(self.claim(self._unmoved(partitions), {})))
         for tp in partitions:
-            self._positions[tp] = replace(self._positions[tp], owner_epoch=found[tp].owner_epoch)
+            self._set_position(tp, self._positions[tp]._replace(owner_epoch=found[tp].owner_epoch))
         return found
 
     def _unmoved(self, partitions: Iterable[TopicPartition]) -> tuple[OffsetRange, ...]:
@@ -191,6 +194,16 @@ class Ownership:
         """These are not ours any more."""
         for tp in partitions:
             self._positions.pop(tp, None)
+            self._next_offsets.pop(tp, None)
+            self._planned.pop(tp, None)
+
+    def _set_position(self, topic_partition: TopicPartition, position: Position) -> None:
+        self._positions[topic_partition] = position
+        self._next_offsets[topic_partition] = position.next_offset
+        if position.planned_until is not None:
+            self._planned[topic_partition] = position.planned_until
+        elif self._planned:
+            self._planned.pop(topic_partition, None)
 
     def claim(
         self,
@@ -203,15 +216,17 @@ class Ownership:
         Raises:
             OwnershipLost: a partition is being, or was, revoked.
         """
+        partitions = [r.topic_partition for r in ranges]
+        topics = {tp.topic for tp in partitions}
         return Claim(
             plan_kind=plan_kind,
-            group_metadata=self._source.group_metadata([r.topic_partition for r in ranges]),
+            group_metadata=self._source.group_metadata(partitions),
             stream=self._stream,
             owner=self._owner,
             ranges=ranges,
-            epochs={r.topic_partition: self._positions[r.topic_partition].owner_epoch for r in ranges},
+            epochs={tp: self._positions[tp].owner_epoch for tp in partitions},
             leader_epochs=leader_epochs,
-            topic_ids={r.topic: self._topic_ids[r.topic] for r in ranges if r.topic in self._topic_ids},
+            topic_ids={name: known for name, known in self._topic_ids.items() if name in topics},
         )
 
     def plan(self, claim: Claim) -> None:
@@ -224,7 +239,7 @@ class Ownership:
         """
         for r in claim.ranges:
             tp = r.topic_partition
-            self._positions[tp] = replace(self._positions[tp], planned_until=r.until_offset)
+            self._set_position(tp, self._positions[tp]._replace(planned_until=r.until_offset))
         self._store.plan(claim)
 
     def refresh(self) -> None:
@@ -260,12 +275,13 @@ class Ownership:
 
     def committed(self, claim: Claim, epochs: Mapping[TopicPartition, int] | None = None) -> None:
         """The claim's ranges are durable; ``epochs`` are the new ones, where settling the commit raised them."""
+        epochs = claim.epochs if epochs is None else epochs
+        leader_epochs = claim.leader_epochs
         for r in claim.ranges:
             tp = r.topic_partition
-            epoch = claim.epochs[tp] if epochs is None else epochs[tp]
-            leader_epoch = claim.leader_epochs.get(tp, self._positions[tp].leader_epoch)
+            leader_epoch = leader_epochs[tp] if tp in leader_epochs else self._positions[tp].leader_epoch
+            self._set_position(tp, Position(r.until_offset, epochs[tp], leader_epoch))
             self._proved.add(tp)
-            self._positions[tp] = Position(r.until_offset, epoch, leader_epoch)
 
     def settle(self, claim: Claim) -> bool:
         """A commit's outcome was unknown: ask the store, which raises our epoch. True if it had happened.
@@ -282,7 +298,7 @@ class Ownership:
         for r in claim.ranges:
             tp = r.topic_partition
             self._refuse_unrepeatable_plan(tp, found[tp])
-            self._positions[tp] = _position(found[tp])
+            self._set_position(tp, _position(found[tp]))
         return False
 
     def check_topics(self, topics: Mapping[str, TopicInfo]) -> None:
@@ -319,7 +335,7 @@ class Ownership:
             loss = _out_of_range(tp, event.offset, log)
         else:
             return
-        self._positions[tp] = self._answer_loss(loss, self._positions[tp], self._topic_ids)
+        self._set_position(tp, self._answer_loss(loss, self._positions[tp], self._topic_ids))
         self._start_reading([tp])
 
     def _logs(

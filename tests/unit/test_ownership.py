@@ -205,6 +205,22 @@ def test_what_is_dropped_is_not_ours() -> None:
     world = _running()
     world.ownership.drop([ORDERS_0, ORDERS_0])
     assert list(world.ownership.positions) == [ORDERS_1]
+    assert world.ownership.next_offsets().keys() == {ORDERS_1}
+
+
+def test_next_offsets_and_planned_ends_follow_the_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = _running()
+    ownership = world.ownership
+    monkeypatch.setattr(world.store, "plan", lambda claim: None, raising=False)
+    before = ownership.next_offsets()
+    first, second = (OffsetRange(tp, offset, offset + 5) for tp, offset in sorted(before.items()))
+    ownership.plan(ownership.claim((first, second), {}))
+    planned = ownership.planned()
+    assert planned == {ORDERS_0: first.until_offset, ORDERS_1: second.until_offset}
+    ownership.committed(ownership.claim((first,), {}))
+    ownership.drop([ORDERS_1])
+    assert (ownership.planned(), ownership.next_offsets()) == ({}, {ORDERS_0: first.until_offset})
+    assert (len(planned), before[ORDERS_0]) == (2, first.from_offset), "what was handed out does not change"
 
 
 # ------------------------------------------------------------------------------------------------------ unknown commit
