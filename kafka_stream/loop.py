@@ -98,6 +98,7 @@ class Loop:
         self._planner = Planner(settings, source, self._ownership, clock)
         self._preparing = PreparingThread(processor, settings.name, clock)
         self._in_hand: deque[BatchInHand] = deque()  # the batch that is next, and perhaps the one behind it
+        self._committed: BatchInHand | None = None  # the batch before them, to be let go of
         self._ends: Mapping[TopicPartition, int] = {}
         self._moved: dict[TopicPartition, OffsetRange] = {}
         self._bounded: BoundedRun | None = None
@@ -317,8 +318,9 @@ class Loop:
 
     def _prepare_behind(self) -> None:
         """Called when a batch is claimed: until then its transaction would wait for the interpreter, not the server."""
+        committed, self._committed = self._committed, None
         if len(self._in_hand) > 1:
-            self._preparing.begin(self._in_hand[1])
+            self._preparing.begin(self._in_hand[1], committed)
 
     def _drop_in_hand(self) -> list[TopicPartition]:
         """Forget what is not committed; return the partitions that it was taken from."""
@@ -358,6 +360,7 @@ class Loop:
                 raise TransientError(f"the commit of {ranges[0]} did not take effect: {error}") from error
             timings = Timings(0.0, 0.0, 0.0, self._clock() - started)
         self._in_hand.popleft()
+        self._committed = in_hand if self._in_hand else None
         self._account(in_hand, replace(timings, prepare_s=prepared.prepare_s))
 
     def _plan_kind(self, batch: Batch) -> PlanKind:

@@ -57,7 +57,7 @@ class PreparingThread:
         self._processor = processor
         self._stream = stream
         self._clock = clock
-        self._wanted: SimpleQueue[BatchInHand | None] = SimpleQueue()
+        self._wanted: SimpleQueue[tuple[BatchInHand, BatchInHand | None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
     @property
@@ -65,8 +65,12 @@ class PreparingThread:
         """Whether there is anything to do before a batch's transaction."""
         return self._processor.prepares
 
-    def begin(self, in_hand: BatchInHand) -> None:
-        """Prepare this batch, after those that were begun before it; once."""
+    def begin(self, in_hand: BatchInHand, committed: BatchInHand | None = None) -> None:
+        """Prepare this batch, after those that were begun before it; once.
+
+        Then let go of one that is ``committed``: to free that many objects takes the interpreter some milliseconds,
+        in which nobody need wait for it here.
+        """
         if in_hand.begun:
             return
         in_hand.begun = True
@@ -81,7 +85,7 @@ class PreparingThread:
                 target=run, args=(self._work,), name=f"kafka-stream-prepare-{self._stream}", daemon=True
             )
             self._thread.start()
-        self._wanted.put(in_hand)
+        self._wanted.put((in_hand, committed))
 
     def wait(self, in_hand: BatchInHand, is_wanted: Callable[[], bool]) -> Prepared:
         """Prepare this batch, if that was not begun, and wait for it.
@@ -111,9 +115,9 @@ class PreparingThread:
             thread.join()
 
     def _work(self) -> None:
-        while (in_hand := self._wanted.get()) is not None:
-            self._prepare(in_hand)
-            del in_hand  # its records, while nothing else is to be done
+        while (wanted := self._wanted.get()) is not None:
+            self._prepare(wanted[0])
+            del wanted
         self._processor.close()
 
     def _prepare(self, in_hand: BatchInHand) -> None:

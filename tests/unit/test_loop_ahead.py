@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -90,6 +91,21 @@ def test_a_sink_with_nothing_to_prepare_stays_on_the_loops_thread(kafka: MemoryK
     assert set(threads) == {before + 1}, "the watchdog's, and no other"
     fetched = [phase for phase in run.story.phases if phase in (Phase.AFTER_FETCH, Phase.AFTER_COMMIT)]
     assert fetched == [Phase.AFTER_FETCH, Phase.AFTER_COMMIT] * 4
+
+
+def test_three_batches_are_in_memory_at_most_and_none_is_kept(kafka: MemoryKafka, store: ResultsStore) -> None:
+    batches: list[weakref.ref[Batch]] = []
+    in_memory: list[int] = []
+
+    def prepare(batch: Batch) -> Batch:
+        batches.append(weakref.ref(batch))
+        in_memory.append(sum(each() is not None for each in batches))
+        return batch
+
+    _stream(kafka, store, prepare=prepare, max_records_per_batch=4).run("latest")
+    assert len(batches) == 10
+    assert max(in_memory) <= 3
+    assert [each() for each in batches] == [None] * 10
 
 
 def test_user_code_runs_in_the_context_of_who_runs_the_stream(kafka: MemoryKafka, store: ResultsStore) -> None:
