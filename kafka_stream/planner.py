@@ -60,7 +60,7 @@ class Planner:
         if now < self._next_batch_at:
             return None
         positions = self._ownership.next_offsets()
-        buffered, limits = self._buffered(positions), self._limits(positions, self._ownership.planned())
+        buffered, limits = self._source.buffered(), self._limits(positions, self._ownership.planned())
         ranges = plan(buffered, positions, limits, rotation=rotation)
         if ranges:
             self._busy_at = now
@@ -74,14 +74,16 @@ class Planner:
         """The batch that will follow one in hand, if it is a full one: else it would better be larger later."""
         if self._rate is not None or self._settings.interval_s is not None or self._ownership.planned():
             return None
-        positions = self._ownership.next_offsets() | {r.topic_partition: r.until_offset for r in before.ranges}
-        buffered = self._buffered(positions)
-        ranges = plan(buffered, positions, self._limits(positions, {}), rotation=rotation)
-        found = _plan_of(ranges, buffered)
-        is_full = found is not None and (
-            found.records >= self._size or 2 * found.value_bytes > self._settings.max_bytes_per_batch
-        )
-        if not is_full:
+        buffered = self._source.buffered()
+        if not self._is_full(
+            sum([buffer.records for buffer in buffered.values()]),
+            sum([buffer.value_bytes for buffer in buffered.values()]),
+        ):
+            return None
+        positions = self._ownership.next_offsets()
+        positions.update([(r.topic_partition, r.until_offset) for r in before.ranges])
+        found = _plan_of(plan(buffered, positions, self._limits(positions, {}), rotation=rotation), buffered)
+        if found is None or not self._is_full(found.records, found.value_bytes):
             return None
         self._busy_at = self._clock()
         return found
@@ -89,7 +91,7 @@ class Planner:
     def empty(self) -> Plan | None:
         """Progress over ranges without a record, if there is any."""
         positions = self._ownership.next_offsets()
-        buffered = self._buffered(positions)
+        buffered = self._source.buffered()
         return _plan_of(plan_empty(buffered, positions, self._limits(positions, self._ownership.planned())), buffered)
 
     def wait_s(self) -> float:
@@ -120,8 +122,8 @@ class Planner:
         """A batch failed more than once: its size may be why, as where a transaction takes too long."""
         self._size = max(1, self._size // 2)
 
-    def _buffered(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, Buffered]:
-        return {tp: buffer for tp, buffer in self._source.buffered().items() if tp in positions}
+    def _is_full(self, records: int, value_bytes: int) -> bool:
+        return records >= self._size or 2 * value_bytes > self._settings.max_bytes_per_batch
 
     def _limits(self, positions: Mapping[TopicPartition, int], planned: Mapping[TopicPartition, int]) -> PlanLimits:
         return PlanLimits(
@@ -140,6 +142,10 @@ def _plan_of(ranges: tuple[OffsetRange, ...], buffered: Mapping[TopicPartition, 
     records = value_bytes = 0
     for r in ranges:
         if (buffer := buffered.get(r.topic_partition)) is not None:
+            if r.until_offset >= buffer.position:
+                records += buffer.records
+                value_bytes += buffer.value_bytes
+                continue
             count = buffer.records_before(r.until_offset)
             records += count
             value_bytes += buffer.value_bytes_of(count)

@@ -6,7 +6,7 @@ shrink when the sink is slow (the idea of Spark's PID rate estimator, without th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kafka_stream.protocols import Buffered
@@ -45,20 +45,22 @@ def plan(
     over the partitions. A single record larger than ``max_bytes`` is a batch of its own; ``rotation`` moves which
     partition is served first when bytes are short. Planned ranges that are buffered whole are a batch of their own.
     """
-    if repeated := _planned_and_buffered(buffered, positions, limits.planned):
+    if limits.planned and (repeated := _planned_and_buffered(buffered, positions, limits.planned)):
         return repeated
     wanted = {}
-    for topic_partition in sorted((buffered.keys() & positions.keys()) - limits.planned.keys()):
-        records = _records_allowed(topic_partition, buffered[topic_partition], limits)
-        if records > 0:
-            wanted[topic_partition] = records
-    in_turn = [tp for tp in _rotated(sorted(positions), rotation) if tp in wanted]
+    for tp in _available(buffered, positions, limits.planned):
+        if (records := _records_allowed(tp, buffered[tp], limits)) > 0:
+            wanted[tp] = records
+
+    def in_turn() -> Sequence[TopicPartition]:
+        return [tp for tp in _rotated(sorted(positions), rotation) if tp in wanted]
+
     counts = _shared_evenly(wanted, limits.max_records, in_turn)
     counts = _within_bytes(counts, buffered, limits.max_bytes, in_turn)
     return tuple(
         OffsetRange(tp, positions[tp], _until(tp, buffered[tp], count, limits))
-        for tp, count in sorted(counts.items())
-        if count > 0
+        for tp in wanted
+        if (count := counts.get(tp, 0)) > 0
     )
 
 
@@ -67,7 +69,7 @@ def plan_empty(
 ) -> tuple[OffsetRange, ...]:
     """The ranges that hold no record and are progress all the same: markers, aborted records, compaction."""
     ranges = []
-    for tp in sorted((buffered.keys() & positions.keys()) - limits.planned.keys()):
+    for tp in _available(buffered, positions, limits.planned):
         if _records_before_bound(tp, buffered[tp], limits) == 0:
             until = _until(tp, buffered[tp], 0, limits)
             if until > positions[tp]:
@@ -135,6 +137,14 @@ class RateLimit:
         self._tokens[topic_partition] = self._tokens.get(topic_partition, 0.0) - records
 
 
+def _available(
+    buffered: Mapping[TopicPartition, Buffered],
+    positions: Mapping[TopicPartition, int],
+    planned: Mapping[TopicPartition, int],
+) -> Sequence[TopicPartition]:
+    return sorted([tp for tp in buffered if tp in positions and tp not in planned])
+
+
 def _planned_and_buffered(
     buffered: Mapping[TopicPartition, Buffered],
     positions: Mapping[TopicPartition, int],
@@ -149,9 +159,9 @@ def _planned_and_buffered(
 
 
 def _records_before_bound(topic_partition: TopicPartition, buffer: Buffered, limits: PlanLimits) -> int:
-    if limits.bounds is None:
+    if limits.bounds is None or (bound := limits.bounds.get(topic_partition, 0)) >= buffer.position:
         return buffer.records
-    return buffer.records_before(limits.bounds.get(topic_partition, 0))
+    return buffer.records_before(bound)
 
 
 def _records_allowed(topic_partition: TopicPartition, buffer: Buffered, limits: PlanLimits) -> int:
@@ -164,11 +174,10 @@ def _records_allowed(topic_partition: TopicPartition, buffer: Buffered, limits: 
 
 
 def _until(topic_partition: TopicPartition, buffer: Buffered, records: int, limits: PlanLimits) -> int:
-    bound = None if limits.bounds is None else limits.bounds.get(topic_partition, 0)
-    if bound is not None and records == buffer.records_before(bound):
-        return min(bound, buffer.position) if records == buffer.records else bound
-    if records == buffer.records:
-        return buffer.position
+    if limits.bounds is not None:
+        bound = limits.bounds.get(topic_partition, 0)
+        if bound < buffer.position and records == buffer.records_before(bound):
+            return bound
     return buffer.until_after(records)
 
 
@@ -179,34 +188,37 @@ def _rotated(partitions: Sequence[TopicPartition], rotation: int) -> Sequence[To
 
 
 def _shared_evenly(
-    wanted: Mapping[TopicPartition, int], total: int, in_turn: Sequence[TopicPartition]
+    wanted: dict[TopicPartition, int], total: int, in_turn: Callable[[], Sequence[TopicPartition]]
 ) -> dict[TopicPartition, int]:
     """Max-min fairness: small wants are met whole, the rest is split evenly; nobody gets less than a fair share.
 
-    Where there is less than one record for each, those whose turn it is get one.
+    Where there is less than one record for each, those whose turn it is get one. What is wanted comes sorted.
     """
     if sum(wanted.values()) <= total:
-        return dict(wanted)
+        return wanted
     if total < len(wanted):
-        return dict.fromkeys(in_turn[:total], 1)
+        return dict.fromkeys(in_turn()[:total], 1)
     shares: dict[TopicPartition, int] = {}
-    for left, tp in enumerate(sorted(wanted, key=lambda tp: (wanted[tp], tp))):
-        shares[tp] = min(wanted[tp], -(-total // (len(wanted) - left)))
-        total -= shares[tp]
+    left = len(wanted)
+    for tp in sorted(wanted, key=wanted.__getitem__):
+        want, fair = wanted[tp], -(-total // left)
+        shares[tp] = share = min(fair, want)
+        total -= share
+        left -= 1
     return shares
 
 
 def _within_bytes(
-    counts: Mapping[TopicPartition, int],
+    counts: dict[TopicPartition, int],
     buffered: Mapping[TopicPartition, Buffered],
     max_bytes: int,
-    in_turn: Sequence[TopicPartition],
+    in_turn: Callable[[], Sequence[TopicPartition]],
 ) -> dict[TopicPartition, int]:
-    if sum(buffered[tp].value_bytes for tp in counts) <= max_bytes:
-        return dict(counts)
+    if sum([buffered[tp].value_bytes for tp in counts]) <= max_bytes:
+        return counts
     kept: dict[TopicPartition, int] = {}
     left = max_bytes
-    sharing = [tp for tp in in_turn if tp in counts]
+    sharing = [tp for tp in in_turn() if tp in counts]
     for turn, tp in enumerate(sharing):
         fair = left // (len(sharing) - turn)
         count = min(counts[tp], buffered[tp].records_within(fair))
