@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from kafka_stream.batch import Batch
 from kafka_stream.ownership import Ownership
-from kafka_stream.planning import FIRST_BATCH_RECORDS, FixedCost, PlanLimits, RateLimit, next_size, plan, plan_empty
-from kafka_stream.protocols import Buffered, Source
+from kafka_stream.planning import (
+    FIRST_BATCH_RECORDS,
+    FixedCost,
+    Plan,
+    PlanLimits,
+    RateLimit,
+    next_size,
+    plan,
+    plan_empty,
+)
+from kafka_stream.protocols import Source
 from kafka_stream.settings import StreamSettings
-from kafka_stream.types import OffsetRange, TopicPartition
+from kafka_stream.types import TopicPartition
 
 IDLE_COMMIT_S = 1.0
 LONGEST_WAIT_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The ranges of a batch, how many records lie in them, and the size of these records' values in bytes."""
-
-    ranges: tuple[OffsetRange, ...]
-    records: int
-    value_bytes: int
-
-    @property
-    def partitions(self) -> list[TopicPartition]:
-        """The partitions that it moves."""
-        return [r.topic_partition for r in self.ranges]
 
 
 class Planner:
@@ -61,14 +55,14 @@ class Planner:
             return None
         positions = self._ownership.next_offsets()
         buffered, limits = self._source.buffered(), self._limits(positions, self._ownership.planned())
-        ranges = plan(buffered, positions, limits, rotation=rotation)
-        if ranges:
+        found = plan(buffered, positions, limits, rotation=rotation)
+        if found.ranges:
             self._busy_at = now
         elif self.bounds is not None or now - self._busy_at >= IDLE_COMMIT_S:
-            ranges = plan_empty(buffered, positions, limits)
-        if ranges and self._settings.interval_s is not None:
+            found = plan_empty(buffered, positions, limits)
+        if found.ranges and self._settings.interval_s is not None:
             self._next_batch_at = now + self._settings.interval_s
-        return _plan_of(ranges, buffered)
+        return found if found.ranges else None
 
     def behind(self, before: Plan, rotation: int) -> Plan | None:
         """The batch that will follow one in hand, if it is a full one: else it would better be larger later."""
@@ -82,8 +76,8 @@ class Planner:
             return None
         positions = self._ownership.next_offsets()
         positions.update([(r.topic_partition, r.until_offset) for r in before.ranges])
-        found = _plan_of(plan(buffered, positions, self._limits(positions, {}), rotation=rotation), buffered)
-        if found is None or not self._is_full(found.records, found.value_bytes):
+        found = plan(buffered, positions, self._limits(positions, {}), rotation=rotation)
+        if not found.ranges or not self._is_full(found.records, found.value_bytes):
             return None
         self._busy_at = self._clock()
         return found
@@ -91,8 +85,9 @@ class Planner:
     def empty(self) -> Plan | None:
         """Progress over ranges without a record, if there is any."""
         positions = self._ownership.next_offsets()
-        buffered = self._source.buffered()
-        return _plan_of(plan_empty(buffered, positions, self._limits(positions, self._ownership.planned())), buffered)
+        limits = self._limits(positions, self._ownership.planned())
+        found = plan_empty(self._source.buffered(), positions, limits)
+        return found if found.ranges else None
 
     def wait_s(self) -> float:
         """How long to wait for data before the next look, in seconds."""
@@ -134,22 +129,6 @@ class Planner:
             bounds=self.bounds,
             planned=planned,
         )
-
-
-def _plan_of(ranges: tuple[OffsetRange, ...], buffered: Mapping[TopicPartition, Buffered]) -> Plan | None:
-    if not ranges:
-        return None
-    records = value_bytes = 0
-    for r in ranges:
-        if (buffer := buffered.get(r.topic_partition)) is not None:
-            if r.until_offset >= buffer.position:
-                records += buffer.records
-                value_bytes += buffer.value_bytes
-                continue
-            count = buffer.records_before(r.until_offset)
-            records += count
-            value_bytes += buffer.value_bytes_of(count)
-    return Plan(ranges, records, value_bytes)
 
 
 __all__ = ["Plan", "Planner"]

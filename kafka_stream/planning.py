@@ -31,14 +31,28 @@ class PlanLimits:
     planned: Mapping[TopicPartition, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The ranges of a batch, how many records lie in them, and the size of these records' values in bytes."""
+
+    ranges: tuple[OffsetRange, ...]
+    records: int
+    value_bytes: int
+
+    @property
+    def partitions(self) -> list[TopicPartition]:
+        """The partitions that it moves."""
+        return [r.topic_partition for r in self.ranges]
+
+
 def plan(
     buffered: Mapping[TopicPartition, Buffered],
     positions: Mapping[TopicPartition, int],
     limits: PlanLimits,
     *,
     rotation: int = 0,
-) -> tuple[OffsetRange, ...]:
-    """The ranges of the next batch that holds records, sorted; none if there are no records to take.
+) -> Plan:
+    """The next batch that holds records, its ranges sorted; without ranges if there are no records to take.
 
     Every range starts at the partition's position, holds at least one record, and ends at its last record, or, where
     it holds all that is buffered, past the markers and gaps that follow. The records of one batch are shared evenly
@@ -46,7 +60,12 @@ def plan(
     partition is served first when bytes are short. Planned ranges that are buffered whole are a batch of their own.
     """
     if limits.planned and (repeated := _planned_and_buffered(buffered, positions, limits.planned)):
-        return repeated
+        counts = {
+            r.topic_partition: buffered[r.topic_partition].records_before(r.until_offset)
+            for r in repeated
+            if r.topic_partition in buffered
+        }
+        return _plan_of(repeated, counts, buffered)
     wanted = {}
     for tp in _available(buffered, positions, limits.planned):
         if (records := _records_allowed(tp, buffered[tp], limits)) > 0:
@@ -57,16 +76,17 @@ def plan(
 
     counts = _shared_evenly(wanted, limits.max_records, in_turn)
     counts = _within_bytes(counts, buffered, limits.max_bytes, in_turn)
-    return tuple(
+    ranges = tuple(
         OffsetRange(tp, positions[tp], _until(tp, buffered[tp], count, limits))
         for tp in wanted
         if (count := counts.get(tp, 0)) > 0
     )
+    return _plan_of(ranges, counts, buffered)
 
 
 def plan_empty(
     buffered: Mapping[TopicPartition, Buffered], positions: Mapping[TopicPartition, int], limits: PlanLimits
-) -> tuple[OffsetRange, ...]:
+) -> Plan:
     """The ranges that hold no record and are progress all the same: markers, aborted records, compaction."""
     ranges = []
     for tp in _available(buffered, positions, limits.planned):
@@ -74,7 +94,7 @@ def plan_empty(
             until = _until(tp, buffered[tp], 0, limits)
             if until > positions[tp]:
                 ranges.append(OffsetRange(tp, positions[tp], until))
-    return tuple(ranges)
+    return Plan(tuple(ranges), 0, 0)
 
 
 def next_size(size: int, records: int, duration_s: float, target_s: float, maximum: int) -> int:
@@ -135,6 +155,13 @@ class RateLimit:
     def spend(self, topic_partition: TopicPartition, records: int) -> None:
         """Count records as taken."""
         self._tokens[topic_partition] = self._tokens.get(topic_partition, 0.0) - records
+
+
+def _plan_of(
+    ranges: tuple[OffsetRange, ...], counts: Mapping[TopicPartition, int], buffered: Mapping[TopicPartition, Buffered]
+) -> Plan:
+    value_bytes = sum([buffered[tp].value_bytes_of(count) for tp, count in counts.items()])
+    return Plan(ranges, sum(counts.values()), value_bytes)
 
 
 def _available(

@@ -87,8 +87,8 @@ def test_ranges_are_sorted_one_per_partition_and_inside_what_is_available(
 ) -> None:
     logs, limits = given_
     for ranges in (
-        plan(_buffered(logs), _starts(logs), limits, rotation=rotation),
-        plan_empty(_buffered(logs), _starts(logs), limits),
+        plan(_buffered(logs), _starts(logs), limits, rotation=rotation).ranges,
+        plan_empty(_buffered(logs), _starts(logs), limits).ranges,
     ):
         partitions = [r.topic_partition for r in ranges]
         assert partitions == sorted(set(partitions))
@@ -106,8 +106,10 @@ def test_limits_hold_but_for_one_oversized_record(
     given_: tuple[dict[TopicPartition, Log], PlanLimits], rotation: int
 ) -> None:
     logs, limits = given_
-    ranges = plan(_buffered(logs), _starts(logs), limits, rotation=rotation)
-    taken = {r.topic_partition: logs[r.topic_partition].take(r) for r in ranges}
+    found = plan(_buffered(logs), _starts(logs), limits, rotation=rotation)
+    taken = {r.topic_partition: logs[r.topic_partition].take(r) for r in found.ranges}
+    assert found.records == sum(map(len, taken.values()))
+    assert found.value_bytes == sum(size for records in taken.values() for _, size in records)
     assert all(taken.values()), "a planned range holds a record"
     assert sum(map(len, taken.values())) <= limits.max_records
     for tp, records in taken.items():
@@ -124,7 +126,7 @@ def test_what_is_available_and_allowed_moves(
 ) -> None:
     logs, limits = given_
     allowed = any(_allowed(tp, log, limits) for tp, log in logs.items())
-    assert bool(plan(_buffered(logs), _starts(logs), limits, rotation=rotation)) == allowed
+    assert bool(plan(_buffered(logs), _starts(logs), limits, rotation=rotation).ranges) == allowed
 
 
 @given(LOGS_AND_LIMITS, st.integers(0, 100))
@@ -135,7 +137,7 @@ def test_shares_are_fair_where_only_records_are_short(
     limits = PlanLimits(limits.max_records, 10**9, limits.max_records_per_partition, limits.allowances, limits.bounds)
     wants = {tp: n for tp, log in logs.items() if (n := _allowed(tp, log, limits))}
     got = dict.fromkeys(wants, 0)
-    for r in plan(_buffered(logs), _starts(logs), limits, rotation=rotation):
+    for r in plan(_buffered(logs), _starts(logs), limits, rotation=rotation).ranges:
         got[r.topic_partition] = len(logs[r.topic_partition].take(r))
     assert sum(got.values()) == min(limits.max_records, sum(wants.values())), "no room is left unused"
     unmet = [tp for tp in wants if got[tp] < wants[tp]]
@@ -151,7 +153,7 @@ def test_nobody_starves_while_all_have_a_backlog(
     waiting = {tp for tp, log in logs.items() if _allowed(tp, log, limits)}
     served = set()
     for turn in range(len(logs)):  # nothing is taken: every turn finds the same backlog
-        ranges = plan(_buffered(logs), _starts(logs), limits, rotation=rotation + turn)
+        ranges = plan(_buffered(logs), _starts(logs), limits, rotation=rotation + turn).ranges
         served |= {r.topic_partition for r in ranges}
     assert served == waiting
 
@@ -165,11 +167,11 @@ def test_plan_and_take_lose_and_repeat_nothing(
     ends = {tp: log.position for tp, log in logs.items()}
     got: dict[TopicPartition, list[tuple[int, int]]] = {tp: [] for tp in logs}
     turn = 0
-    while ranges := plan(_buffered(logs), _starts(logs), limits, rotation=turn):
+    while ranges := plan(_buffered(logs), _starts(logs), limits, rotation=turn).ranges:
         turn += 1
         for r in ranges:
             got[r.topic_partition] += logs[r.topic_partition].take(r)
-    for r in plan_empty(_buffered(logs), _starts(logs), limits):
+    for r in plan_empty(_buffered(logs), _starts(logs), limits).ranges:
         assert logs[r.topic_partition].take(r) == []
     assert got == expected
     assert _starts(logs) == ends
@@ -185,7 +187,7 @@ def test_a_bounded_run_comes_to_its_bounds_and_not_past_them(
     taken: dict[TopicPartition, list[tuple[int, int]]] = {tp: [] for tp in logs}
     expected = {tp: [one for one in log.records if one[0] < bounds[tp]] for tp, log in logs.items()}
     while ranges := (
-        plan(_buffered(logs), _starts(logs), limits) or plan_empty(_buffered(logs), _starts(logs), limits)
+        plan(_buffered(logs), _starts(logs), limits).ranges or plan_empty(_buffered(logs), _starts(logs), limits).ranges
     ):
         for r in ranges:
             taken[r.topic_partition] += logs[r.topic_partition].take(r)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from kafka_stream.planning import FixedCost, PlanLimits, RateLimit, next_size, plan, plan_empty
+from kafka_stream.planning import FixedCost, Plan, PlanLimits, RateLimit, next_size, plan, plan_empty
 from kafka_stream.types import OffsetRange, TopicPartition
 from tests.fakes import ORDERS_0, ORDERS_1, ORDERS_2, BufferedRecords, consecutive
 
@@ -20,7 +20,7 @@ def _plan(
     rotation: int = 0,
 ) -> list[tuple[int, int, int]]:
     positions = dict.fromkeys(buffered, 0) if positions is None else positions
-    ranges = plan(buffered, positions, limits, rotation=rotation)
+    ranges = plan(buffered, positions, limits, rotation=rotation).ranges
     return [(r.partition, r.from_offset, r.until_offset) for r in ranges]
 
 
@@ -42,11 +42,21 @@ def test_what_is_not_owned_is_not_planned() -> None:
     assert _plan({}) == []
 
 
+def test_a_plan_says_how_many_records_it_holds_and_their_size() -> None:
+    buffered = {ORDERS_0: consecutive(0, 9, size=3), ORDERS_1: consecutive(0, 2, size=5)}
+    starts = dict.fromkeys(buffered, 0)
+    found = plan(buffered, starts, PlanLimits(6, 1_000))
+    assert (found.partitions, found.records, found.value_bytes) == ([ORDERS_0, ORDERS_1], 6, 4 * 3 + 2 * 5)
+    repeated = plan(buffered, starts, PlanLimits(1, 1, planned={ORDERS_0: 7}))
+    assert (repeated.partitions, repeated.records, repeated.value_bytes) == ([ORDERS_0], 7, 7 * 3)
+    assert plan({}, starts, MANY) == Plan((), 0, 0)
+
+
 def test_partitions_without_records_wait_for_plan_empty() -> None:
     buffered = {ORDERS_0: BufferedRecords([], 5), ORDERS_1: consecutive(0, 1)}
     assert _plan(buffered) == [(1, 0, 1)]
-    assert plan_empty(buffered, {ORDERS_0: 2, ORDERS_1: 0}, MANY) == (OffsetRange(ORDERS_0, 2, 5),)
-    assert plan_empty(buffered, {ORDERS_0: 5, ORDERS_1: 0}, MANY) == ()
+    assert plan_empty(buffered, {ORDERS_0: 2, ORDERS_1: 0}, MANY).ranges == (OffsetRange(ORDERS_0, 2, 5),)
+    assert plan_empty(buffered, {ORDERS_0: 5, ORDERS_1: 0}, MANY).ranges == ()
 
 
 def test_small_wants_are_met_whole_and_the_rest_is_shared() -> None:
@@ -102,16 +112,20 @@ def test_a_bound_ends_the_range_even_in_the_middle_of_a_gap() -> None:
 
 def test_the_way_to_a_bound_without_records_is_progress() -> None:
     limits = PlanLimits(1_000, 10_000, bounds={ORDERS_0: 5})
-    assert plan_empty({ORDERS_0: BufferedRecords([(7, 1)], 9)}, {ORDERS_0: 2}, limits) == (OffsetRange(ORDERS_0, 2, 5),)
-    assert plan_empty({ORDERS_0: BufferedRecords([], 4)}, {ORDERS_0: 2}, limits) == (OffsetRange(ORDERS_0, 2, 4),)
-    assert plan_empty({ORDERS_0: BufferedRecords([(7, 1)], 9)}, {ORDERS_0: 5}, limits) == ()
-    assert plan_empty({ORDERS_0: BufferedRecords([(7, 1)], 9)}, {ORDERS_0: 7}, limits) == ()
+    assert plan_empty({ORDERS_0: BufferedRecords([(7, 1)], 9)}, {ORDERS_0: 2}, limits).ranges == (
+        OffsetRange(ORDERS_0, 2, 5),
+    )
+    assert plan_empty({ORDERS_0: BufferedRecords([], 4)}, {ORDERS_0: 2}, limits).ranges == (
+        OffsetRange(ORDERS_0, 2, 4),
+    )
+    assert plan_empty({ORDERS_0: BufferedRecords([(7, 1)], 9)}, {ORDERS_0: 5}, limits).ranges == ()
+    assert plan_empty({ORDERS_0: BufferedRecords([(7, 1)], 9)}, {ORDERS_0: 7}, limits).ranges == ()
 
 
 def test_partitions_without_a_bound_are_not_read() -> None:
     limits = PlanLimits(1_000, 10_000, bounds={ORDERS_0: 5})
     assert _plan({ORDERS_1: consecutive(0, 3)}, limits) == []
-    assert plan_empty({ORDERS_1: BufferedRecords([], 3)}, {ORDERS_1: 0}, limits) == ()
+    assert plan_empty({ORDERS_1: BufferedRecords([], 3)}, {ORDERS_1: 0}, limits).ranges == ()
 
 
 def test_batches_double_while_they_are_fast_and_full() -> None:
