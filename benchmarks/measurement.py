@@ -57,7 +57,7 @@ class Stopwatch:
         self._task = task
         self._first: float | None = None
         self._last = 0.0
-        self._cpu = 0.0
+        self._cpu = self._cpu_at_last = 0.0
 
     def first(self) -> None:
         """The first record is in hand; later calls change nothing."""
@@ -68,6 +68,7 @@ class Stopwatch:
     def last(self) -> None:
         """Everything so far is finished."""
         self._last = time.monotonic()
+        self._cpu_at_last = time.process_time()
 
     def outcome(self, found: Mapping[str, int], **figures: float) -> Outcome:
         """What it came to; ``cpu_s`` and ``peak_mb`` are this process's, unless they are given."""
