@@ -284,15 +284,24 @@ class Tenure:
         self._producer = None
         self._refuse_changed(claim, self._group.committed(partitions))
         producer = producer_for(self._access, self._transactional_id(claim.owner))
-        stored = self._group.stable(partitions)
+        every = sorted(self._held)  # who has fenced us may have moved any of them
+        stored = self._group.stable(every)
         self._refuse_changed(claim, stored)
         if self._shard is not None:
             refuse_members(self._access, self._stream)
-        for tp in partitions:
-            held = self._held[tp]
-            settled = held.pending if held.pending is not None and stored.get(tp) == held.pending else None
-            self._held[tp] = replace(held, pending=None) if settled is None else _Held(settled, settled)
+        for tp in every:
+            self._settle(tp, stored.get(tp))
         self._producer = producer
+
+    def _settle(self, tp: TopicPartition, stored: Stored | None) -> None:
+        """What is stored of a partition is known again; one that somebody has moved is ours no more, if it was."""
+        held = self._held[tp]
+        if not held.allows(stored):
+            del self._held[tp]  # so that its next claim is compared with what is stored
+        elif stored is not None and stored == held.pending:
+            self._held[tp] = _Held(stored, stored)
+        else:
+            self._held[tp] = replace(held, pending=None)
 
     def _refuse_changed(self, claim: Claim, stored: Mapping[TopicPartition, Stored]) -> None:
         if (lost := self._why_changed(claim, stored)) is not None:
