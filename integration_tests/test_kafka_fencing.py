@@ -13,6 +13,7 @@ from integration_tests.kafka_store import WAIT_S, Place
 from integration_tests.servers import KafkaServer
 from kafka_stream.errors import CommitOutcomeUnknown, OwnershipLost, StoreUnavailable, TransientError
 from kafka_stream.inbox import SourceLimits
+from kafka_stream.protocols import Action, ActionKind, Change
 from kafka_stream.source import KafkaSource
 from kafka_stream.testing.source_reader import Reader
 from kafka_stream.testing.store_backend import NEWER, OLDER
@@ -97,6 +98,30 @@ def test_a_stale_owner_never_fences_its_successor(place: Place) -> None:
         transaction.advance()
         transaction.commit()
     assert (place.results(), place.stored()) == ([2], {0: 3})
+
+
+@pytest.mark.parametrize("fenced_at", ["its offsets", "its commit"])
+def test_a_reset_of_partitions_that_the_fenced_batch_has_not_is_not_overwritten(place: Place, fenced_at: str) -> None:
+    store, command = place.store(), place.store()
+    taken = place.take_over(store, OLDER, 0, 1)
+    place.commit(store, place.claim(OLDER, taken, {0: (0, 3), 1: (0, 4)}), 1)
+    claim = place.claim(OLDER, taken, {0: (3, 5)})
+    reset = Action("reset", ActionKind.RESET, "operator@here")
+    moved = place.partitions[1]
+    with pytest.raises((TransientError, CommitOutcomeUnknown)), store.begin(claim) as transaction:
+        transaction.produce(place.results_topic, value="2")
+        if fenced_at == "its commit":
+            transaction.advance()
+        command.change(place.stream, [moved], reset, lambda _: [Change(moved, 1)])
+        if fenced_at == "its offsets":
+            transaction.advance()
+        transaction.commit()
+    assert store.reclaim(claim)[place.partitions[0]].next_offset == 3
+    with pytest.raises(OwnershipLost, match="fenced by an admin command"):
+        place.commit(store, place.claim(OLDER, taken, {1: (4, 6)}), 3)
+    taken = place.take_over(store, OLDER, 0, 1)
+    place.commit(store, place.claim(OLDER, taken, {0: (3, 5), 1: (1, 4)}), 4)
+    assert (place.results(), place.stored()) == ([1, 4], {0: 5, 1: 4})
 
 
 def test_after_a_change_of_the_number_of_shards_no_older_shard_commits(place: Place) -> None:
