@@ -9,7 +9,8 @@ Only an admin client could ask which offsets there are; here it is asked for tho
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from confluent_kafka import (
@@ -31,10 +32,17 @@ REQUEST_TIMEOUT_S = 10.0
 UNSTABLE_FOR_S = 5.0
 # librdkafka's mock cluster says so in its id; its transactions neither commit offsets nor fence.
 _MOCK_CLUSTER = "mockCluster"
+_COORDINATOR_MOVES = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
+_ASK_AGAIN_AFTER_S = 0.1
 _NOBODY = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
 
 Found = dict[TopicPartition, Stored]
 Client = TypeVar("Client", AdminClient, Consumer)
+T = TypeVar("T")
 
 _librdkafka = logging.getLogger("kafka_stream.librdkafka")
 
@@ -192,7 +200,7 @@ class Group:
         wanted = [ClientTopicPartition(tp.topic, tp.partition) for tp in partitions]
         try:
             reader.poll(0)  # it never joins, so this only hears of errors
-            answer = reader.committed(wanted, timeout_s)
+            answer = _insisting(lambda: reader.committed(wanted, timeout_s), timeout_s)
         except KafkaException as error:
             raise self._failure(error.args[0]) from error
         found = {}
@@ -208,6 +216,18 @@ class Group:
         if is_unstable(error):
             return StoreUnavailable(f"an open transaction holds an offset of group {self._group_id!r}")
         return mapped(error, f"reading the committed offsets of group {self._group_id!r}", self._brokers.where)
+
+
+def _insisting(ask: Callable[[], T], timeout_s: float) -> T:
+    """Ask again while the group's coordinator moves, or has not loaded the group yet."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in _COORDINATOR_MOVES or time.monotonic() > deadline:
+                raise
+            time.sleep(_ASK_AGAIN_AFTER_S)
 
 
 def _epoch(leader_epoch: int | None) -> int | None:

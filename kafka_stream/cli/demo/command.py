@@ -8,15 +8,15 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kafka_stream.cli.interrupts import interrupts
 from kafka_stream.cli.options import KafkaOption, kafka_settings
 
 if TYPE_CHECKING:
@@ -72,10 +72,13 @@ def demo(
     check_packages()
     console = Console(highlight=False)
     try:
-        with _sigterm_as_interrupt(), ExitStack() as stack:
+        # SIGTERM too: child processes, topic and temporary files are tidied up.
+        with interrupts(signal.SIGINT, signal.SIGTERM) as interrupted, ExitStack() as stack:
             stage = _stage(stack, _kafka(bootstrap_servers, kafka), store, records)
             print_intro(console, kills, database=stage.database)
             outcome = _play(stack, console, stage, kills)
+            if interrupted():
+                raise KeyboardInterrupt
             stage.folder_is_kept = True
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: the service has been killed, and what was temporary is removed\n")
@@ -205,20 +208,6 @@ def _play(stack: ExitStack, console: Console, stage: _Stage, kills: int) -> Outc
 
 def _sqlite_file(url: str) -> str | None:
     return url.removeprefix("sqlite:///") if url.startswith("sqlite:///") else None
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does: child processes, topic and temporary files are tidied up."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 __all__ = ["demo"]

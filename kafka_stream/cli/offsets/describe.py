@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from kafka_stream.cli.exit_status import without_passwords
+from kafka_stream.cli.interrupts import interrupts
 from kafka_stream.cli.offsets.rows import notes, partition_for_people, partition_row
 from kafka_stream.cli.offsets.target import BROKER_TIMEOUT_S, StreamOptions, Target, connected
 from kafka_stream.cli.option_classes import takes
@@ -142,8 +145,8 @@ def watch(
     from kafka_stream.errors import TransientError
 
     shown = False
-    try:
-        while True:
+    with interrupts(signal.SIGINT) as interrupted, suppress(KeyboardInterrupt):
+        while not interrupted():
             try:
                 found = look()
             except TransientError as error:
@@ -157,8 +160,6 @@ def watch(
                 sys.stdout.flush()
                 shown = True
             wait(interval_s)
-    except KeyboardInterrupt:
-        return
 
 
 __all__ = ["CLEAR_SCREEN", "DescribeOptions", "Looks", "View", "describe", "watch"]
