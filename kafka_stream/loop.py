@@ -195,10 +195,12 @@ class Loop:
             self._recorder.stopped()
         self._source.close()
         self._store.close()
-        self._preparing.close(is_waited_for=not self._request.drop_batch)
-        state = StreamState.STOPPED if failure is None else StreamState.FAILED
-        self._set(state=state, error=failure, batch_started_at=None)
-        self._listeners.on_stop(failure)
+        try:
+            self._preparing.close(lambda: not self._request.drop_batch)
+        finally:  # a stop whose time runs out interrupts the main thread while it waits
+            state = StreamState.STOPPED if failure is None else StreamState.FAILED
+            self._set(state=state, error=failure, batch_started_at=None)
+            self._listeners.on_stop(failure)
 
     # ------------------------------------------------------------------------------------------------------ one turn
 

@@ -74,7 +74,7 @@ class PreparingThread:
         if in_hand.begun:
             return
         in_hand.begun = True
-        if not self._processor.prepares or not len(in_hand.batch):
+        if not self.runs_ahead or not len(in_hand.batch):
             self._prepare(in_hand)
             return
         if self._thread is None:
@@ -104,15 +104,15 @@ class PreparingThread:
                         "the stop's time ran out while the batch was being prepared; nothing of it was written"
                     ) from None
 
-    def close(self, *, is_waited_for: bool) -> None:
-        """End the thread, after what was begun; or do not wait for it, if user code may be stuck."""
+    def close(self, is_waited_for: Callable[[], bool]) -> None:
+        """End the thread, after what was begun; user code that is stuck is waited for as long as that is wanted."""
         thread, self._thread = self._thread, None
         if thread is None:
             self._processor.close()
             return
         self._wanted.put(None)
-        if is_waited_for:
-            thread.join()
+        while thread.is_alive() and is_waited_for():
+            thread.join(_LOOK_S)
 
     def _work(self) -> None:
         while (wanted := self._wanted.get()) is not None:

@@ -262,3 +262,32 @@ def test_a_stop_does_not_wait_for_a_prepare_that_never_ends(kafka: MemoryKafka, 
     assert store.rows == []
     assert not released.is_set(), "it is still at work, and nobody waits for it"
     released.set()
+
+
+def test_a_stop_waits_no_longer_than_its_time_for_a_batch_ahead_that_is_stuck(
+    kafka: MemoryKafka, store: ResultsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released, ahead_is_stuck, closing = threading.Event(), threading.Event(), threading.Event()
+
+    def stuck_ahead(batch: Batch) -> Batch:
+        if batch.ranges[0].from_offset > 0:
+            ahead_is_stuck.set()
+            released.wait(LONG_S)
+        return batch
+
+    def stop_beside_it() -> None:
+        assert ahead_is_stuck.wait(LONG_S)
+        run.stop()
+
+    run = _stream(kafka, store, prepare=stuck_ahead)
+    run.story.on[Phase.AFTER_WRITE] = stop_beside_it
+    monkeypatch.setattr(store, "close", closing.set)
+    loop = threading.Thread(target=run.run)
+    loop.start()
+    assert closing.wait(LONG_S)
+    run.request.drop_batch = True  # as stop() does when its time is up
+    loop.join(LONG_S / 2)
+    assert not loop.is_alive()
+    assert not released.is_set()
+    assert (len(store.rows), run.story.stopped) == (10, [None])
+    released.set()
