@@ -26,6 +26,7 @@ import pytest
 
 from integration_tests.command_line import APP, CommandLine, Orders
 from integration_tests.engine import COMPOSE_FILE, KEEP, DockerEngine, docker_engine, state_directory
+from integration_tests.kafka_proxy import KafkaProxy
 from integration_tests.mariadb_server import MariadbDatabase, MariadbServer
 from integration_tests.proxy import MariadbProxy, PostgresProxy
 from integration_tests.results import ResultTable
@@ -107,6 +108,14 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[KafkaServer]:
         raise ConnectionError(f"Kafka does not answer at {address}: start it there, or unset KAFKA_STREAM_TEST_KAFKA")
     yield server
     server.delete_created_topics()
+
+
+@pytest.fixture
+def kafka_proxy(kafka: KafkaServer) -> Iterator[KafkaProxy]:
+    """A proxy that stands for the session's broker."""
+    host, port = kafka.bootstrap_servers.split(":")
+    with KafkaProxy(host, int(port)) as proxy:
+        yield proxy
 
 
 @pytest.fixture(scope="session")

@@ -9,30 +9,38 @@ from __future__ import annotations
 
 import socket
 import struct
-import threading
-from collections.abc import Iterator
 
-from integration_tests.proxy import TcpProxy, _Connection, _Cut
+from integration_tests.framed_proxy import FramedProxy, framed_messages
+from integration_tests.proxy import _Connection, _Cut
 
-_CHUNK = 1 << 16
+_METADATA = 3
+_FLEXIBLE_METADATA = 9
 _END_TXN = 26
 _REQUEST = struct.Struct(">hhi")
 
 
-class KafkaProxy(TcpProxy):
+class KafkaProxy(FramedProxy):
     """Goes away at the next end of a transaction, before or after the broker has seen it, until ``admit``."""
 
     def __init__(self, target_host: str, target_port: int) -> None:
         super().__init__(target_host, target_port)
         self._there = target_host.encode() + struct.pack(">i", target_port)
         self._here = target_host.encode() + struct.pack(">i", self.port)
-        self._armed: _Cut | None = None
-        self.was_cut = threading.Event()
+        self.forgets = False
+        self.forgotten = 0
 
     @property
     def bootstrap_servers(self) -> str:
         """Its address."""
         return f"{self.host}:{self.port}"
+
+    def forget_brokers(self) -> None:
+        """Each client's metadata names no broker until ``remember_brokers``, as a lone broker's that is fenced."""
+        self.forgets = True
+
+    def remember_brokers(self) -> None:
+        """Metadata as the broker gives it."""
+        self.forgets = False
 
     def cut_before_end(self) -> None:
         """The next transaction's end does not reach the broker."""
@@ -41,15 +49,6 @@ class KafkaProxy(TcpProxy):
     def cut_after_end(self) -> None:
         """The next transaction's end reaches the broker, and its answer does not come back."""
         self._arm(_Cut.AFTER_COMMIT)
-
-    def _arm(self, cut: _Cut) -> None:
-        self.was_cut.clear()
-        self._armed = cut
-
-    def _disarm(self) -> _Cut | None:
-        with self._lock:
-            armed, self._armed = self._armed, None
-            return armed
 
     def _connect(self, client: socket.socket, server: socket.socket) -> _Connection:
         return _KafkaConnection(self, client, server)
@@ -60,10 +59,14 @@ class _KafkaConnection(_Connection):
         super().__init__(proxy, client, server)
         self._kafka = proxy
         self._swallowed: int | None = None
+        self._asked_for_metadata: set[int] = set()
 
     def _forward_up(self) -> None:
-        for message in _messages(self._client):
-            kind, _version, number = _REQUEST.unpack_from(message, 4)
+        for message in framed_messages(self._client):
+            kind, version, number = _REQUEST.unpack_from(message, 4)
+            if kind == _METADATA:
+                assert version >= _FLEXIBLE_METADATA, version
+                self._asked_for_metadata.add(number)
             cut = self._kafka._disarm() if kind == _END_TXN else None
             if cut is _Cut.BEFORE_COMMIT:
                 self._go_away()
@@ -73,10 +76,16 @@ class _KafkaConnection(_Connection):
             self._server.sendall(message)
 
     def _forward_down(self) -> None:
-        for message in _messages(self._server):
-            if self._swallowed is not None and struct.unpack_from(">i", message, 4)[0] == self._swallowed:
+        for message in framed_messages(self._server):
+            (number,) = struct.unpack_from(">i", message, 4)
+            if self._swallowed is not None and number == self._swallowed:
                 self._go_away()
                 return
+            if number in self._asked_for_metadata:
+                self._asked_for_metadata.discard(number)
+                if self._kafka.forgets:
+                    self._kafka.forgotten += 1
+                    message = _without_brokers(message)
             self._client.sendall(message.replace(self._kafka._there, self._kafka._here))
 
     def _go_away(self) -> None:
@@ -84,13 +93,29 @@ class _KafkaConnection(_Connection):
         self._kafka.was_cut.set()
 
 
-def _messages(connection: socket.socket) -> Iterator[bytes]:
-    pending = bytearray()
-    while data := connection.recv(_CHUNK):
-        pending += data
-        while len(pending) >= 4 and len(pending) >= (end := 4 + int.from_bytes(pending[:4])):
-            yield bytes(pending[:end])
-            del pending[:end]
+def _without_brokers(message: bytes) -> bytes:
+    """A metadata response from version 9 on (KIP-482: lengths are varints, plus one), without its brokers."""
+    begin = at = 4 + 4 + 1 + 4  # length, number, no tags, throttle time
+    count, at = _varint(message, at)
+    for _ in range(count - 1):
+        at += 4  # node id
+        length, at = _varint(message, at)
+        at += length - 1 + 4  # host, port
+        length, at = _varint(message, at)
+        at += max(0, length - 1) + 1  # rack, no tags
+    body = message[4:begin] + b"\x01" + message[at:]
+    return struct.pack(">i", len(body)) + body
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
 
 
 __all__ = ["KafkaProxy"]

@@ -156,11 +156,21 @@ class KafkaServer:
 
     def is_up(self) -> bool:
         """Whether the broker answers and every partition has a leader."""
+        return self.missing() is None
+
+    def missing(self) -> str | None:
+        """Why the broker is not up; None if it answers and every partition has a leader."""
+        self._admin = AdminClient(self._config())  # another may have forgotten the broker (librdkafka issue 5301)
         try:
-            topics = self._admin.list_topics(timeout=2).topics.values()
-        except KafkaException:
-            return False
-        return all(partition.leader >= 0 for topic in topics for partition in topic.partitions.values())
+            topics = self._admin.list_topics(timeout=2).topics
+        except KafkaException as error:
+            return f"it does not answer ({error})"
+        leaderless = {
+            name: numbers
+            for name, topic in topics.items()
+            if (numbers := [number for number, partition in topic.partitions.items() if partition.leader < 0])
+        }
+        return f"partitions without a leader: {leaderless}" if leaderless else None
 
     def create_topic(self, name: str | None = None, partitions: int = 4, **config: object) -> str:
         """Create a topic, wait until it can be used, and return its name. ``segment_bytes=…`` is ``segment.bytes``."""
@@ -363,6 +373,7 @@ class PrivateKafka(KafkaServer):
 
     def pause(self) -> None:
         """Freeze the broker: its connections stay open and nothing answers."""
+        self._producer = None  # it may forget the broker when that goes on, fenced for a moment
         self._compose("pause", "kafka")
         self._paused = True
 
@@ -381,7 +392,7 @@ class PrivateKafka(KafkaServer):
         """Return when the broker answers and every partition has its leader."""
         if not wait_until(self.is_up, 2 * _TIMEOUT_S):
             log = self._compose("logs", "--tail", "20", "kafka")
-            raise TimeoutError(f"the broker at {self.bootstrap_servers} does not come up: {log}")
+            raise TimeoutError(f"the broker at {self.bootstrap_servers} does not come up; {self.missing()}: {log}")
 
     def truncate_tail(self, topic: str, partition: int, from_offset: int) -> int:
         """While the broker is stopped, remove the record batches from ``from_offset`` on; return the new log end.

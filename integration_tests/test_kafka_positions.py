@@ -173,36 +173,32 @@ def test_a_static_owner_commits_its_positions_anew_once_a_day(place: Place) -> N
 # Commits whose outcome is unknown -------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def proxy(kafka: KafkaServer) -> Iterator[KafkaProxy]:
-    host, port = kafka.bootstrap_servers.split(":")
-    with KafkaProxy(host, int(port)) as between:
-        yield between
-
-
 @pytest.mark.parametrize("reached", [False, True], ids=["before the broker saw it", "after the broker did it"])
 def test_a_commit_that_is_cut_off_is_settled(
-    place: Place, proxy: KafkaProxy, monkeypatch: pytest.MonkeyPatch, reached: bool
+    place: Place, kafka_proxy: KafkaProxy, monkeypatch: pytest.MonkeyPatch, reached: bool
 ) -> None:
+    store = KafkaOffsetStore({"reconnect.backoff.max.ms": 200})
+    store.bind(
+        StreamBinding(place.stream, place.stream, {"bootstrap.servers": kafka_proxy.bootstrap_servers}, "static")
+    )
+    claim = place.claim(OLDER, place.take_over(store, OLDER, 0), {0: (0, 5)})
     monkeypatch.setattr(producer, "_TIMEOUT_S", 2.0)
     monkeypatch.setattr(group, "REQUEST_TIMEOUT_S", 2.0)
-    store = KafkaOffsetStore({"reconnect.backoff.max.ms": 200})
-    store.bind(StreamBinding(place.stream, place.stream, {"bootstrap.servers": proxy.bootstrap_servers}, "static"))
-    claim = place.claim(OLDER, place.take_over(store, OLDER, 0), {0: (0, 5)})
-    (proxy.cut_after_end if reached else proxy.cut_before_end)()
+    (kafka_proxy.cut_after_end if reached else kafka_proxy.cut_before_end)()
     with pytest.raises(CommitOutcomeUnknown), store.begin(claim) as transaction:
         transaction.produce(place.results_topic, value="1")
         transaction.advance()
         transaction.commit()
-    assert proxy.was_cut.is_set()
+    assert kafka_proxy.was_cut.is_set()
     with pytest.raises(StoreUnavailable):
         store.reclaim(claim)
-    proxy.admit()
-    proxy.cut_after_end()  # the answer to what settles it gets lost, too
+    kafka_proxy.admit()
+    kafka_proxy.cut_after_end()  # the answer to what settles it gets lost, too
     with pytest.raises(StoreUnavailable):
         store.reclaim(claim)
-    assert proxy.was_cut.is_set()
-    proxy.admit()
+    assert kafka_proxy.was_cut.is_set()
+    monkeypatch.undo()
+    kafka_proxy.admit()
     found = store.reclaim(claim)[place.partitions[0]]
     # Until it is fenced, the producer that was thrown away may still get through with what it had asked for.
     assert found.next_offset in ({5} if reached else {0, 5})
@@ -214,17 +210,19 @@ def test_a_commit_that_is_cut_off_is_settled(
 
 @pytest.mark.parametrize("reached", [False, True], ids=["before the broker saw it", "after the broker did it"])
 def test_a_plan_that_is_cut_off_may_be_made_again(
-    place: Place, proxy: KafkaProxy, monkeypatch: pytest.MonkeyPatch, reached: bool
+    place: Place, kafka_proxy: KafkaProxy, monkeypatch: pytest.MonkeyPatch, reached: bool
 ) -> None:
-    monkeypatch.setattr(producer, "_TIMEOUT_S", 2.0)
     store = KafkaOffsetStore({"reconnect.backoff.max.ms": 200})
-    store.bind(StreamBinding(place.stream, place.stream, {"bootstrap.servers": proxy.bootstrap_servers}, "static"))
+    store.bind(
+        StreamBinding(place.stream, place.stream, {"bootstrap.servers": kafka_proxy.bootstrap_servers}, "static")
+    )
     claim = place.claim(OLDER, place.take_over(store, OLDER, 0), {0: (0, 5)})
     planned = replace(claim, plan_kind=PlanKind.RANGE)
-    (proxy.cut_after_end if reached else proxy.cut_before_end)()
-    with pytest.raises(StoreUnavailable):
+    (kafka_proxy.cut_after_end if reached else kafka_proxy.cut_before_end)()
+    with monkeypatch.context() as impatient, pytest.raises(StoreUnavailable):
+        impatient.setattr(producer, "_TIMEOUT_S", 2.0)
         store.plan(planned)
-    proxy.admit()
+    kafka_proxy.admit()
     store.plan(planned)
     place.commit(store, planned, 1)
     assert (place.results(), place.stored()) == ([1], {0: 5})

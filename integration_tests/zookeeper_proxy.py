@@ -8,23 +8,16 @@ from __future__ import annotations
 
 import socket
 import struct
-import threading
-from collections.abc import Iterator
 
-from integration_tests.proxy import TcpProxy, _Connection, _Cut
+from integration_tests.framed_proxy import FramedProxy, framed_messages
+from integration_tests.proxy import _Connection, _Cut
 
-_CHUNK = 1 << 16
 _MULTI = 14
 _HEADER = struct.Struct(">ii")
 
 
-class ZooKeeperProxy(TcpProxy):
+class ZooKeeperProxy(FramedProxy):
     """Also cuts a connection at the next ``multi``, before or after the server has seen it."""
-
-    def __init__(self, target_host: str, target_port: int) -> None:
-        super().__init__(target_host, target_port)
-        self._armed: _Cut | None = None
-        self.was_cut = threading.Event()
 
     def cut_before_multi(self) -> None:
         """At the next ``multi``, once: break the connection instead of forwarding it."""
@@ -33,15 +26,6 @@ class ZooKeeperProxy(TcpProxy):
     def cut_after_multi(self) -> None:
         """At the next ``multi``, once: forward it, wait for the server's answer, swallow that, break the connection."""
         self._arm(_Cut.AFTER_COMMIT)
-
-    def _arm(self, cut: _Cut) -> None:
-        self.was_cut.clear()
-        self._armed = cut
-
-    def _disarm(self) -> _Cut | None:
-        with self._lock:
-            armed, self._armed = self._armed, None
-            return armed
 
     def _connect(self, client: socket.socket, server: socket.socket) -> _Connection:
         return _ZooKeeperConnection(self, client, server)
@@ -54,7 +38,7 @@ class _ZooKeeperConnection(_Connection):
         self._swallowed: int | None = None
 
     def _forward_up(self) -> None:
-        for number, packet in enumerate(_packets(self._client)):
+        for number, packet in enumerate(framed_messages(self._client)):
             self._proxy._flowing.wait()
             if number > 0:
                 xid, kind = _HEADER.unpack_from(packet, 4)
@@ -67,7 +51,7 @@ class _ZooKeeperConnection(_Connection):
             self._server.sendall(packet)
 
     def _forward_down(self) -> None:
-        for packet in _packets(self._server):
+        for packet in framed_messages(self._server):
             self._proxy._flowing.wait()
             if self._swallowed is not None and struct.unpack_from(">i", packet, 4)[0] == self._swallowed:
                 self._cut_at_multi()
@@ -77,15 +61,6 @@ class _ZooKeeperConnection(_Connection):
     def _cut_at_multi(self) -> None:
         self.cut()
         self._cutting_proxy.was_cut.set()
-
-
-def _packets(connection: socket.socket) -> Iterator[bytes]:
-    pending = bytearray()
-    while data := connection.recv(_CHUNK):
-        pending += data
-        while len(pending) >= 4 and len(pending) >= (end := 4 + int.from_bytes(pending[:4])):
-            yield bytes(pending[:end])
-            del pending[:end]
 
 
 __all__ = ["ZooKeeperProxy"]

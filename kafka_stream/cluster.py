@@ -24,6 +24,7 @@ from kafka_stream.connection import connection_settings
 from kafka_stream.errors import BrokerUnavailable, CommandRefused, ConfigurationError, KafkaStreamError, TopicNotFound
 from kafka_stream.kafka_errors import is_missing_topic, is_not_authenticated, refusal
 from kafka_stream.protocols import OffsetAt, TopicInfo
+from kafka_stream.renewed import Renewed
 from kafka_stream.types import TopicPartition, timestamp_ms
 
 REQUEST_TIMEOUT_S = 10.0
@@ -50,9 +51,23 @@ class Cluster:
         settings.setdefault("logger", logger)
         settings["error_cb"] = self._remember
         try:
-            self._admin = AdminClient(settings)
+            self._connection = Renewed(lambda: AdminClient(dict(settings)))
         except KafkaException as error:
             raise ConfigurationError(f"these Kafka settings were refused: {error.args[0].str()}") from error
+
+    @property
+    def _admin(self) -> AdminClient:
+        return self._connection.client
+
+    def is_found(self, timeout_s: float) -> bool:
+        """Whether a new client finds a broker; it takes the old one's place then."""
+        client = self._connection.make()
+        try:
+            client.cluster_id(timeout=timeout_s)
+        except KafkaException:
+            return False
+        self._connection.client = client
+        return True
 
     def connect(self, timeout_s: float) -> None:
         """Wait until a broker answers.
@@ -157,8 +172,9 @@ class Cluster:
         """
         if self._is_mock:
             return ()
-        self._admin.poll(0)
-        answer = self._admin.describe_consumer_groups([group_id], request_timeout=REQUEST_TIMEOUT_S)[group_id]
+        admin = self._admin
+        admin.poll(0)
+        answer = admin.describe_consumer_groups([group_id], request_timeout=REQUEST_TIMEOUT_S)[group_id]
         try:
             members = answer.result().members
         except KafkaException as error:
@@ -178,7 +194,8 @@ class Cluster:
         """
         wanted = [ClientTopicPartition(tp.topic, tp.partition, offset) for tp, offset in sorted(offsets.items())]
         request = ConsumerGroupTopicPartitions(group_id, wanted)
-        answer = self._admin.alter_consumer_group_offsets([request], request_timeout=REQUEST_TIMEOUT_S)[group_id]
+        admin = self._admin
+        answer = admin.alter_consumer_group_offsets([request], request_timeout=REQUEST_TIMEOUT_S)[group_id]
         try:
             failed = [(tp.topic, tp.error) for tp in answer.result().topic_partitions if tp.error is not None]
         except KafkaException as error:
@@ -206,7 +223,8 @@ class Cluster:
             self._last_error = error
 
     def _described(self, names: Sequence[str]) -> Mapping[str, TopicInfo]:
-        described: Mapping[str, Future[Any]] = self._admin.describe_topics(
+        admin = self._admin
+        described: Mapping[str, Future[Any]] = admin.describe_topics(
             TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_S
         )
         infos = {}
@@ -241,7 +259,8 @@ class Cluster:
     ) -> Mapping[TopicPartition, int]:
         if not partitions:
             return {}
-        answers: Mapping[ClientTopicPartition, Future[Any]] = self._admin.list_offsets(
+        admin = self._admin
+        answers: Mapping[ClientTopicPartition, Future[Any]] = admin.list_offsets(
             {ClientTopicPartition(p.topic, p.partition): spec for p in partitions},
             isolation_level=IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED,
             request_timeout=REQUEST_TIMEOUT_S,
@@ -260,6 +279,7 @@ class Cluster:
         reason = error.args[0]
         if (refused := refusal(reason, self.servers, what)) is not None:
             return refused
+        self._connection.failed(reason)
         return BrokerUnavailable(
             f"{self.servers} did not answer about {what} ({reason.str()}); is the cluster healthy?"
         )

@@ -16,6 +16,7 @@ _CONNECTION_SETTINGS = (
     "https.",
     "log",
     "metadata.broker.list",
+    "metadata.recovery.",
     "oauth",
     "reconnect.",
     "resolve_cb",

@@ -27,6 +27,7 @@ from kafka_stream.kafka_errors import (
     is_truncation,
     refusal,
 )
+from kafka_stream.lost_brokers import LostBrokers
 from kafka_stream.membership import is_member
 from kafka_stream.protocols import OffsetAt
 from kafka_stream.published_offsets import PublishedOffsets
@@ -45,6 +46,8 @@ _METADATA_TIMEOUT_S = 5.0
 _NO_OFFSET = -1001
 _CLOSE_TIMEOUT_S = 15.0
 _PUBLISH_TIMEOUT_S = 5.0
+
+Rebalance = Callable[[Consumer, list[ClientTopicPartition]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class ConsumerThread:
         self._topic_missing_since: float | None = None
         self._full = False
         self._turnover = Turnover(inbox)
+        self._lost_brokers = LostBrokers(cluster)
         self.in_group = False
         self.membership: bytes | None = None  # replaced, never changed: any thread may look
         self._consumer = create(self._handle_consumer_error)
@@ -167,6 +171,8 @@ class ConsumerThread:
         self._run_commands(wait_s=0.0)
         self._start_reading()
         self._check_missing_topic()
+        if self._lost_brokers.has(self._consumer, self._topics[0]):
+            self._replace_consumer()
         self._resume_drained()
         self._published.send_due(self._consumer, self._assigned)
         if self._turnover.is_slow():
@@ -249,6 +255,7 @@ class ConsumerThread:
 
     def _handle_consumer_error(self, error: KafkaError) -> None:
         """What concerns no single partition; librdkafka calls it while the consumer polls."""
+        self._lost_brokers.heard(error)
         if (refused := refusal(error, self._cluster.servers, "the consumer group or its topics")) is not None:
             self._inbox.failed(refused)
         elif error.fatal():
@@ -273,18 +280,38 @@ class ConsumerThread:
     # Assignments ----------------------------------------------------------------------------------------------------
 
     def _subscribe(self) -> None:
-        self._consumer.subscribe(
-            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
+        on_assign, on_revoke, on_lost = map(self._unless_replaced, (self._on_assign, self._on_revoke, self._on_lost))
+        self._consumer.subscribe(self._topics, on_assign=on_assign, on_revoke=on_revoke, on_lost=on_lost)
+
+    def _unless_replaced(self, handle: Rebalance) -> Rebalance:
+        """A consumer whose place was taken tells of its assignment once more when it closes."""
+        return lambda consumer, partitions: handle(consumer, partitions) if consumer is self._consumer else None
 
     def _rejoin(self) -> None:
         # A new member: unsubscribing and subscribing again is merged into one step by librdkafka, and nobody leaves.
         self._close_consumer()
+        self._begin_anew()
+        self._inbox.renew()
+        self._subscribe()
+
+    def _replace_consumer(self) -> None:
+        """Go on with a new consumer, which finds the brokers; the loop hears that all was lost, and assigned again."""
+        logger.warning("the consumer has lost its brokers for good: a new one takes its place")
+        # Without a coordinator it takes a session's time to close.
+        Thread(target=self._consumer.close, name=f"{self._thread.name}-left", daemon=True).start()
+        self.membership = None
+        assigned = frozenset(self._assigned)
+        self._begin_anew()
+        self._inbox.lost(sorted(assigned))
+        if self.in_group:
+            self._subscribe()
+        else:
+            self._assign(assigned)
+
+    def _begin_anew(self) -> None:
         for known in (self._assigned, self._attached, self._halted, self._paused, self._starts):
             known.clear()
         self._consumer = self._create(self._handle_consumer_error)
-        self._inbox.renew()
-        self._subscribe()
 
     def _assign(self, wanted: frozenset[TopicPartition]) -> None:
         gone, new = self._assigned - wanted, wanted - self._assigned

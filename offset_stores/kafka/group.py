@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from confluent_kafka import (
@@ -24,6 +25,7 @@ from confluent_kafka.admin import AdminClient
 
 from kafka_stream.connection import connection_settings
 from kafka_stream.errors import ConfigurationError, KafkaStreamError, NotAuthorized, StoreUnavailable
+from kafka_stream.renewed import Renewed
 from kafka_stream.types import TopicPartition
 from offset_stores.kafka.errors import is_unstable, mapped
 from offset_stores.kafka.metadata import Stored, decode
@@ -54,7 +56,11 @@ class Brokers:
         self.where = where
         self._config = connection_settings(config)
         self._last_error: KafkaError | None = None
-        self._admin = self.client(AdminClient, {"error_cb": self._remember})
+        self._connection = Renewed(lambda: self.client(AdminClient, {"error_cb": self._remember}))
+
+    @property
+    def _admin(self) -> AdminClient:
+        return self._connection.client
 
     def client(self, kind: type[Client], settings: Mapping[str, Any]) -> Client:
         """A client of these brokers.
@@ -80,6 +86,7 @@ class Brokers:
             found = str(self._admin.cluster_id(timeout=REQUEST_TIMEOUT_S))
         except KafkaException as error:
             self._admin.poll(0)
+            self._connection.failed(error.args[0])
             raise mapped(self._last_error or error.args[0], "asking for the cluster's id", self.where) from error
         if found.startswith(_MOCK_CLUSTER):
             raise ConfigurationError(
@@ -102,9 +109,11 @@ class Brokers:
         try:
             answer = self._admin.list_consumer_groups(request_timeout=REQUEST_TIMEOUT_S).result()
         except KafkaException as error:
+            self._connection.failed(error.args[0])
             raise mapped(error.args[0], doing, self.where) from error
         for failed in answer.errors:
             reason = failed.args[0] if isinstance(failed, KafkaException) else failed
+            self._connection.failed(reason)
             raise mapped(reason, doing, self.where)
         return {each.group_id: each.state for each in answer.valid}
 
@@ -131,13 +140,15 @@ class Group:
         self._group_id = group_id
         settings = {"group.id": group_id, "enable.auto.commit": False}
         # Only a reader of what is committed waits for offsets that are still in a transaction (KIP-447).
-        self._waiting = brokers.client(Consumer, {**settings, "isolation.level": "read_committed"})
-        self._hasty = brokers.client(Consumer, {**settings, "isolation.level": "read_uncommitted"})
+        self._waiting, self._hasty = (
+            Renewed(partial(brokers.client, Consumer, {**settings, "isolation.level": isolation}))
+            for isolation in ("read_committed", "read_uncommitted")
+        )
 
     def close(self) -> None:
         """Give the connections back."""
-        self._waiting.close()
-        self._hasty.close()
+        self._waiting.client.close()
+        self._hasty.client.close()
 
     @property
     def nobody(self) -> Any:
@@ -145,7 +156,7 @@ class Group:
 
         Kafka accepts it in a group with members too, so that it fences nobody: the ``transactional.id`` does.
         """
-        return self._hasty.consumer_group_metadata()
+        return self._hasty.client.consumer_group_metadata()
 
     def has_members(self) -> bool:
         """Whether somebody has joined it."""
@@ -160,8 +171,9 @@ class Group:
         found = []
         for topic in sorted(set(topics)):
             try:
-                known = self._hasty.list_topics(topic, REQUEST_TIMEOUT_S).topics[topic]
+                known = self._hasty.client.list_topics(topic, REQUEST_TIMEOUT_S).topics[topic]
             except KafkaException as error:
+                self._hasty.failed(error.args[0])
                 raise self._failure(error.args[0]) from error
             found += [TopicPartition(topic, number) for number in sorted(known.partitions)]
         return found
@@ -169,8 +181,9 @@ class Group:
     def all_partitions(self) -> Sequence[TopicPartition]:
         """Those of every topic that there is: the group's offsets are of some of them."""
         try:
-            topics = self._hasty.list_topics(timeout=REQUEST_TIMEOUT_S).topics
+            topics = self._hasty.client.list_topics(timeout=REQUEST_TIMEOUT_S).topics
         except KafkaException as error:
+            self._hasty.failed(error.args[0])
             raise self._failure(error.args[0]) from error
         return [TopicPartition(name, number) for name, found in sorted(topics.items()) for number in found.partitions]
 
@@ -194,14 +207,15 @@ class Group:
                 "transaction.timeout.ms"
             ) from error
 
-    def _read(self, reader: Consumer, partitions: Sequence[TopicPartition], timeout_s: float) -> Found:
+    def _read(self, reader: Renewed[Consumer], partitions: Sequence[TopicPartition], timeout_s: float) -> Found:
         if not partitions:
             return {}
         wanted = [ClientTopicPartition(tp.topic, tp.partition) for tp in partitions]
         try:
-            reader.poll(0)  # it never joins, so this only hears of errors
-            answer = _insisting(lambda: reader.committed(wanted, timeout_s), timeout_s)
+            reader.client.poll(0)  # it never joins, so this only hears of errors
+            answer = _insisting(lambda: reader.client.committed(wanted, timeout_s), timeout_s)
         except KafkaException as error:
+            reader.failed(error.args[0])
             raise self._failure(error.args[0]) from error
         found = {}
         for each in answer:

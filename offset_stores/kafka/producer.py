@@ -73,7 +73,8 @@ class TransactionalProducer:
 
     def _initialise(self) -> None:
         try:
-            self._producer.cluster_id(_CONNECT_S)  # initialising before there is a connection waits half a second
+            with suppress(KafkaException):
+                self._producer.cluster_id(_CONNECT_S)  # initialising before there is a connection waits half a second
             self._producer.init_transactions(_TIMEOUT_S)
         except KafkaException as error:
             self._poll(0)
