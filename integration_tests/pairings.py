@@ -16,7 +16,8 @@ import pytest
 import sqlalchemy as sa
 from kazoo.client import KazooClient
 
-from integration_tests.servers import KafkaServer
+from integration_tests.servers import KafkaServer, random_name
+from integration_tests.service_settings import ServiceSettings
 from integration_tests.service_sinks import RESULTS
 
 Record = tuple[int, int, str | None, str | None]
@@ -34,6 +35,14 @@ PAIRINGS = [
     *((store, "parquet files") for store in ("kafka", "zookeeper")),
     *((store, "keyed records") for store in THROUGH_TRANSACTION),
 ]
+
+
+def committed_records(kafka: KafkaServer, topic: str) -> Counter[Record]:
+    """What an independent read-committed consumer reads."""
+    return Counter(
+        (partition, offset, None if key is None else key.decode(), None if value is None else value.decode())
+        for partition, offset, key, value in kafka.read_committed(topic)
+    )
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,18 @@ class Pairing:
                 RESULTS.create(engine.engine)
         through = THROUGH_TRANSACTION[store] == sink
         return cls(url, sink, target, "exactly-once" if through else "effectively-once", kafka)
+
+    def settings(self, topic: str) -> ServiceSettings:
+        """A service that reads a topic into it, under a name of its own."""
+        return ServiceSettings(
+            bootstrap_servers=self.kafka.bootstrap_servers,
+            store=self.store,
+            topic=topic,
+            stream=random_name("stream"),
+            handler=self.sink,
+            target=self.target,
+            guarantee=self.guarantee,
+        )
 
     def results(self) -> Counter[Record]:
         """Every record that is in the results, with how often it is."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +12,7 @@ from sqlalchemy import make_url
 from integration_tests.command_line import CommandLine, Ended, Orders, sentence
 from integration_tests.mariadb_server import MariadbDatabase, MariadbServer
 from integration_tests.servers import random_name
-from integration_tests.test_cli_offsets import COMMANDS, READING
+from integration_tests.test_cli_offsets import COMMANDS, READING, rows
 from tests.sql_backend import SqlBackend
 
 
@@ -51,11 +50,6 @@ def read_only(mariadb_server: MariadbServer, mariadb: MariadbDatabase) -> Iterat
 
 def offsets(command_line: CommandLine, command: str, *arguments: str) -> Ended:
     return command_line("offsets", command, *arguments)
-
-
-def rows(found: Ended) -> list[dict[str, Any]]:
-    assert found.status == 0, found.err
-    return list(json.loads(found.out))
 
 
 def next_offsets(command_line: CommandLine) -> list[int]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import random
 import signal
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from integration_tests.pairings import Pairing, Record
+from integration_tests.pairings import Pairing, committed_records
 from integration_tests.running_service import Services
-from integration_tests.servers import KafkaServer, random_name
-from integration_tests.service_settings import ServiceSettings
+from integration_tests.servers import KafkaServer
 from kafka_stream.types import Phase
 
 SEED = 20_241_121
@@ -49,15 +47,7 @@ def test_large_batches_lose_and_repeat_nothing_through_every_crash(
 ) -> None:
     pairing = Pairing.made(names, tmp_path, request)
     chance = random.Random(f"{SEED} {names}")
-    settings = ServiceSettings(
-        bootstrap_servers=kafka.bootstrap_servers,
-        store=pairing.store,
-        topic=topic,
-        stream=random_name("stream"),
-        handler=pairing.sink,
-        target=pairing.target,
-        guarantee=pairing.guarantee,
-    )
+    settings = pairing.settings(topic)
 
     def killed(phase: Phase, nth: int) -> None:
         limits = replace(settings, max_records_per_batch=chance.randint(1_000, 2_000))
@@ -83,9 +73,6 @@ def test_large_batches_lose_and_repeat_nothing_through_every_crash(
 
     last = services.start(replace(settings, until="latest"))
     assert last.wait() == 0, last.report()
-    committed: Counter[Record] = Counter(
-        (partition, offset, None if key is None else key.decode(), None if value is None else value.decode())
-        for partition, offset, key, value in kafka.read_committed(topic)
-    )
+    committed = committed_records(kafka, topic)
     assert committed.total() == RECORDS
     assert pairing.results() == committed

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from integration_tests.pairings import PAIRINGS, Pairing, Record
+from integration_tests.pairings import PAIRINGS, Pairing, Record, committed_records
 from integration_tests.running_service import Services
-from integration_tests.servers import KafkaServer, random_name
-from integration_tests.service_settings import ServiceSettings
+from integration_tests.servers import KafkaServer
 from integration_tests.streams import wait_for_stable_end
 from kafka_stream.types import Phase
 
@@ -35,11 +34,8 @@ def topic(kafka: KafkaServer) -> str:
 
 @pytest.fixture(scope="module")
 def committed(kafka: KafkaServer, topic: str) -> Counter[Record]:
-    """What an independent read-committed consumer reads."""
-    found: Counter[Record] = Counter(
-        (partition, offset, None if key is None else key.decode(), None if value is None else value.decode())
-        for partition, offset, key, value in kafka.read_committed(topic)
-    )
+    """What the topic holds."""
+    found = committed_records(kafka, topic)
     assert sum(found.values()) == len(found) == COMMITTED
     return found
 
@@ -47,7 +43,6 @@ def committed(kafka: KafkaServer, topic: str) -> Counter[Record]:
 @pytest.mark.parametrize("names", PAIRINGS, ids=" + ".join)
 def test_every_record_is_in_the_results_once_through_every_crash(
     names: tuple[str, str],
-    kafka: KafkaServer,
     topic: str,
     committed: Counter[Record],
     services: Services,
@@ -56,15 +51,7 @@ def test_every_record_is_in_the_results_once_through_every_crash(
 ) -> None:
     pairing = Pairing.made(names, tmp_path, request)
     chance = random.Random(f"{SEED} {names}")
-    settings = ServiceSettings(
-        bootstrap_servers=kafka.bootstrap_servers,
-        store=pairing.store,
-        topic=topic,
-        stream=random_name("stream"),
-        handler=pairing.sink,
-        target=pairing.target,
-        guarantee=pairing.guarantee,
-    )
+    settings = pairing.settings(topic)
 
     for phase in Phase:
         limits = replace(settings, max_records_per_batch=chance.randint(50, 150))
