@@ -299,7 +299,7 @@ class Loop:
             ):
                 return ahead
             self._ownership.rewind(self._drop_in_hand())
-        plan = self._planner.next(rotation=self.status.batches)
+        plan = self._planner.next()
         return None if plan is None else self._take(plan)
 
     def _take(self, plan: Plan) -> BatchInHand:
@@ -314,7 +314,7 @@ class Loop:
         """Take the batch that can be prepared while this one is written, if there is something to prepare."""
         if not self._preparing.runs_ahead or self._request.stop:
             return
-        plan = self._planner.behind(batch.plan, rotation=self.status.batches + 1)
+        plan = self._planner.behind(batch.plan)
         if plan is not None and not self._source.is_revoking(plan.partitions):
             self._take(plan)
 
@@ -411,7 +411,7 @@ class Loop:
             guarantee=self._guarantee,
             committed_at=now,
         )
-        self._planner.committed(committed.batch, progress.duration_s)
+        self._planner.committed(committed.plan, committed.batch, progress.duration_s)
         self._set(
             positions=self._ownership.next_offsets(),
             lag=progress.lag,

@@ -21,6 +21,10 @@ from kafka_stream.protocols import Source
 from kafka_stream.settings import StreamSettings
 from kafka_stream.types import TopicPartition
 
+# Claiming and moving a partition costs what some records cost. Where there are many, a batch moves as many as have this
+# many records each, and no fewer than a few: the rest comes next.
+RECORDS_PER_PARTITION = 200
+FEW_PARTITIONS = 16
 IDLE_COMMIT_S = 1.0
 LONGEST_WAIT_S = 1.0
 
@@ -46,16 +50,17 @@ class Planner:
         self._fixed_cost = FixedCost()
         self._size = min(FIRST_BATCH_RECORDS, settings.max_records_per_batch)
         self._busy_at = self._next_batch_at = clock()
+        self._turn: TopicPartition | None = None
         self.bounds: Mapping[TopicPartition, int] | None = None
 
-    def next(self, rotation: int) -> Plan | None:
+    def next(self) -> Plan | None:
         """The next batch, if there is any; over empty ranges only now and then, unless the run is bounded."""
         now = self._clock()
         if now < self._next_batch_at:
             return None
         positions = self._ownership.next_offsets()
         buffered, limits = self._source.buffered(), self._limits(positions, self._ownership.planned())
-        found = plan(buffered, positions, limits, rotation=rotation)
+        found = plan(buffered, positions, limits, turn=self._turn)
         if found.ranges:
             self._busy_at = now
         elif self.bounds is not None or now - self._busy_at >= IDLE_COMMIT_S:
@@ -64,7 +69,7 @@ class Planner:
             self._next_batch_at = now + self._settings.interval_s
         return found if found.ranges else None
 
-    def behind(self, before: Plan, rotation: int) -> Plan | None:
+    def behind(self, before: Plan) -> Plan | None:
         """The batch that will follow one in hand, if it is a full one: else it would better be larger later."""
         if self._rate is not None or self._settings.interval_s is not None or self._ownership.planned():
             return None
@@ -76,7 +81,7 @@ class Planner:
             return None
         positions = self._ownership.next_offsets()
         positions.update([(r.topic_partition, r.until_offset) for r in before.ranges])
-        found = plan(buffered, positions, self._limits(positions, {}), rotation=rotation)
+        found = plan(buffered, positions, self._limits(positions, {}), turn=before.turn or self._turn)
         if not found.ranges or not self._is_full(found.records, found.value_bytes):
             return None
         self._busy_at = self._clock()
@@ -102,8 +107,9 @@ class Planner:
         """How long the settings may have a stream wait between two batches, in seconds."""
         return (self._settings.interval_s or 0.0) + (1 / self._rate.rate if self._rate else 0.0)
 
-    def committed(self, batch: Batch, duration_s: float) -> None:
+    def committed(self, plan: Plan, batch: Batch, duration_s: float) -> None:
         """A batch took so long."""
+        self._turn = plan.turn or self._turn
         if self._rate is not None:
             for tp, records in batch.records.items():
                 self._rate.spend(tp, len(records))
@@ -124,6 +130,7 @@ class Planner:
         return PlanLimits(
             max_records=self._size,
             max_bytes=self._settings.max_bytes_per_batch,
+            max_partitions=max(FEW_PARTITIONS, self._size // RECORDS_PER_PARTITION),
             max_records_per_partition=self._settings.max_records_per_partition,
             allowances=self._rate.allowances(positions, self._clock()) if self._rate else None,
             bounds=self.bounds,

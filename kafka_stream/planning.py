@@ -6,6 +6,7 @@ shrink when the sink is slow (the idea of Spark's PID rate estimator, without th
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,12 +20,15 @@ FIRST_BATCH_RECORDS = 1_000
 class PlanLimits:
     """What one batch may hold at most.
 
-    ``allowances`` caps single partitions (a rate); ``bounds`` are the offsets at which a bounded run ends; ``planned``
-    are the ends of ranges that are outstanding, each to be repeated exactly, whatever the limits are.
+    ``max_partitions`` holds while these fill the batch: each partition that moves has its price, so that with many of
+    them it is better to serve some of them well, and others the next time. ``allowances`` caps single partitions (a
+    rate); ``bounds`` are the offsets at which a bounded run ends; ``planned`` are the ends of ranges that are
+    outstanding, each to be repeated exactly, whatever the limits are.
     """
 
     max_records: int
     max_bytes: int
+    max_partitions: int | None = None
     max_records_per_partition: int | None = None
     allowances: Mapping[TopicPartition, int] | None = None
     bounds: Mapping[TopicPartition, int] | None = None
@@ -33,11 +37,15 @@ class PlanLimits:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The ranges of a batch, how many records lie in them, and the size of these records' values in bytes."""
+    """The ranges of a batch, how many records lie in them, and the size of these records' values in bytes.
+
+    ``turn`` is the partition to be served first the next time: the first that could not be served this time, if any.
+    """
 
     ranges: tuple[OffsetRange, ...]
     records: int
     value_bytes: int
+    turn: TopicPartition | None = None
 
     @property
     def partitions(self) -> list[TopicPartition]:
@@ -50,14 +58,14 @@ def plan(
     positions: Mapping[TopicPartition, int],
     limits: PlanLimits,
     *,
-    rotation: int = 0,
+    turn: TopicPartition | None = None,
 ) -> Plan:
     """The next batch that holds records, its ranges sorted; without ranges if there are no records to take.
 
     Every range starts at the partition's position, holds at least one record, and ends at its last record, or, where
     it holds all that is buffered, past the markers and gaps that follow. The records of one batch are shared evenly
-    over the partitions. A single record larger than ``max_bytes`` is a batch of its own; ``rotation`` moves which
-    partition is served first when bytes are short. Planned ranges that are buffered whole are a batch of their own.
+    over the partitions that it serves; from ``turn`` on, as far as the limits go. A single record larger than
+    ``max_bytes`` is a batch of its own. Planned ranges that are buffered whole are a batch of their own.
     """
     if limits.planned and (repeated := _planned_and_buffered(buffered, positions, limits.planned)):
         counts = {
@@ -72,16 +80,19 @@ def plan(
             wanted[tp] = records
 
     def in_turn() -> Sequence[TopicPartition]:
-        return [tp for tp in _rotated(sorted(positions), rotation) if tp in wanted]
+        ordered = list(wanted)
+        start = 0 if turn is None else bisect_left(ordered, turn)
+        return [*ordered[start:], *ordered[:start]]
 
-    counts = _shared_evenly(wanted, limits.max_records, in_turn)
+    counts = _shared_evenly(_served(wanted, limits, in_turn), limits.max_records, in_turn)
     counts = _within_bytes(counts, buffered, limits.max_bytes, in_turn)
     ranges = tuple(
         OffsetRange(tp, positions[tp], _until(tp, buffered[tp], count, limits))
         for tp in wanted
         if (count := counts.get(tp, 0)) > 0
     )
-    return _plan_of(ranges, counts, buffered)
+    unserved = len(ranges) < len(wanted)
+    return _plan_of(ranges, counts, buffered, next(tp for tp in in_turn() if tp not in counts) if unserved else None)
 
 
 def plan_empty(
@@ -158,10 +169,13 @@ class RateLimit:
 
 
 def _plan_of(
-    ranges: tuple[OffsetRange, ...], counts: Mapping[TopicPartition, int], buffered: Mapping[TopicPartition, Buffered]
+    ranges: tuple[OffsetRange, ...],
+    counts: Mapping[TopicPartition, int],
+    buffered: Mapping[TopicPartition, Buffered],
+    turn: TopicPartition | None = None,
 ) -> Plan:
     value_bytes = sum([buffered[tp].value_bytes_of(count) for tp, count in counts.items()])
-    return Plan(ranges, sum(counts.values()), value_bytes)
+    return Plan(ranges, sum(counts.values()), value_bytes, turn)
 
 
 def _available(
@@ -208,10 +222,20 @@ def _until(topic_partition: TopicPartition, buffer: Buffered, records: int, limi
     return buffer.until_after(records)
 
 
-def _rotated(partitions: Sequence[TopicPartition], rotation: int) -> Sequence[TopicPartition]:
-    """All owned partitions, not only those with records: else a set that changes with the turn could starve one."""
-    start = rotation % max(1, len(partitions))
-    return [*partitions[start:], *partitions[:start]]
+def _served(
+    wanted: dict[TopicPartition, int], limits: PlanLimits, in_turn: Callable[[], Sequence[TopicPartition]]
+) -> dict[TopicPartition, int]:
+    """Not more partitions than the limit says, unless it takes more of them to fill the batch."""
+    if limits.max_partitions is None or len(wanted) <= limits.max_partitions:
+        return wanted
+    served: dict[TopicPartition, int] = {}
+    records = 0
+    for tp in in_turn():
+        if len(served) >= limits.max_partitions and records >= limits.max_records:
+            break
+        served[tp] = wanted[tp]
+        records += wanted[tp]
+    return served
 
 
 def _shared_evenly(
@@ -219,12 +243,12 @@ def _shared_evenly(
 ) -> dict[TopicPartition, int]:
     """Max-min fairness: small wants are met whole, the rest is split evenly; nobody gets less than a fair share.
 
-    Where there is less than one record for each, those whose turn it is get one. What is wanted comes sorted.
+    Where there is less than one record for each, those whose turn it is get one.
     """
     if sum(wanted.values()) <= total:
         return wanted
     if total < len(wanted):
-        return dict.fromkeys(in_turn()[:total], 1)
+        return dict.fromkeys([tp for tp in in_turn() if tp in wanted][:total], 1)
     shares: dict[TopicPartition, int] = {}
     left = len(wanted)
     for tp in sorted(wanted, key=wanted.__getitem__):

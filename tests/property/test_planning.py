@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -55,12 +55,14 @@ def _limits(draw: st.DrawFn, logs: Mapping[TopicPartition, Log]) -> PlanLimits:
     return PlanLimits(
         max_records=draw(st.integers(1, 30)),
         max_bytes=draw(st.integers(1, 150)),
+        max_partitions=draw(st.none() | st.integers(1, 6)),
         max_records_per_partition=draw(st.none() | st.integers(1, 8)),
         allowances=draw(st.none() | st.dictionaries(st.sampled_from(sorted(logs)), st.integers(0, 8))),
         bounds=draw(st.none() | some),
     )
 
 
+TURNS = st.none() | st.sampled_from(PARTITIONS)
 LOGS_AND_LIMITS = _logs().flatmap(lambda logs: st.tuples(st.just(logs), _limits(logs)))
 
 
@@ -81,13 +83,13 @@ def _allowed(tp: TopicPartition, log: Log, limits: PlanLimits) -> int:
     )
 
 
-@given(LOGS_AND_LIMITS, st.integers(0, 100))
+@given(LOGS_AND_LIMITS, TURNS)
 def test_ranges_are_sorted_one_per_partition_and_inside_what_is_available(
-    given_: tuple[dict[TopicPartition, Log], PlanLimits], rotation: int
+    given_: tuple[dict[TopicPartition, Log], PlanLimits], turn: TopicPartition | None
 ) -> None:
     logs, limits = given_
     for ranges in (
-        plan(_buffered(logs), _starts(logs), limits, rotation=rotation).ranges,
+        plan(_buffered(logs), _starts(logs), limits, turn=turn).ranges,
         plan_empty(_buffered(logs), _starts(logs), limits).ranges,
     ):
         partitions = [r.topic_partition for r in ranges]
@@ -101,12 +103,12 @@ def test_ranges_are_sorted_one_per_partition_and_inside_what_is_available(
                 assert r.until_offset <= limits.bounds.get(r.topic_partition, 0)
 
 
-@given(LOGS_AND_LIMITS, st.integers(0, 100))
+@given(LOGS_AND_LIMITS, TURNS)
 def test_limits_hold_but_for_one_oversized_record(
-    given_: tuple[dict[TopicPartition, Log], PlanLimits], rotation: int
+    given_: tuple[dict[TopicPartition, Log], PlanLimits], turn: TopicPartition | None
 ) -> None:
     logs, limits = given_
-    found = plan(_buffered(logs), _starts(logs), limits, rotation=rotation)
+    found = plan(_buffered(logs), _starts(logs), limits, turn=turn)
     taken = {r.topic_partition: logs[r.topic_partition].take(r) for r in found.ranges}
     assert found.records == sum(map(len, taken.values()))
     assert found.value_bytes == sum(size for records in taken.values() for _, size in records)
@@ -120,41 +122,46 @@ def test_limits_hold_but_for_one_oversized_record(
     assert sum(sizes) <= limits.max_bytes or len(sizes) == 1
 
 
-@given(LOGS_AND_LIMITS, st.integers(0, 100))
+@given(LOGS_AND_LIMITS, TURNS)
 def test_what_is_available_and_allowed_moves(
-    given_: tuple[dict[TopicPartition, Log], PlanLimits], rotation: int
+    given_: tuple[dict[TopicPartition, Log], PlanLimits], turn: TopicPartition | None
 ) -> None:
     logs, limits = given_
     allowed = any(_allowed(tp, log, limits) for tp, log in logs.items())
-    assert bool(plan(_buffered(logs), _starts(logs), limits, rotation=rotation).ranges) == allowed
+    assert bool(plan(_buffered(logs), _starts(logs), limits, turn=turn).ranges) == allowed
 
 
-@given(LOGS_AND_LIMITS, st.integers(0, 100))
+@given(LOGS_AND_LIMITS, TURNS)
 def test_shares_are_fair_where_only_records_are_short(
-    given_: tuple[dict[TopicPartition, Log], PlanLimits], rotation: int
+    given_: tuple[dict[TopicPartition, Log], PlanLimits], turn: TopicPartition | None
 ) -> None:
     logs, limits = given_
-    limits = PlanLimits(limits.max_records, 10**9, limits.max_records_per_partition, limits.allowances, limits.bounds)
+    limits = replace(limits, max_bytes=10**9)
     wants = {tp: n for tp, log in logs.items() if (n := _allowed(tp, log, limits))}
     got = dict.fromkeys(wants, 0)
-    for r in plan(_buffered(logs), _starts(logs), limits, rotation=rotation).ranges:
+    for r in plan(_buffered(logs), _starts(logs), limits, turn=turn).ranges:
         got[r.topic_partition] = len(logs[r.topic_partition].take(r))
     assert sum(got.values()) == min(limits.max_records, sum(wants.values())), "no room is left unused"
-    unmet = [tp for tp in wants if got[tp] < wants[tp]]
+    served = [tp for tp in wants if got[tp]]
+    unmet = [tp for tp in (wants if limits.max_partitions is None else served) if got[tp] < wants[tp]]
     for tp in unmet:
         assert all(got[other] <= got[tp] + 1 for other in wants), "nobody gets more than one who wants more"
+    if limits.max_partitions is not None and len(served) > limits.max_partitions:
+        in_turn = sorted(served, key=lambda tp: (turn is not None and tp < turn, tp))
+        assert sum(wants[tp] for tp in in_turn[:-1]) < limits.max_records, "more are served only to fill the batch"
 
 
-@given(LOGS_AND_LIMITS, st.integers(0, 1_000))
+@given(LOGS_AND_LIMITS, TURNS)
 def test_nobody_starves_while_all_have_a_backlog(
-    given_: tuple[dict[TopicPartition, Log], PlanLimits], rotation: int
+    given_: tuple[dict[TopicPartition, Log], PlanLimits], turn: TopicPartition | None
 ) -> None:
     logs, limits = given_
     waiting = {tp for tp, log in logs.items() if _allowed(tp, log, limits)}
     served = set()
-    for turn in range(len(logs)):  # nothing is taken: every turn finds the same backlog
-        ranges = plan(_buffered(logs), _starts(logs), limits, rotation=rotation + turn).ranges
-        served |= {r.topic_partition for r in ranges}
+    for _ in range(len(logs)):  # nothing is taken: every turn finds the same backlog
+        found = plan(_buffered(logs), _starts(logs), limits, turn=turn)
+        served |= set(found.partitions)
+        turn = found.turn or turn
     assert served == waiting
 
 
@@ -166,10 +173,10 @@ def test_plan_and_take_lose_and_repeat_nothing(
     expected = {tp: list(log.records) for tp, log in logs.items()}
     ends = {tp: log.position for tp, log in logs.items()}
     got: dict[TopicPartition, list[tuple[int, int]]] = {tp: [] for tp in logs}
-    turn = 0
-    while ranges := plan(_buffered(logs), _starts(logs), limits, rotation=turn).ranges:
-        turn += 1
-        for r in ranges:
+    turn = None
+    while (found := plan(_buffered(logs), _starts(logs), limits, turn=turn)).ranges:
+        turn = found.turn or turn
+        for r in found.ranges:
             got[r.topic_partition] += logs[r.topic_partition].take(r)
     for r in plan_empty(_buffered(logs), _starts(logs), limits).ranges:
         assert logs[r.topic_partition].take(r) == []

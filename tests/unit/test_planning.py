@@ -17,11 +17,21 @@ def _plan(
     buffered: Mapping[TopicPartition, BufferedRecords],
     limits: PlanLimits = MANY,
     positions: Mapping[TopicPartition, int] | None = None,
-    rotation: int = 0,
+    turn: TopicPartition | None = None,
 ) -> list[tuple[int, int, int]]:
     positions = dict.fromkeys(buffered, 0) if positions is None else positions
-    ranges = plan(buffered, positions, limits, rotation=rotation).ranges
+    ranges = plan(buffered, positions, limits, turn=turn).ranges
     return [(r.partition, r.from_offset, r.until_offset) for r in ranges]
+
+
+def _served(buffered: Mapping[TopicPartition, BufferedRecords], limits: PlanLimits, turns: int) -> list[list[int]]:
+    """Which partitions each of some batches moves, if nothing is taken."""
+    served, turn = [], None
+    for _ in range(turns):
+        found = plan(buffered, dict.fromkeys(buffered, 0), limits, turn=turn)
+        served.append([r.partition for r in found.ranges])
+        turn = found.turn or turn
+    return served
 
 
 def test_all_that_is_buffered_ends_past_the_markers_that_follow() -> None:
@@ -67,14 +77,27 @@ def test_small_wants_are_met_whole_and_the_rest_is_shared() -> None:
 @pytest.mark.parametrize("max_records", [1, 2])
 def test_fewer_records_than_partitions_starve_nobody(max_records: int) -> None:
     buffered = {ORDERS_0: consecutive(0, 9), ORDERS_1: consecutive(0, 9), ORDERS_2: consecutive(0, 9)}
-    served = {p for turn in range(3) for p, _, _ in _plan(buffered, PlanLimits(max_records, 100), rotation=turn)}
-    assert served == {0, 1, 2}
+    assert {p for served in _served(buffered, PlanLimits(max_records, 100), 3) for p in served} == {0, 1, 2}
 
 
 def test_a_trickle_beside_a_backlog_does_not_starve_the_backlog() -> None:
     buffered = {ORDERS_0: consecutive(0, 1), ORDERS_1: consecutive(0, 1_000)}
-    served = {p for turn in range(2) for p, _, _ in _plan(buffered, PlanLimits(1, 100), rotation=turn)}
-    assert served == {0, 1}
+    assert _served(buffered, PlanLimits(1, 100), 3) == [[0], [1], [0]]
+
+
+def test_with_many_partitions_a_batch_serves_some_of_them_and_the_next_the_others() -> None:
+    buffered = {TopicPartition("orders", number): consecutive(0, 100) for number in range(5)}
+    limits = PlanLimits(100, 10_000, max_partitions=2)
+    assert _plan(buffered, limits) == [(0, 0, 50), (1, 0, 50)]
+    assert _served(buffered, limits, 4) == [[0, 1], [2, 3], [0, 4], [1, 2]]
+
+
+def test_partitions_that_do_not_fill_the_batch_make_room_for_others() -> None:
+    buffered = {
+        TopicPartition("orders", number): consecutive(0, records) for number, records in enumerate((1, 2, 60, 9))
+    }
+    assert _plan(buffered, PlanLimits(40, 10_000, max_partitions=2)) == [(0, 0, 1), (1, 0, 2), (2, 0, 37)]
+    assert _plan(buffered, PlanLimits(100, 10_000, max_partitions=2)) == [(0, 0, 1), (1, 0, 2), (2, 0, 60), (3, 0, 9)]
 
 
 def test_records_per_partition() -> None:
@@ -90,7 +113,7 @@ def test_bytes_are_shared() -> None:
 def test_one_record_larger_than_the_limit_is_a_batch() -> None:
     buffered = {ORDERS_0: consecutive(0, 3, size=500), ORDERS_1: consecutive(0, 3, size=10)}
     assert _plan(buffered, PlanLimits(1_000, 100)) == [(0, 0, 1)]
-    assert _plan(buffered, PlanLimits(1_000, 100), rotation=1) == [(1, 0, 3)]
+    assert _plan(buffered, PlanLimits(1_000, 100), turn=ORDERS_1) == [(1, 0, 3)]
 
 
 def test_tombstones_take_no_bytes() -> None:
