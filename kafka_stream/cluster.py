@@ -22,12 +22,14 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from kafka_stream.connection import connection_settings
 from kafka_stream.errors import BrokerUnavailable, CommandRefused, ConfigurationError, KafkaStreamError, TopicNotFound
-from kafka_stream.kafka_errors import is_missing_topic, is_not_authenticated, refusal
+from kafka_stream.kafka_errors import is_missing_topic, is_not_authenticated, is_without_leader, refusal
 from kafka_stream.protocols import OffsetAt, TopicInfo
 from kafka_stream.renewed import Renewed
 from kafka_stream.types import TopicPartition, timestamp_ms
 
 REQUEST_TIMEOUT_S = 10.0
+_LEADER_TIMEOUT_S = 3.0  # for a partition to have a leader that knows it: after its creation, or when another took over
+_ASK_AGAIN_AFTER_S = 0.1
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
@@ -259,20 +261,26 @@ class Cluster:
     ) -> Mapping[TopicPartition, int]:
         if not partitions:
             return {}
-        admin = self._admin
-        answers: Mapping[ClientTopicPartition, Future[Any]] = admin.list_offsets(
-            {ClientTopicPartition(p.topic, p.partition): spec for p in partitions},
-            isolation_level=IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=REQUEST_TIMEOUT_S,
-        )
-        found = {}
-        for partition, answer in answers.items():
-            try:
-                found[TopicPartition(partition.topic, partition.partition)] = int(answer.result().offset)
-            except KafkaException as error:
-                if is_missing_topic(error.args[0]):
-                    raise self.not_found(partition.topic, [partition.topic]) from error
-                raise self._translated(error, f"{partition.topic}[{partition.partition}]") from error
+        admin, found = self._admin, {}
+        wanted = {ClientTopicPartition(p.topic, p.partition): spec for p in partitions}
+        isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+        deadline = time.monotonic() + _LEADER_TIMEOUT_S
+        while wanted:
+            answers: Mapping[ClientTopicPartition, Future[Any]] = admin.list_offsets(
+                wanted, isolation_level=isolation, request_timeout=REQUEST_TIMEOUT_S
+            )
+            wanted = {}
+            for partition, answer in answers.items():
+                try:
+                    found[TopicPartition(partition.topic, partition.partition)] = int(answer.result().offset)
+                except KafkaException as error:
+                    if is_missing_topic(error.args[0]):
+                        raise self.not_found(partition.topic, [partition.topic]) from error
+                    if not is_without_leader(error.args[0]) or time.monotonic() > deadline:
+                        raise self._translated(error, f"{partition.topic}[{partition.partition}]") from error
+                    wanted[partition] = spec
+            if wanted:
+                time.sleep(_ASK_AGAIN_AFTER_S)
         return found
 
     def _translated(self, error: KafkaException, what: str) -> KafkaStreamError:

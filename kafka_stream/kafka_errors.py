@@ -52,6 +52,15 @@ _PASSING = frozenset(
         KafkaError.REQUEST_TIMED_OUT,
     }
 )
+_WITHOUT_LEADER = frozenset(
+    {
+        KafkaError._NOENT,  # list_offsets: no leader found
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+    }
+)
 _TRUNCATION_TEXT = KafkaError(KafkaError._LOG_TRUNCATION).str()
 
 
@@ -89,6 +98,11 @@ def is_missing_topic(error: KafkaError) -> bool:
     return error.code() in _NO_SUCH_TOPIC
 
 
+def is_without_leader(error: KafkaError) -> bool:
+    """Whether a partition has no leader at the moment, or one that does not know it yet; admin clients give up then."""
+    return error.code() in _WITHOUT_LEADER
+
+
 def is_not_authenticated(error: KafkaError) -> bool:
     """Whether the broker refused the credentials."""
     return error.code() in _NOT_AUTHENTICATED
@@ -115,5 +129,6 @@ __all__ = [
     "is_passing",
     "is_position_gone",
     "is_truncation",
+    "is_without_leader",
     "refusal",
 ]

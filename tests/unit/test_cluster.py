@@ -1,0 +1,64 @@
+"""What the cluster is asked again, and what it is not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import TopicPartition as ClientTopicPartition
+from confluent_kafka.admin import AdminClient
+
+from kafka_stream import cluster as module
+from kafka_stream.cluster import Cluster
+from kafka_stream.errors import BrokerUnavailable
+from kafka_stream.protocols import OffsetAt
+from tests.fakes import ORDERS_0, ORDERS_1
+
+NOT_LEADER = KafkaError.NOT_LEADER_FOR_PARTITION
+
+
+class Admin:
+    """Answers with what is prepared, per request: an offset or an error for each partition that is asked."""
+
+    def __init__(self, *prepared: Mapping[int, int | KafkaError]) -> None:
+        self._prepared: Iterator[Mapping[int, int | KafkaError]] = iter(prepared)
+
+    def poll(self, timeout: float) -> None:
+        pass
+
+    def list_offsets(self, wanted: Mapping[ClientTopicPartition, Any], **_: Any) -> dict[ClientTopicPartition, Any]:
+        prepared = next(self._prepared)
+        assert sorted(prepared) == sorted(each.partition for each in wanted)
+        answers: dict[ClientTopicPartition, Any] = {each: Future() for each in wanted}
+        for each, answer in answers.items():
+            match prepared[each.partition]:
+                case int(offset):
+                    answer.set_result(SimpleNamespace(offset=offset))
+                case error:
+                    answer.set_exception(KafkaException(error))
+        return answers
+
+
+def cluster_of(admin: Admin) -> Cluster:
+    cluster = Cluster({"bootstrap.servers": "127.0.0.1:1"}, logging.getLogger("test"))
+    cluster._connection.client = cast(AdminClient, admin)
+    return cluster
+
+
+def test_offsets_of_a_partition_whose_leader_does_not_know_it_yet_are_asked_again() -> None:
+    cluster = cluster_of(Admin({0: 7, 1: KafkaError(NOT_LEADER)}, {1: KafkaError(KafkaError._NOENT)}, {1: 9}))
+    assert cluster.offsets([ORDERS_0, ORDERS_1], OffsetAt.LATEST) == {ORDERS_0: 7, ORDERS_1: 9}
+
+
+@pytest.mark.parametrize("code", [NOT_LEADER, KafkaError._TIMED_OUT], ids=["for some time", "where it would not help"])
+def test_they_are_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    if code == NOT_LEADER:
+        monkeypatch.setattr(module, "_LEADER_TIMEOUT_S", 0.0)
+    cluster = cluster_of(Admin({0: KafkaError(code)}))
+    with pytest.raises(BrokerUnavailable, match=r"did not answer about orders\[0\]"):
+        cluster.offsets([ORDERS_0], OffsetAt.LATEST)
