@@ -42,7 +42,7 @@ from kafka_stream.testing.store_backend import (
     epochs_of,
     next_offsets,
 )
-from kafka_stream.types import Owner
+from kafka_stream.types import Owner, TopicPartition
 from offset_stores.sql import SqlOffsetStore, SqlTransaction
 from tests.sql_backend import Result, SqlBackend, write
 
@@ -447,3 +447,30 @@ def test_batches_carry_their_owners_name(
         if owner is OLDER:
             assert name == f"kafka-stream:{OLDER.id}"
     assert postgres.execute("SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'kafka-stream:%'") == []
+
+
+# The planner ----------------------------------------------------------------------------------------------------------
+
+
+def test_after_a_takeover_of_many_partitions_the_planner_knows_how_many(
+    store: SqlOffsetStore, postgres: PostgresDatabase
+) -> None:
+    """While it takes the table for empty, claim and advance compare each moved partition with all that are owned."""
+    owned = [TopicPartition(TOPIC, number) for number in range(1_000)]
+    taken = store.take_over(STREAM, OLDER, owned, {})
+    assert postgres.execute("SELECT reltuples FROM pg_class WHERE relname = 'kafka_stream_offsets'") == [(1_000,)]
+    commit(store, OLDER, dict.fromkeys(owned[::9], (0, 5)), epochs_of(taken))
+
+
+def test_a_takeover_does_not_need_to_own_the_table(store: SqlOffsetStore, postgres: PostgresDatabase) -> None:
+    postgres.execute("CREATE ROLE writer LOGIN PASSWORD 'w'")
+    try:
+        postgres.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO writer")
+        url = sa.make_url(postgres.url).set(username="writer", password="w")
+        writer = SqlOffsetStore(url.render_as_string(hide_password=False), tables="verify")
+        owned = [TopicPartition(TOPIC, number) for number in range(100)]
+        commit(writer, OLDER, dict.fromkeys(owned, (0, 5)), epochs_of(writer.take_over(STREAM, OLDER, owned, {})))
+        writer.close()
+    finally:
+        postgres.execute("DROP OWNED BY writer")
+        postgres.execute("DROP ROLE writer")

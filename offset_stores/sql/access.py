@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TypeVar
@@ -14,13 +15,16 @@ from offset_stores.sql import engine as engines
 from offset_stores.sql.cleanup import clean
 from offset_stores.sql.dialects import Database
 from offset_stores.sql.driver_statement import DriverStatement
-from offset_stores.sql.errors import Verdict, mapped
+from offset_stores.sql.errors import Verdict, mapped, reason_of
 from offset_stores.sql.statements import Statements
 from offset_stores.sql.tables import Names, Tables, position_of
+
+logger = logging.getLogger("kafka_stream")
 
 T = TypeVar("T")
 
 _ATTEMPTS = 3  # at taking locks, each as long as the lock timeout; all but the first one end dead owners' sessions
+_COUNT_TIMEOUT_S = 1.0
 
 
 class Access:
@@ -169,6 +173,17 @@ class Access:
                     owners = self._owners(connection, stream, partitions)
                 break
         raise self._locked(stream, blocked_by, owners, doing) from cause
+
+    def count_rows(self, session: str) -> None:
+        """Have the planner look at the offsets: while it takes the table for empty, it compares all rows with all."""
+        if self.database.count_rows is None:
+            return
+        names = Names.of(self.tables, self.engine.dialect)
+        try:
+            with self.writing(session, _COUNT_TIMEOUT_S) as connection:
+                connection.exec_driver_sql(self.database.count_rows.format(table=names.offsets))
+        except exc.SQLAlchemyError as error:
+            logger.debug("the offsets' statistics were not refreshed: %s", reason_of(error))
 
     def _owners(self, connection: Connection, stream: str, partitions: Sequence[TopicPartition]) -> dict[str, Owner]:
         stored = self.read(connection, stream, partitions).values()

@@ -16,6 +16,7 @@ from offset_stores.sql.statements import Wanted
 from offset_stores.sql.transaction import wanted_rows
 
 _LONGEST_TEXT = 255  # of what is stored for people only
+_MANY = 50  # partitions; with fewer, no plan of a statement is slow
 _STARTING = "starting"  # begins the session's name where no owner is known yet
 
 
@@ -71,9 +72,12 @@ def take_over(
 
     if not ordered:
         return {}
-    return access.with_locks(
+    taken = access.with_locks(
         take, session=owner.id, stream=stream, partitions=ordered, doing="taking over the partitions"
     )
+    if len(ordered) >= _MANY:
+        access.count_rows(owner.id)
+    return taken
 
 
 def _refuse_closed_topics(

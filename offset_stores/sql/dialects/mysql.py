@@ -43,6 +43,7 @@ class MySQL:
     drivers: ClassVar[Mapping[str, str]] = MappingProxyType({"pymysql": "kafka-stream[mysql]"})
     ends_blockers: ClassVar[bool] = True
     creates_schemas: ClassVar[bool] = True
+    count_rows: ClassVar[str | None] = None
     grammar: ClassVar[Grammar] = UpdateJoin()
 
     def create_engine(self, url: URL) -> Engine:

@@ -46,6 +46,8 @@ class Database(Protocol):
     """Whether a missing schema can be created with ``CREATE SCHEMA``."""
     grammar: ClassVar[Grammar]
     """Its words in the statements."""
+    count_rows: ClassVar[str | None]
+    """What has its planner look how full a table is, where it may not know for a minute; ``{table}`` is its name."""
 
     def create_engine(self, url: URL) -> Engine:
         """Our own engine for a URL; does not connect. Raises ``ModuleNotFoundError`` without the driver."""

@@ -66,6 +66,7 @@ class PostgreSQL:
     drivers: ClassVar[Mapping[str, str]] = MappingProxyType({"psycopg": "kafka-stream[postgresql]"})
     ends_blockers: ClassVar[bool] = True
     creates_schemas: ClassVar[bool] = True
+    count_rows: ClassVar[str | None] = "ANALYZE {table}"
     grammar: ClassVar[Grammar] = UpdateFrom(
         wanted="""SELECT * FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS integer[]),
             CAST(:from_offsets AS bigint[]), CAST(:until_offsets AS bigint[]), CAST(:epochs AS bigint[]),

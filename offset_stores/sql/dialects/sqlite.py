@@ -50,6 +50,7 @@ class SQLite:
     drivers: ClassVar[Mapping[str, str]] = MappingProxyType({"pysqlite": ""})
     ends_blockers: ClassVar[bool] = False
     creates_schemas: ClassVar[bool] = False
+    count_rows: ClassVar[str | None] = None
     grammar: ClassVar[Grammar] = UpdateFrom(
         wanted="""SELECT json_extract(value, '$[0]') AS topic, json_extract(value, '$[1]') AS "partition",
             json_extract(value, '$[2]') AS from_offset, json_extract(value, '$[3]') AS until_offset,
