@@ -2,7 +2,7 @@
 
 The private engine (Debian, root) has its own data root, exec root and socket under one short path, because names of
 unix sockets end at 107 characters. It has no bridge and changes no firewall rule. Several test runs may share it:
-each holds a shared lock, and the last one out stops it.
+each holds a shared lock, and the last one out stops it, unless somebody wants it kept.
 """
 
 from __future__ import annotations
@@ -131,14 +131,21 @@ def _private_engine(state: Path, *, keep: bool) -> Iterator[DockerEngine]:
             with _locked(state / "starting"):
                 images.install_packages(state / "apt.log")
                 start_private_engine(state)
+                if keep:
+                    _kept(state).touch()
                 built = images.build(state / "build", state / "build.log")
                 command = _compose_command(state)
                 fcntl.flock(users, fcntl.LOCK_SH)
             yield DockerEngine(command, built)
         finally:
             fcntl.flock(users, fcntl.LOCK_UN)
-            if not keep:
+            if not _kept(state).exists():
                 stop_private_engine(state)
+
+
+def _kept(state: Path) -> Path:
+    """There while the private engine is to outlive those who use it."""
+    return state / "kept"
 
 
 @contextlib.contextmanager
@@ -168,6 +175,7 @@ def start_private_engine(state: Path) -> None:
     """Start dockerd on the state directory unless it runs; return when it answers. ``DOCKER_HOST`` names it."""
     if _engine_answers():
         return
+    _kept(state).unlink(missing_ok=True)  # another engine's, which is gone
     log = state / "dockerd.log"
     (state / "dockerd.pid").unlink(missing_ok=True)
     command = ["dockerd", "--host", os.environ["DOCKER_HOST"], "--pidfile", str(state / "dockerd.pid")]
