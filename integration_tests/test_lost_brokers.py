@@ -14,6 +14,7 @@ from integration_tests.kafka_store import Place
 from integration_tests.results import ResultTable
 from integration_tests.servers import KafkaServer, PostgresDatabase
 from integration_tests.streams import SHORT_SESSIONS, WAIT_S, assert_exactly_once, stream_of, wait_for_rows
+from kafka_stream import lost_brokers
 from kafka_stream.errors import StoreUnavailable
 from kafka_stream.protocols import StreamBinding
 from kafka_stream.testing.store_backend import OLDER
@@ -38,8 +39,10 @@ def test_a_stream_goes_on_with_a_new_consumer(
     postgres: PostgresDatabase,
     table: ResultTable,
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
     assignment: str,
 ) -> None:
+    monkeypatch.setattr(lost_brokers, "_PATIENCE_S", 5.0)
     topic = kafka.create_topic()
     kafka.produce(topic, map(str, range(RECORDS)))
     client = {**SHORT_SESSIONS, **FOR_GOOD, "bootstrap.servers": kafka_proxy.bootstrap_servers}

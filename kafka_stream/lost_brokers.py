@@ -10,6 +10,8 @@ from kafka_stream.cluster import Cluster
 
 _ASK_EVERY_S = 5.0
 _ASK_FOR_S = 0.5
+_PATIENCE_S = 15.0  # longer than a client waits before it tries a broker again (reconnect.backoff.max.ms)
+_NEVER = float("inf")
 
 
 class LostBrokers:
@@ -17,25 +19,33 @@ class LostBrokers:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._ask_at = float("inf")
+        self._ask_at = _NEVER
+        self._lost_at = _NEVER
 
     def heard(self, error: KafkaError) -> None:
         """The client has told of an error."""
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - its own codes begin with an underscore
-            self._ask_at = time.monotonic() + _ASK_EVERY_S
+            self._ask_at = min(self._ask_at, time.monotonic() + _ASK_EVERY_S)
 
     def has(self, consumer: Consumer, topic: str) -> bool:
-        """Whether this consumer finds no broker where a new client finds one."""
-        if time.monotonic() < self._ask_at:
+        """Whether this consumer has found no broker for some time in which new clients found one; says so once."""
+        now = time.monotonic()
+        if now < self._ask_at:
             return False
         try:
             consumer.list_topics(topic, timeout=_ASK_FOR_S)
         except KafkaException as error:
-            self._ask_at = time.monotonic() + _ASK_EVERY_S
+            self._ask_at = now + _ASK_EVERY_S
             # It times out where a connection is there, and the broker is slow.
-            return error.args[0].code() == KafkaError._TRANSPORT and self._cluster.is_found(_ASK_FOR_S)  # noqa: SLF001 - as above
-        self._ask_at = float("inf")
-        return False
+            finds_none = error.args[0].code() == KafkaError._TRANSPORT  # noqa: SLF001 - as above
+            self._lost_at = min(self._lost_at, now) if finds_none and self._cluster.is_found(_ASK_FOR_S) else _NEVER
+            if now - self._lost_at < _PATIENCE_S:
+                return False
+            is_lost = True
+        else:
+            is_lost = False
+        self._ask_at = self._lost_at = _NEVER
+        return is_lost
 
 
 __all__ = ["LostBrokers"]

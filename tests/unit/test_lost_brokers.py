@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -19,14 +20,14 @@ class Asked:
     """A consumer and a cluster that count who asks them."""
 
     def __init__(self, consumer: int | None, cluster_is_found: bool) -> None:
-        self._consumer = consumer
+        self.consumer = consumer
         self._cluster_is_found = cluster_is_found
         self.of_consumer = self.of_cluster = 0
 
     def list_topics(self, topic: str, timeout: float) -> None:
         self.of_consumer += 1
-        if self._consumer is not None:
-            raise KafkaException(KafkaError(self._consumer))
+        if self.consumer is not None:
+            raise KafkaException(KafkaError(self.consumer))
 
     def is_found(self, timeout_s: float) -> bool:
         self.of_cluster += 1
@@ -36,6 +37,7 @@ class Asked:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lost_brokers, "_ASK_EVERY_S", 0.0)
+    monkeypatch.setattr(lost_brokers, "_PATIENCE_S", 0.0)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,25 @@ def test_brokers_are_lost_where_a_new_client_finds_them(
     if not lost:
         assert not found.has(cast(Consumer, asked), "topic"), "and it is asked again only if it had no answer"
     assert (asked.of_consumer, asked.of_cluster) == questions
+
+
+def test_a_consumer_is_given_the_time_to_connect_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(lost_brokers, "_PATIENCE_S", 15.0)
+    monkeypatch.setattr(lost_brokers, "time", SimpleNamespace(monotonic=lambda: now))
+    asked = Asked(TRANSPORT, cluster_is_found=True)
+    found = LostBrokers(cast(Cluster, asked))
+    found.heard(KafkaError(DOWN))
+    for now, consumer, lost in (
+        (100.0, TRANSPORT, False),
+        (114.0, TRANSPORT, False),
+        (120.0, TIMED_OUT, False),
+        (130.0, TRANSPORT, False),
+        (145.0, TRANSPORT, True),
+    ):
+        asked.consumer = consumer
+        assert found.has(cast(Consumer, asked), "topic") is lost, now
+    assert not found.has(cast(Consumer, asked), "topic"), "a new one has taken its place"
 
 
 def test_a_consumer_that_hears_of_no_error_is_never_asked() -> None:
