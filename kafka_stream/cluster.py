@@ -28,7 +28,7 @@ from kafka_stream.renewed import Renewed
 from kafka_stream.types import TopicPartition, timestamp_ms
 
 REQUEST_TIMEOUT_S = 10.0
-_LEADER_TIMEOUT_S = 3.0  # for a partition to have a leader that knows it: after its creation, or when another took over
+LEADER_TIMEOUT_S = 3.0  # for a partition to have a leader that knows it: after its creation, or when another took over
 _ASK_AGAIN_AFTER_S = 0.1
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -139,8 +139,12 @@ class Cluster:
                 self._has_topic_ids = False
         return self._listed(names)
 
-    def offsets(self, partitions: Sequence[TopicPartition], at: OffsetAt | datetime) -> Mapping[TopicPartition, int]:
+    def offsets(
+        self, partitions: Sequence[TopicPartition], at: OffsetAt | datetime, *, patience_s: float = LEADER_TIMEOUT_S
+    ) -> Mapping[TopicPartition, int]:
         """The offset of each partition's end, or of its first record at or after a time (else its latest end).
+
+        A partition without a leader is asked again for ``patience_s``.
 
         Raises:
             TopicNotFound, NotAuthorized, BrokerUnavailable.
@@ -148,12 +152,12 @@ class Cluster:
         self._admin.poll(0)
         if not isinstance(at, datetime):
             spec = _EARLIEST if at is OffsetAt.EARLIEST else _LATEST
-            return self._list_offsets(partitions, spec, committed=at is not OffsetAt.HIGH_WATERMARK)
+            return self._list_offsets(partitions, spec, patience_s, committed=at is not OffsetAt.HIGH_WATERMARK)
         if at.tzinfo is None:
             raise ValueError(f"the time {at} has no zone; give an aware datetime")
-        found = self._list_offsets(partitions, OffsetSpec.for_timestamp(timestamp_ms(at)), committed=True)
+        found = self._list_offsets(partitions, OffsetSpec.for_timestamp(timestamp_ms(at)), patience_s, committed=True)
         if without := [partition for partition, offset in found.items() if offset < 0]:
-            return {**found, **self._list_offsets(without, _LATEST, committed=True)}
+            return {**found, **self._list_offsets(without, _LATEST, patience_s, committed=True)}
         return found
 
     def first_offsets_after(self, partitions: Sequence[TopicPartition], at: datetime) -> Mapping[TopicPartition, int]:
@@ -163,7 +167,8 @@ class Cluster:
             TopicNotFound, NotAuthorized, BrokerUnavailable.
         """
         self._admin.poll(0)
-        found = self._list_offsets(partitions, OffsetSpec.for_timestamp(timestamp_ms(at)), committed=False)
+        at_or_after = OffsetSpec.for_timestamp(timestamp_ms(at))
+        found = self._list_offsets(partitions, at_or_after, LEADER_TIMEOUT_S, committed=False)
         return {partition: offset for partition, offset in found.items() if offset >= 0}
 
     def group_members(self, group_id: str) -> Sequence[str]:
@@ -257,14 +262,14 @@ class Cluster:
         return infos
 
     def _list_offsets(
-        self, partitions: Sequence[TopicPartition], spec: OffsetSpec, *, committed: bool
+        self, partitions: Sequence[TopicPartition], spec: OffsetSpec, patience_s: float, *, committed: bool
     ) -> Mapping[TopicPartition, int]:
         if not partitions:
             return {}
         admin, found = self._admin, {}
         wanted = {ClientTopicPartition(p.topic, p.partition): spec for p in partitions}
         isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-        deadline = time.monotonic() + _LEADER_TIMEOUT_S
+        deadline = time.monotonic() + patience_s
         while wanted:
             answers: Mapping[ClientTopicPartition, Future[Any]] = admin.list_offsets(
                 wanted, isolation_level=isolation, request_timeout=REQUEST_TIMEOUT_S

@@ -101,7 +101,7 @@ class KafkaSource:
 
     def offsets(self, partitions: Sequence[TopicPartition], at: OffsetAt | datetime) -> Mapping[TopicPartition, int]:
         """The offset of each partition's end, or of its first record at or after a time (else its latest end)."""
-        return self._opened()[0].offsets(partitions, at)
+        return self._opened()[0].offsets(partitions, at, patience_s=0)  # the loop has others to serve, and asks again
 
     def cluster_id(self) -> str | None:
         """The id of the cluster that is read."""
