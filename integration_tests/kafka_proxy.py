@@ -14,6 +14,7 @@ from integration_tests.framed_proxy import FramedProxy, framed_messages
 from integration_tests.proxy import _Connection, _Cut
 
 _METADATA = 3
+_INIT_PRODUCER_ID = 22
 _FLEXIBLE_METADATA = 9
 _END_TXN = 26
 _REQUEST = struct.Struct(">hhi")
@@ -28,6 +29,8 @@ class KafkaProxy(FramedProxy):
         self._here = target_host.encode() + struct.pack(">i", self.port)
         self.forgets = False
         self.forgotten = 0
+        self._arming = 0
+        self._of_new_producer = False
 
     @property
     def bootstrap_servers(self) -> str:
@@ -44,11 +47,21 @@ class KafkaProxy(FramedProxy):
 
     def cut_before_end(self) -> None:
         """The next transaction's end does not reach the broker."""
+        self._of_new_producer = False
         self._arm(_Cut.BEFORE_COMMIT)
 
-    def cut_after_end(self) -> None:
-        """The next transaction's end reaches the broker, and its answer does not come back."""
+    def cut_after_end(self, *, of_new_producer: bool = False) -> None:
+        """The next transaction's end reaches the broker, and its answer does not come back.
+
+        With ``of_new_producer`` that of one which begins from now on: one that was thrown away goes on trying.
+        """
+        self._arming += 1
+        self._of_new_producer = of_new_producer
         self._arm(_Cut.AFTER_COMMIT)
+
+    def _cut_for(self, arming: int) -> _Cut | None:
+        """What to do with a transaction's end, of a producer that began when the proxy had been armed so often."""
+        return None if self._of_new_producer and arming < self._arming else self._disarm()
 
     def _connect(self, client: socket.socket, server: socket.socket) -> _Connection:
         return _KafkaConnection(self, client, server)
@@ -60,6 +73,7 @@ class _KafkaConnection(_Connection):
         self._kafka = proxy
         self._swallowed: int | None = None
         self._asked_for_metadata: set[int] = set()
+        self._began_at = -1
 
     def _forward_up(self) -> None:
         for message in framed_messages(self._client):
@@ -67,7 +81,9 @@ class _KafkaConnection(_Connection):
             if kind == _METADATA:
                 assert version >= _FLEXIBLE_METADATA, version
                 self._asked_for_metadata.add(number)
-            cut = self._kafka._disarm() if kind == _END_TXN else None
+            elif kind == _INIT_PRODUCER_ID:
+                self._began_at = self._kafka._arming
+            cut = self._kafka._cut_for(self._began_at) if kind == _END_TXN else None
             if cut is _Cut.BEFORE_COMMIT:
                 self._go_away()
                 return

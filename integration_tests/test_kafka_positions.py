@@ -193,7 +193,7 @@ def test_a_commit_that_is_cut_off_is_settled(
     with pytest.raises(StoreUnavailable):
         store.reclaim(claim)
     kafka_proxy.admit()
-    kafka_proxy.cut_after_end()  # the answer to what settles it gets lost, too
+    kafka_proxy.cut_after_end(of_new_producer=True)  # the answer to what settles it gets lost, too
     with pytest.raises(StoreUnavailable):
         store.reclaim(claim)
     assert kafka_proxy.was_cut.is_set()
