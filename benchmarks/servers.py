@@ -12,8 +12,7 @@ from integration_tests.engine import docker_engine
 from integration_tests.mariadb_server import MariadbServer
 from integration_tests.servers import KafkaServer, PostgresServer, ServerPorts
 
-# A broker with a thousand partitions that misses its heartbeats, since others have the processors, goes in circles.
-DURABLE = {"POSTGRES_FSYNC": "on", "MARIADB_FLUSH_LOG": "1", "KAFKA_BROKER_SESSION": "60000"}
+DURABLE = {"POSTGRES_FSYNC": "on", "MARIADB_FLUSH_LOG": "1"}
 
 
 @dataclass

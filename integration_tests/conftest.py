@@ -124,7 +124,7 @@ def private_broker(engine: DockerEngine) -> Iterator[PrivateKafka]:
     ports = ServerPorts()
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     project = f"kafka-stream-private-{uuid.uuid4().hex[:8]}"
-    compose = engine.compose(project, KAFKA_CLUSTER_ID=cluster_id, **ports.variables())
+    compose = engine.compose(project, KAFKA_CLUSTER_ID=cluster_id, KAFKA_BROKER_SESSION="6000", **ports.variables())
     try:
         compose("up", "--detach", "--wait", "--wait-timeout", "180", "kafka")
         broker = PrivateKafka(compose, ports)
