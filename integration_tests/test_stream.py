@@ -455,7 +455,7 @@ def test_async_prepare_runs_before_the_transaction_opens(
     kafka: KafkaServer, postgres: PostgresDatabase, table: ResultTable, topic: str
 ) -> None:
     query = "SELECT 1 FROM pg_stat_activity WHERE state LIKE 'idle in tr%' AND datname = current_database()"
-    found: list[list[tuple[Any, ...]]] = []
+    found: list[object] = []
 
     async def prepare(batch: Batch) -> Batch:
         found.append(postgres.execute(query))
