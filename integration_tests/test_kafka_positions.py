@@ -189,14 +189,14 @@ def test_a_commit_that_is_cut_off_is_settled(
         transaction.produce(place.results_topic, value="1")
         transaction.advance()
         transaction.commit()
-    assert kafka_proxy.was_cut.is_set()
+    assert kafka_proxy.was_cut.wait(WAIT_S)
     with pytest.raises(StoreUnavailable):
         store.reclaim(claim)
     kafka_proxy.admit()
     kafka_proxy.cut_after_end(of_new_producer=True)  # the answer to what settles it gets lost, too
     with pytest.raises(StoreUnavailable):
         store.reclaim(claim)
-    assert kafka_proxy.was_cut.is_set()
+    assert kafka_proxy.was_cut.wait(WAIT_S)
     monkeypatch.undo()
     kafka_proxy.admit()
     found = store.reclaim(claim)[place.partitions[0]]
