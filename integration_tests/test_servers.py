@@ -12,9 +12,11 @@ from kazoo.client import KazooClient
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
+from integration_tests.engine import wait_until
 from integration_tests.mariadb_server import MariadbDatabase, MariadbServer
 from integration_tests.proxy import MariadbProxy, PostgresProxy, TcpProxy
 from integration_tests.servers import KafkaServer, PostgresDatabase, PostgresServer, PrivateKafka, ServerPorts
+from integration_tests.streams import WAIT_S, wait_for_stable_end
 from integration_tests.zookeeper_server import ZooKeeperServer
 
 
@@ -35,10 +37,11 @@ def test_only_committed_transactions_are_read(kafka: KafkaServer) -> None:
     kafka.transaction(topic, ["aborted"], 0, outcome="abort")
     still_open = kafka.open_transaction(topic, ["late"], 0)
     kafka.produce(topic, ["behind the open one"], 0)
+    assert wait_until(lambda: kafka.end_offsets(topic) == {0: 4}, WAIT_S)
     assert values(kafka, topic) == [b"kept"]
-    assert kafka.end_offsets(topic) == {0: 4}
     assert kafka.end_offsets(topic, committed=False) == {0: 6}
     still_open.commit()
+    assert wait_for_stable_end(kafka, topic) == {0: 7}
     assert values(kafka, topic) == [b"kept", b"late", b"behind the open one"]
 
 
@@ -59,6 +62,7 @@ def test_topics_grow_lose_records_and_come_again(kafka: KafkaServer) -> None:
 def test_a_killed_broker_comes_back_with_its_records(private_kafka: PrivateKafka) -> None:
     topic = private_kafka.create_topic(partitions=1)
     private_kafka.transaction(topic, ["a", "b"], 0)
+    assert wait_for_stable_end(private_kafka, topic) == {0: 3}  # markers are written after the answer
     private_kafka.kill()
     assert not private_kafka.is_up()
     private_kafka.start()
@@ -78,6 +82,7 @@ def test_a_truncated_log_ends_earlier_and_takes_records_again(private_kafka: Pri
     for start in range(0, 100, 10):
         private_kafka.produce(topic, map(str, range(start, start + 10)), 0)
     private_kafka.transaction(topic, ["other partition"], 1)
+    assert wait_for_stable_end(private_kafka, topic) == {0: 100, 1: 2}
     getattr(private_kafka, end)()
     assert private_kafka.truncate_tail(topic, 0, from_offset=60) == 60
     private_kafka.start()
