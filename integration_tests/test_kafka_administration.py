@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -112,8 +113,11 @@ class Live:
         ]
 
     def wait_for_ends(self, *running: RunningService) -> None:
+        """As long as they come nearer."""
         ends = self.topic.ends()
-        assert wait_until(lambda: self.offsets() == ends, WAIT_S), [each.report() for each in running]
+        while (reached := self.offsets()) != ends:
+            moves = partial(lambda before: self.offsets() != before, reached)
+            assert wait_until(moves, WAIT_S), [each.report() for each in running]
 
     def copied(self) -> Counter[tuple[int, int]]:
         """How often read-committed readers find each record in the copy."""
