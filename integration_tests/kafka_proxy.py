@@ -28,7 +28,6 @@ class KafkaProxy(FramedProxy):
         self._there = target_host.encode() + struct.pack(">i", target_port)
         self._here = target_host.encode() + struct.pack(">i", self.port)
         self.forgets = False
-        self.forgotten = 0
         self._arming = 0
         self._of_new_producer = False
 
@@ -94,13 +93,12 @@ class _KafkaConnection(_Connection):
     def _forward_down(self) -> None:
         for message in framed_messages(self._server):
             (number,) = struct.unpack_from(">i", message, 4)
-            if self._swallowed is not None and number == self._swallowed:
+            if number == self._swallowed:
                 self._go_away()
                 return
             if number in self._asked_for_metadata:
                 self._asked_for_metadata.discard(number)
                 if self._kafka.forgets:
-                    self._kafka.forgotten += 1
                     message = _without_brokers(message)
             self._client.sendall(message.replace(self._kafka._there, self._kafka._here))
 

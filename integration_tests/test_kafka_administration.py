@@ -332,27 +332,25 @@ def test_what_a_sink_wrote_ahead_is_discarded_while_nobody_can_commit_it(place: 
 
 @pytest.mark.parametrize("reached", [False, True], ids=["before the broker saw it", "after the broker did it"])
 def test_a_change_that_is_cut_off_is_done_once(
-    place: Place, kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch, reached: bool
+    place: Place, kafka_proxy: KafkaProxy, monkeypatch: pytest.MonkeyPatch, reached: bool
 ) -> None:
     place.store().initialise(place.stream, place.topic, {0: 50, 1: 50}, None)
     monkeypatch.setattr(producer, "_TIMEOUT_S", 10.0)
-    host, port = kafka.bootstrap_servers.split(":")
-    with KafkaProxy(host, int(port)) as proxy:
-        config = {"bootstrap.servers": proxy.bootstrap_servers, "reconnect.backoff.max.ms": 200}
-        store = KafkaOffsetStore(config)
-        (proxy.cut_after_end if reached else proxy.cut_before_end)()
-        decided: list[int] = []
+    config = {"bootstrap.servers": kafka_proxy.bootstrap_servers, "reconnect.backoff.max.ms": 200}
+    store = KafkaOffsetStore(config)
+    (kafka_proxy.cut_after_end if reached else kafka_proxy.cut_before_end)()
+    decided: list[int] = []
 
-        def back(stored: dict[TopicPartition, StoredPosition]) -> list[Change]:
-            decided.append(len(stored))
-            return [Change(tp, each.next_offset - 10) for tp, each in stored.items()]
+    def back(stored: dict[TopicPartition, StoredPosition]) -> list[Change]:
+        decided.append(len(stored))
+        return [Change(tp, each.next_offset - 10) for tp, each in stored.items()]
 
-        try:
-            store.change(place.stream, place.partitions, RESET, back)  # type: ignore[arg-type]
-        except StoreUnavailable:
-            assert proxy.was_cut.wait(WAIT_S)
-        store.close()
-    assert proxy.was_cut.wait(WAIT_S)
+    try:
+        store.change(place.stream, place.partitions, RESET, back)  # type: ignore[arg-type]
+    except StoreUnavailable:
+        assert kafka_proxy.was_cut.wait(WAIT_S)
+    store.close()
+    assert kafka_proxy.was_cut.wait(WAIT_S)
     place.store().change(place.stream, place.partitions, RESET, lambda _: [])  # the next command ends what is left open
     assert place.stored() == (dict.fromkeys((0, 1), 40) if reached else dict.fromkeys((0, 1), 50))
     assert decided == [2]

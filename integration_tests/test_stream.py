@@ -451,16 +451,32 @@ def test_a_handler_that_commits_on_its_own_stops_the_stream(
         stream_of(kafka, postgres, topic, sink=write).run(until="latest")
 
 
+class Claimed(StreamListener):
+    """The batches whose transaction is open, or was."""
+
+    def __init__(self) -> None:
+        self.ranges: list[tuple[OffsetRange, ...]] = []
+
+    def on_phase(self, phase: Phase, ranges: tuple[OffsetRange, ...]) -> None:
+        if phase is Phase.AFTER_CLAIM:
+            self.ranges.append(ranges)
+
+
 def test_async_prepare_runs_before_the_transaction_opens(
     kafka: KafkaServer, postgres: PostgresDatabase, table: ResultTable, topic: str
 ) -> None:
     query = "SELECT 1 FROM pg_stat_activity WHERE state LIKE 'idle in tr%' AND datname = current_database()"
     found: list[object] = []
+    claimed = Claimed()
+    too_late: list[bool] = []
 
     async def prepare(batch: Batch) -> Batch:
         found.append(postgres.execute(query))
+        too_late.append(batch.ranges in claimed.ranges)
         return batch
 
-    stream_of(kafka, postgres, topic, prepare=prepare).run(until="latest")
+    stream_of(kafka, postgres, topic, prepare=prepare, listeners=[claimed]).run(until="latest")
     assert found[0] == [], "later ones may run beside the transaction of the batch before"
+    assert len(claimed.ranges) >= len(too_late) > 0
+    assert not any(too_late)
     assert_exactly_once(kafka, topic, table)

@@ -7,7 +7,7 @@ shrink when the sink is slow (the idea of Spark's PID rate estimator, without th
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kafka_stream.protocols import Buffered
@@ -79,11 +79,9 @@ def plan(
         if (records := _records_allowed(tp, buffered[tp], limits)) > 0:
             wanted[tp] = records
 
-    def in_turn() -> Sequence[TopicPartition]:
-        ordered = list(wanted)
-        start = 0 if turn is None else bisect_left(ordered, turn)
-        return [*ordered[start:], *ordered[:start]]
-
+    ordered = list(wanted)
+    start = 0 if turn is None else bisect_left(ordered, turn)
+    in_turn = [*ordered[start:], *ordered[:start]]
     counts = _shared_evenly(_served(wanted, limits, in_turn), limits.max_records, in_turn)
     counts = _within_bytes(counts, buffered, limits.max_bytes, in_turn)
     ranges = tuple(
@@ -92,7 +90,7 @@ def plan(
         if (count := counts.get(tp, 0)) > 0
     )
     unserved = len(ranges) < len(wanted)
-    return _plan_of(ranges, counts, buffered, next(tp for tp in in_turn() if tp not in counts) if unserved else None)
+    return _plan_of(ranges, counts, buffered, next(tp for tp in in_turn if tp not in counts) if unserved else None)
 
 
 def plan_empty(
@@ -223,14 +221,14 @@ def _until(topic_partition: TopicPartition, buffer: Buffered, records: int, limi
 
 
 def _served(
-    wanted: dict[TopicPartition, int], limits: PlanLimits, in_turn: Callable[[], Sequence[TopicPartition]]
+    wanted: dict[TopicPartition, int], limits: PlanLimits, in_turn: Sequence[TopicPartition]
 ) -> dict[TopicPartition, int]:
     """Not more partitions than the limit says, unless it takes more of them to fill the batch."""
     if limits.max_partitions is None or len(wanted) <= limits.max_partitions:
         return wanted
     served: dict[TopicPartition, int] = {}
     records = 0
-    for tp in in_turn():
+    for tp in in_turn:
         if len(served) >= limits.max_partitions and records >= limits.max_records:
             break
         served[tp] = wanted[tp]
@@ -239,7 +237,7 @@ def _served(
 
 
 def _shared_evenly(
-    wanted: dict[TopicPartition, int], total: int, in_turn: Callable[[], Sequence[TopicPartition]]
+    wanted: dict[TopicPartition, int], total: int, in_turn: Sequence[TopicPartition]
 ) -> dict[TopicPartition, int]:
     """Max-min fairness: small wants are met whole, the rest is split evenly; nobody gets less than a fair share.
 
@@ -248,7 +246,7 @@ def _shared_evenly(
     if sum(wanted.values()) <= total:
         return wanted
     if total < len(wanted):
-        return dict.fromkeys([tp for tp in in_turn() if tp in wanted][:total], 1)
+        return dict.fromkeys([tp for tp in in_turn if tp in wanted][:total], 1)
     shares: dict[TopicPartition, int] = {}
     left = len(wanted)
     for tp in sorted(wanted, key=wanted.__getitem__):
@@ -263,13 +261,13 @@ def _within_bytes(
     counts: dict[TopicPartition, int],
     buffered: Mapping[TopicPartition, Buffered],
     max_bytes: int,
-    in_turn: Callable[[], Sequence[TopicPartition]],
+    in_turn: Sequence[TopicPartition],
 ) -> dict[TopicPartition, int]:
     if sum([buffered[tp].value_bytes for tp in counts]) <= max_bytes:
         return counts
     kept: dict[TopicPartition, int] = {}
     left = max_bytes
-    sharing = [tp for tp in in_turn() if tp in counts]
+    sharing = [tp for tp in in_turn if tp in counts]
     for turn, tp in enumerate(sharing):
         fair = left // (len(sharing) - turn)
         count = min(counts[tp], buffered[tp].records_within(fair))

@@ -105,9 +105,10 @@ class Brokers:
         return sorted(self._groups("listing the consumer groups"))
 
     def _groups(self, doing: str) -> Mapping[str, ConsumerGroupState]:
-        self._admin.poll(0)
+        admin = self._admin
+        admin.poll(0)
         try:
-            answer = self._admin.list_consumer_groups(request_timeout=REQUEST_TIMEOUT_S).result()
+            answer = admin.list_consumer_groups(request_timeout=REQUEST_TIMEOUT_S).result()
         except KafkaException as error:
             self._connection.failed(error.args[0])
             raise mapped(error.args[0], doing, self.where) from error
@@ -119,7 +120,8 @@ class Brokers:
 
     def members(self, group_id: str) -> Sequence[str]:
         """Who they are, as ``client id on host``, as far as it can be learned."""
-        answer = self._admin.describe_consumer_groups([group_id], request_timeout=REQUEST_TIMEOUT_S)[group_id]
+        admin = self._admin
+        answer = admin.describe_consumer_groups([group_id], request_timeout=REQUEST_TIMEOUT_S)[group_id]
         try:
             members = answer.result().members
         except KafkaException:
