@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Dialect, bindparam, exc, literal_column, select, text
 from sqlalchemy.dialects import postgresql
@@ -24,8 +24,6 @@ from sinks.sql.target import Target
 
 if TYPE_CHECKING:
     import psycopg
-
-Buffer: TypeAlias = bytes | bytearray
 
 _LEAST_ROWS = {"error": 100, "ignore": 500, "update": 500}
 """From how many rows on it is quicker: a few statements more, and a temporary table where there may be conflicts."""
@@ -93,7 +91,7 @@ class PostgresWriter(StatementWriter):
             encoder = self._encoders.get(columns)
             if encoder is not None and len(rows) >= _LEAST_ROWS[self._on_conflict]:
                 with suppress(Exception):
-                    encoded[columns] = EncodedRows(encoder, b"".join([HEADER, encoder.encode(rows), TRAILER]))
+                    encoded[columns] = EncodedRows(encoder, b"".join([HEADER, *encoder.encode(rows), TRAILER]))
         return replace(changes, encoded=encoded) if encoded else changes
 
     def _lock(self, connection: Connection, keys: Sequence[Values]) -> None:
@@ -164,7 +162,7 @@ class PostgresWriter(StatementWriter):
         connection: Connection,
         driver: psycopg.Connection[Any],
         columns: tuple[str, ...],
-        encoded: Iterable[Buffer],
+        encoded: Iterable[bytes],
     ) -> None:
         of = self._target.columns
         names = ", ".join(self._dialect.identifier_preparer.quote(of[name].name) for name in columns)
@@ -208,15 +206,15 @@ def _encode_of(types: Sequence[Any], driver: psycopg.Connection[Any], insert: Pr
     )
 
 
-def _encoded(rows: Sequence[Values], encode: Encode) -> Iterator[Buffer]:
+def _encoded(rows: Sequence[Values], encode: Encode) -> Iterator[bytes]:
     """A thousand rows at a time: the server works on some while the next ones are encoded."""
     yield HEADER
     for chunk in chunks(rows, _CHUNK):
-        yield encode(chunk)
+        yield b"".join(encode(chunk))
     yield TRAILER
 
 
-def _send(driver: psycopg.Connection[Any], target: str, encoded: Iterable[Buffer]) -> None:
+def _send(driver: psycopg.Connection[Any], target: str, encoded: Iterable[bytes]) -> None:
     with driver.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN (FORMAT BINARY)".encode()) as copy:
         for data in encoded:
             copy.write(data)
