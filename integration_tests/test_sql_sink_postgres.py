@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from psycopg.pq import TransactionStatus
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.exc import IntegrityError
 
@@ -140,6 +141,19 @@ def test_more_rows_than_a_statement_has_parameters(database: sa.Engine, on_confl
     )
     write(SqlSink(ORDERS, given, on_conflict), rows, database)
     assert rows_of(ORDERS, database) == tuples
+
+
+def test_the_next_batch_is_gone_on_with_as_soon_as_the_server_copies(database: sa.Engine) -> None:
+    sink, statuses = SqlSink(ORDERS, given), list[TransactionStatus]()
+    with database.begin() as connection:
+        driver: Any = connection.connection.driver_connection
+        for first in (0, 20_000):
+            prepared = sink.prepare([(n, n % 100, "a note") for n in range(first, first + 20_000)])
+            sink.write_overlapping(
+                prepared, Transaction(connection), lambda: statuses.append(driver.info.transaction_status)
+            )
+    assert statuses == [TransactionStatus.IDLE, TransactionStatus.ACTIVE], "only the second is encoded before"
+    assert len(rows_of(ORDERS, database)) == 40_000
 
 
 def test_copies_that_write_and_delete_the_same_keys_do_not_deadlock(database: sa.Engine) -> None:

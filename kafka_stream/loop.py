@@ -304,25 +304,26 @@ class Loop:
 
     def _take(self, plan: Plan) -> BatchInHand:
         """Take the records of a plan."""
-        taken = BatchInHand(plan, self._ownership.starts)
+        taken = BatchInHand(plan)
         self._in_hand.append(taken)
         taken.batch = Batch(plan.ranges, self._source.take(plan.ranges))
+        taken.starts = self._ownership.starts
         self._listeners.on_phase(Phase.AFTER_FETCH, plan.ranges)
         return taken
 
-    def _take_behind(self, batch: BatchInHand) -> None:
-        """Take the batch that can be prepared while this one is written, if there is something to prepare."""
-        if not self._preparing.runs_ahead or self._request.stop:
+    def _go_on(self) -> None:
+        """While a batch is written: take the one behind it and begin to prepare it, if there is anything to prepare."""
+        if len(self._in_hand) > 1 or not self._preparing.runs_ahead or self._request.stop:
             return
-        plan = self._planner.behind(batch.plan)
-        if plan is not None and not self._source.is_revoking(plan.partitions):
-            self._take(plan)
-
-    def _prepare_behind(self) -> None:
-        """Called when a batch is claimed: until then its transaction would wait for the interpreter, not the server."""
+        plan = self._planner.behind(self._in_hand[0].plan)
+        if plan is None or self._source.is_revoking(plan.partitions):
+            return
+        try:
+            behind = self._take(plan)
+        except OwnershipLost:
+            return  # it is void: in its turn it is dropped, and what was taken of it is read again
         committed, self._committed = self._committed, None
-        if len(self._in_hand) > 1:
-            self._preparing.begin(self._in_hand[1], committed)
+        self._preparing.begin(behind, committed)
 
     def _drop_in_hand(self) -> list[TopicPartition]:
         """Forget what is not committed; return the partitions that it was taken from."""
@@ -345,7 +346,6 @@ class Loop:
         prepared = self._preparing.wait(in_hand, lambda: not self._request.drop_batch)
         if len(batch):
             self._listeners.on_phase(Phase.AFTER_PREPARE, ranges)
-        self._take_behind(in_hand)
         started = self._clock()
         plan_kind = self._plan_kind(batch)
         claim = self._ownership.claim(ranges, leader_epochs_of(batch.records), plan_kind)
@@ -354,7 +354,7 @@ class Loop:
         self._listeners.on_phase(Phase.AFTER_PLAN, ranges)
         try:
             timings = self._processor.commit(
-                batch, prepared.results, claim, self._prepare_behind, lambda: not self._request.drop_batch
+                batch, prepared.results, claim, self._go_on, lambda: not self._request.drop_batch
             )
             self._ownership.committed(claim)
         except CommitOutcomeUnknown as error:

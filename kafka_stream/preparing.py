@@ -36,11 +36,12 @@ class Prepared:
 class BatchInHand:
     """A batch between the plan and the commit.
 
-    ``starts`` is ``Ownership.starts`` when it was planned: if reading was started anew since, the batch is void.
+    ``starts`` is ``Ownership.starts`` when it was taken: if reading was started anew since, the batch is void, as is
+    one that could not be taken whole.
     """
 
     plan: Plan
-    starts: int
+    starts: int = -1
     batch: Batch = field(default_factory=lambda: Batch((), {}))
     prepared: Future[Prepared] = field(default_factory=Future)
     begun: bool = False

@@ -12,7 +12,7 @@ from typing import Any
 from kafka_stream.batch import Batch
 from kafka_stream.errors import KafkaStreamError, ProcessingError
 from kafka_stream.progress import Listeners
-from kafka_stream.protocols import OffsetStore, RangeSink, Sink, StoreTransaction
+from kafka_stream.protocols import OffsetStore, OverlappingSink, RangeSink, Sink, StoreTransaction
 from kafka_stream.types import Claim, OffsetRange, Phase, Writes
 
 
@@ -75,6 +75,7 @@ class BatchProcessor:
         self._prepare = prepare
         self._sinks = tuple(sinks)
         self._by_range = [isinstance(sink, RangeSink) for sink in sinks]
+        self._overlapping = [sink if isinstance(sink, OverlappingSink) else None for sink in sinks]
         self._listeners = listeners
         self._clock = clock
         self._runner = asyncio.Runner()
@@ -126,10 +127,13 @@ class BatchProcessor:
         batch: Batch,
         prepared: Sequence[Any],
         claim: Claim,
-        on_claimed: Callable[[], None],
+        go_on: Callable[[], None],
         may_commit: Callable[[], bool],
     ) -> Timings:
         """Claim, write, advance and commit in one transaction.
+
+        ``go_on`` is called once or more often when it is claimed: until then each request of the transaction would wait
+        for the interpreter, not for the server.
 
         Raises:
             OwnershipLost, OutstandingPlan, TransientError, ProcessingError, BatchDropped: nothing was committed.
@@ -140,9 +144,9 @@ class BatchProcessor:
         with self._store.begin(claim) as transaction:
             claimed = clock()
             tell(Phase.AFTER_CLAIM, claim.ranges)
-            on_claimed()
             if len(batch):
-                self._write(batch, prepared, transaction)
+                self._write(batch, prepared, transaction, go_on)
+            go_on()
             written = clock()
             tell(Phase.AFTER_WRITE, claim.ranges)
             if not may_commit():
@@ -153,9 +157,13 @@ class BatchProcessor:
         tell(Phase.AFTER_COMMIT, claim.ranges)
         return Timings(0.0, claimed - started, written - claimed, clock() - written)
 
-    def _write(self, batch: Batch, prepared: Sequence[Any], transaction: Any) -> None:
-        for sink, value in zip(self._sinks, prepared, strict=True):
+    def _write(self, batch: Batch, prepared: Sequence[Any], transaction: Any, go_on: Callable[[], None]) -> None:
+        for sink, value, overlapping in zip(self._sinks, prepared, self._overlapping, strict=True):
             try:
+                if overlapping is not None:
+                    overlapping.write_overlapping(value, transaction, go_on)
+                    continue
+                go_on()
                 outcome: Any = sink.write(value, transaction)  # type: ignore[func-returns-value]  # a user's mistake
             except Exception as error:
                 raise self._from_user_code(error, sink.describe(), batch) from error

@@ -19,6 +19,7 @@ from kafka_stream.protocols.listeners import (
     OffsetMirror,
 )
 from kafka_stream.protocols.sinks import (
+    OverlappingSink,
     RangeSink,
     Sink,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "OffsetAt",
     "OffsetMirror",
     "OffsetStore",
+    "OverlappingSink",
     "PositionLost",
     "RangeSink",
     "Revoked",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from typing_extensions import TypeVar
@@ -37,6 +37,17 @@ class Sink(Protocol[TransactionT_contra]):
 
     def write(self, prepared: Any, transaction: TransactionT_contra) -> None:
         """Write one batch's results. Never called with an empty batch. Raising rolls the batch back."""
+
+
+@runtime_checkable
+class OverlappingSink(Sink[TransactionT_contra], Protocol[TransactionT_contra]):
+    """A sink that knows from where on a write is the server's work: the next batch is taken and prepared beside that.
+
+    Beside any other sink's ``write`` that begins before it, and the write's own requests wait for the interpreter.
+    """
+
+    def write_overlapping(self, prepared: Any, transaction: TransactionT_contra, go_on: Callable[[], None]) -> None:
+        """As ``write``; calls ``go_on`` on its way, which returns soon and raises nothing, and may be called again."""
 
 
 @runtime_checkable

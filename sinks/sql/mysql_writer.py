@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from typing import Any
 
@@ -57,7 +57,7 @@ class MySQLWriter(StatementWriter):
     ) -> None:
         super().__init__(target, on_conflict, conflict_key, _by_position(dialect))
 
-    def write(self, connection: Connection, changes: Changes) -> None:
+    def write(self, connection: Connection, changes: Changes, go_on: Callable[[], None]) -> None:
         """As elsewhere, after a look at the table.
 
         Raises:
@@ -68,7 +68,7 @@ class MySQLWriter(StatementWriter):
             self._numbered = self._look_at_table(connection)
         if self._numbered:
             self._refuse_zeros(changes, self._numbered)
-        super().write(connection, changes)
+        super().write(connection, changes, go_on)
 
     def _refuse_zeros(self, changes: Changes, numbered: Collection[str]) -> None:
         for columns, rows in changes.groups:

@@ -7,7 +7,7 @@ same on both ways.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,6 +31,7 @@ _LEAST_ROWS = {"error": 100, "ignore": 500, "update": 500}
 _CHUNK = 1_000
 """Rows that are encoded at a time, while the server works on those before."""
 
+_PIECE_BYTES = 128 * 1024
 _STAGING = "kafka_stream_rows"
 
 # COPY passes rules by, and is refused under row security; a trigger would see one statement instead of one per row.
@@ -66,10 +67,18 @@ class RowEncoder:
 
 @dataclass(frozen=True, slots=True)
 class EncodedRows:
-    """Rows as ``COPY`` takes them, and whose work that is."""
+    """Rows as ``COPY`` takes them, and whose work that is; ``go_on`` is called when the server has some of them."""
 
     encoder: RowEncoder
     data: bytes
+    go_on: Callable[[], None] | None = None
+
+    def pieces(self) -> Iterator[bytes]:
+        """As large as the driver sends them."""
+        for start in range(0, len(self.data), _PIECE_BYTES):
+            yield self.data[start : start + _PIECE_BYTES]
+            if start == 0 and self.go_on is not None:
+                self.go_on()
 
 
 class PostgresWriter(StatementWriter):
@@ -94,6 +103,11 @@ class PostgresWriter(StatementWriter):
                     encoded[columns] = EncodedRows(encoder, b"".join([HEADER, *encoder.encode(rows), TRAILER]))
         return replace(changes, encoded=encoded) if encoded else changes
 
+    def write(self, connection: Connection, changes: Changes, go_on: Callable[[], None]) -> None:
+        """As elsewhere; where rows are encoded, the next batch waits until the server has work."""
+        encoded = {columns: replace(rows, go_on=go_on) for columns, rows in changes.encoded.items()}
+        super().write(connection, replace(changes, encoded=encoded), go_on)
+
     def _lock(self, connection: Connection, keys: Sequence[Values]) -> None:
         locking: Any = select(literal_column("1")).where(*self._key_matches()).with_for_update()
         self._statement(("lock",), lambda: self._composed(locking, self._target.key)).run(connection, keys)
@@ -117,7 +131,7 @@ class PostgresWriter(StatementWriter):
             encoder = self._encoder(connection, driver, columns, insert)
             if encoder is not None:
                 is_encoded = encoded is not None and encoded.encoder is encoder
-                data = [encoded.data] if encoded and is_encoded else _encoded(rows, encoder.encode)
+                data = encoded.pieces() if encoded and is_encoded else _encoded(rows, encoder.encode)
                 self._copy(connection, driver, columns, data)
         except Exception as error:
             if driver.closed:

@@ -118,7 +118,11 @@ class SqlSink:
         return changes if writer is None else writer[1].encode(changes)
 
     def write(self, prepared: Changes, transaction: SqlTransaction) -> None:
-        """Write one batch's changes through ``transaction.connection``.
+        """Write one batch's changes through ``transaction.connection``; see ``write_overlapping``."""
+        self.write_overlapping(prepared, transaction, lambda: None)
+
+    def write_overlapping(self, prepared: Changes, transaction: SqlTransaction, go_on: Callable[[], None]) -> None:
+        """Write one batch's changes through ``transaction.connection``; see ``OverlappingSink``.
 
         Raises:
             ConfigurationError: the database's dialect has no way to handle conflicts.
@@ -128,7 +132,7 @@ class SqlSink:
         if self._writer is None or self._writer[0] is not connection.dialect:
             writer = writer_for(self._target, self._on_conflict, self._conflict_key, connection.dialect)
             self._writer = (connection.dialect, writer)
-        self._writer[1].write(connection, prepared)
+        self._writer[1].write(connection, prepared, go_on)
 
 
 def _check_to_rows(to_rows: Any, target: Target) -> None:

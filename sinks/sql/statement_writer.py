@@ -122,8 +122,10 @@ class StatementWriter:
         """Nothing can be done before the transaction."""
         return changes
 
-    def write(self, connection: Connection, changes: Changes) -> None:
+    def write(self, connection: Connection, changes: Changes, go_on: Callable[[], None]) -> None:
         """Write deletes, then rows. Rows that several statements touch are locked first, in key order."""
+        if not changes.encoded:
+            go_on()  # many requests, with Python's work between them
         if changes.contended:
             self._lock(connection, changes.contended)
         if changes.deletes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from sqlalchemy import Connection, Dialect
@@ -28,8 +29,11 @@ class Writer(Protocol):
     def encode(self, changes: Changes) -> Changes:
         """The same, with what can be done before the transaction; pure, and on another thread than ``write``."""
 
-    def write(self, connection: Connection, changes: Changes) -> None:
-        """Write deletes, then rows, in the order given, in the connection's transaction."""
+    def write(self, connection: Connection, changes: Changes, go_on: Callable[[], None]) -> None:
+        """Write deletes, then rows, in the order given, in the connection's transaction.
+
+        ``go_on`` is called when the server has something to do that takes it a while; it may be called again after.
+        """
 
 
 def writer_for(target: Target, on_conflict: OnConflict, conflict_key: tuple[str, ...], dialect: Dialect) -> Writer:

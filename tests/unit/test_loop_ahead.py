@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from kafka_stream.batch import Batch
 from kafka_stream.errors import OwnershipLost, ProcessingError, SinkUnavailable, StoreUnavailable
 from kafka_stream.testing import MemoryKafka
-from kafka_stream.types import OffsetRange, Owner, Phase
+from kafka_stream.types import OffsetRange, Owner, Phase, Writes
 from tests.fakes import ORDERS_0, ORDERS_1
 from tests.simulation import ResultsStore, Simulation, write
 
@@ -49,6 +49,34 @@ class Preparing:
     def wait_for(self, batches: int) -> bool:
         with self._changed:
             return self._changed.wait_for(lambda: len(self.prepared) >= batches, LONG_S)
+
+
+class Copying:
+    """A sink whose server is at work at once."""
+
+    writes = Writes.THROUGH_TRANSACTION
+    needs = None
+
+    def __init__(self, preparing: Preparing) -> None:
+        self._preparing = preparing
+        self.written = 0
+
+    def describe(self) -> str:
+        return "a copy"
+
+    def prepare(self, prepared: Any) -> Any:
+        return prepared
+
+    def write(self, prepared: Any, transaction: Any) -> None:
+        raise AssertionError("it is written overlapping")
+
+    def write_overlapping(self, prepared: Any, transaction: Any, go_on: Callable[[], None]) -> None:
+        self.written += 1
+        assert len(self._preparing.prepared) == self.written, "the next one is not prepared before it is time"
+        go_on()
+        go_on()
+        assert self._preparing.wait_for(min(self.written + 1, 4))
+        write(prepared, transaction)
 
 
 def _stream(kafka: MemoryKafka, store: ResultsStore, **settings: Any) -> Simulation:
@@ -226,6 +254,35 @@ def test_a_new_partition_voids_nothing_of_the_others(kafka: MemoryKafka, store: 
     run.at(60, run.stop)
     run.run()
     assert sorted(store.rows) == [*EVERYTHING, ("orders", 2, 0)]
+
+
+def test_a_batch_that_could_not_be_taken_whole_is_read_again_in_its_turn(
+    kafka: MemoryKafka, store: ResultsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _stream(kafka, store)
+    take, taken = run.source.take, list[int]()
+
+    def half(ranges: Sequence[OffsetRange]) -> Any:
+        taken.append(len(ranges))
+        if len(taken) == 2:
+            take(ranges[:1])
+            raise OwnershipLost("given up meanwhile")
+        return take(ranges)
+
+    monkeypatch.setattr(run.source, "take", half)
+    run.run("latest")
+    assert taken[:2] == [2, 2]
+    assert run.story.retries == [], "the batch in hand is none the worse for it"
+    assert sorted(store.rows) == EVERYTHING
+
+
+def test_beside_a_sink_that_says_when_the_next_batch_is_prepared_from_then_on(
+    kafka: MemoryKafka, store: ResultsStore
+) -> None:
+    preparing = Preparing()
+    run = _stream(kafka, store, prepare=preparing, sink=Copying(preparing))
+    run.run("latest")
+    assert sorted(store.rows) == EVERYTHING
 
 
 def test_a_takeover_between_two_batches_drops_the_one_ahead(kafka: MemoryKafka, store: ResultsStore) -> None:

@@ -32,10 +32,6 @@ EMPTY = Batch(RANGES, {})
 CLAIM = Claim("s", Owner("me", "here"), RANGES, {ORDERS_0: 1}, {}, {})
 
 
-def _nothing() -> None:
-    """To do when a batch is claimed."""
-
-
 class DatabaseGone(Exception):
     pass
 
@@ -88,12 +84,16 @@ class Storyteller(StreamListener):
 class Bench:
     def __init__(self, *, prepare: Callable[[Any], Any] | None = None, sinks: Sequence[Sink] = ()) -> None:
         self.story: list[str] = []
+        self.gone_on: list[str] = []
         self.transaction = Transaction(self.story)
         self.time = 0.0
-        self.processor = BatchProcessor(
+        self.processor = self.processor_of(prepare, sinks or [self.sink("sink")])
+
+    def processor_of(self, prepare: Callable[[Any], Any] | None, sinks: Sequence[Sink]) -> BatchProcessor:
+        return BatchProcessor(
             store=cast("OffsetStore", self.transaction),
             prepare=prepare,
-            sinks=sinks or [self.sink("sink")],
+            sinks=sinks,
             listeners=Listeners([Storyteller(self.story)]),
             clock=lambda: self.time,
         )
@@ -102,7 +102,10 @@ class Bench:
         return StorySink(self, name, error, returns)
 
     def run(self, batch: Batch = BATCH, may_commit: Callable[[], bool] = lambda: True) -> None:
-        self.processor.commit(batch, self.processor.prepare(batch), CLAIM, _nothing, may_commit)
+        self.processor.commit(batch, self.processor.prepare(batch), CLAIM, self.go_on, may_commit)
+
+    def go_on(self) -> None:
+        self.gone_on.append(self.story[-1])
 
 
 class StorySink:
@@ -128,6 +131,12 @@ class StorySink:
         return self.returns  # type: ignore[no-any-return]
 
 
+class OverlappingStorySink(StorySink):
+    def write_overlapping(self, prepared: Any, transaction: Any, go_on: Callable[[], None]) -> None:
+        self.write(prepared, transaction)
+        go_on()
+
+
 @pytest.fixture
 def bench() -> Iterator[Bench]:
     bench = Bench()
@@ -136,10 +145,8 @@ def bench() -> Iterator[Bench]:
 
 
 def _with(bench: Bench, *, prepare: Callable[[Any], Any] | None = None, sinks: Sequence[Sink] | None = None) -> None:
-    bench.processor._prepare = prepare
-    if sinks is not None:
-        bench.processor._sinks = tuple(sinks)
-        bench.processor._by_range = [False for _ in sinks]
+    bench.processor.close()
+    bench.processor = bench.processor_of(prepare, sinks or [bench.sink("sink")])
 
 
 def test_claim_first_advance_last_and_every_phase_told(bench: Bench) -> None:
@@ -168,6 +175,22 @@ def test_an_empty_batch_moves_without_user_code(bench: Bench) -> None:
         "commit",
         "after_commit",
     ]
+
+
+def test_the_next_batch_is_gone_on_with_when_this_one_is_claimed(bench: Bench) -> None:
+    bench.run()
+    assert bench.gone_on[0] == "after_claim"
+
+
+def test_a_sink_that_knows_when_the_server_is_at_work_says_when(bench: Bench) -> None:
+    _with(bench, sinks=[OverlappingStorySink(bench, "copy")])
+    bench.run()
+    assert bench.gone_on[0] == "write copy"
+
+
+def test_what_no_sink_has_gone_on_with_is_gone_on_with_before_the_offsets_advance(bench: Bench) -> None:
+    bench.run(EMPTY)
+    assert bench.gone_on == ["after_claim"]
 
 
 def test_each_sink_takes_what_it_prepared_in_the_order_given(bench: Bench) -> None:
@@ -335,8 +358,8 @@ def test_durations_are_of_their_parts(bench: Bench) -> None:
         def _step(self, name: str) -> None:
             bench.time += seconds[name]
 
-    bench.processor._store = cast("OffsetStore", Ticking(bench.story))
+    bench.transaction = Ticking(bench.story)
     _with(bench, sinks=[FunctionSink(lambda p, t: t._step("write"))])
     prepared = bench.processor.prepare(BATCH)
-    timings = bench.processor.commit(BATCH, prepared, CLAIM, _nothing, lambda: True)
+    timings = bench.processor.commit(BATCH, prepared, CLAIM, bench.go_on, lambda: True)
     assert (timings.prepare_s, timings.claim_s, timings.write_s, timings.commit_s) == (0.0, 1.0, 2.0, 12.0)

@@ -110,6 +110,14 @@ def test_rows_of_every_shape_are_written(connection: sa.Connection, on_conflict:
     assert rows_of(ORDERS, connection) == [(1, 10, "a"), (2, 20, "b")]
 
 
+def test_beside_inserts_the_next_batch_is_prepared_at_once(connection: sa.Connection) -> None:
+    sink, found = SqlSink(ORDERS, given), list[int]()
+    sink.write_overlapping(
+        sink.prepare([(1, 10, "a")]), Transaction(connection), lambda: found.append(len(rows_of(ORDERS, connection)))
+    )
+    assert found == [0]
+
+
 def test_no_rows_write_nothing(connection: sa.Connection) -> None:
     sink = SqlSink(ORDERS, lambda _: ())
     assert len(sink.prepare(None)) == 0
