@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import re
+import statistics
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from benchmarks.works import Goal
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 CHART = PAGE.with_suffix(".svg")
 _TIMES = "\u00d7"
+_SLEEPS, _SLEEP_S = 3_000, 0.0005
 _UNITS = {"rate": "records/s", "seconds": "s", "p99_ms": "ms (p99)", "peak_mb": "MB (peak)"}
 
 
@@ -44,6 +47,7 @@ def facts(servers: Servers, scale: Scale) -> dict[str, str]:
             f"{os.cpu_count()} processors ({_processor()}), {_memory_gib():.0f} GiB, {platform.system()}; client, "
             "broker and databases share it"
         ),
+        "Waking up": _waking_up(),
         "Python": f"{platform.python_version()}, confluent-kafka {confluent_kafka.__version__}, "
         f"psycopg {psycopg.__version__}, SQLAlchemy {sqlalchemy.__version__}",
         **_durability(servers),
@@ -148,6 +152,18 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
+
+
+def _waking_up() -> str:
+    """What the machine adds to every wait, before anything runs on it: no latency can be steadier than that."""
+    took = []
+    for _ in range(_SLEEPS):
+        begin = time.perf_counter()
+        time.sleep(_SLEEP_S)
+        took.append(1e3 * (time.perf_counter() - begin))
+    p50, *_, p99 = statistics.quantiles(took, n=100)[49:]
+    figures = f"{p50:.2g} ms in the median, {p99:.2g} ms at p99, {max(took):.2g} ms at worst"
+    return f"a sleep of {1e3 * _SLEEP_S:g} ms took {figures}"
 
 
 def _memory_gib() -> float:

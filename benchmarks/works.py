@@ -88,7 +88,10 @@ def _latency(rate: int, goal: Goal) -> Work:
         f"latency-{rate}",
         f"From produce to a visible row, {rate:,} records/s",
         Contender("hand-written loop", "benchmarks.contenders.latency:poll_loop", options=options),
-        (Contender(_OURS, "benchmarks.contenders.latency:stream", options=options),),
+        (
+            Contender("polling alone, nothing stored", "benchmarks.contenders.latency:poll_alone", options=options),
+            Contender(_OURS, "benchmarks.contenders.latency:stream", options=options),
+        ),
         (goal,),
         figure="p99_ms",
         server="postgres",

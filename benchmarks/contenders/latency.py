@@ -6,11 +6,11 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from sqlalchemy.engine import make_url
 
 from benchmarks import tables
@@ -54,23 +54,13 @@ def poll_loop(task: Task) -> Outcome:
     """
     tables.create(task.database)
     watch, latencies = Stopwatch(task), Latencies()
-    consumer = Consumer({
-        "bootstrap.servers": task.bootstrap_servers,
-        "group.id": f"{task.topic}-loop",
-        "enable.auto.commit": False,
-        "auto.offset.reset": "earliest",
-    })  # fmt: skip
-    consumer.assign([TopicPartition(task.topic, number, 0) for number in range(task.partitions)])
+    consumer = _consumer(task)
     conninfo = make_url(task.database).set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(conninfo) as connection, connection.cursor() as cursor, _producing(task):
         cursor.execute("CREATE TABLE offsets (partition integer PRIMARY KEY, next_offset bigint)")
         cursor.executemany("INSERT INTO offsets VALUES (%s, 0)", [(n,) for n in range(task.partitions)])
         connection.commit()
-        deadline = time.monotonic() + task.records / task.options["rate"] + FALLEN_BEHIND_S
-        while latencies.records < task.records and time.monotonic() < deadline:
-            message = consumer.poll(0.1)
-            if message is None:
-                continue
+        for message in _polled(task, consumer, latencies):
             watch.first()
             (row,) = tables.rows([message])
             cursor.execute("INSERT INTO results VALUES (%s, %s, %s, %s)", row)
@@ -81,6 +71,38 @@ def poll_loop(task: Task) -> Outcome:
     consumer.close()
     found = tables.found(task.database) if latencies.records == task.records else {}
     return watch.outcome(found, **latencies.figures())
+
+
+def poll_alone(task: Task) -> Outcome:
+    """The same consumer and no database: what the producer, Kafka and the processors take, whoever reads."""
+    watch, latencies = Stopwatch(task), Latencies()
+    consumer = _consumer(task)
+    with _producing(task):
+        for message in _polled(task, consumer, latencies):
+            watch.first()
+            latencies.visible([message.value() or b""])
+        watch.last()
+    consumer.close()
+    return watch.outcome({}, **latencies.figures())
+
+
+def _consumer(task: Task) -> Consumer:
+    consumer = Consumer({
+        "bootstrap.servers": task.bootstrap_servers,
+        "group.id": f"{task.topic}-loop",
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+    })  # fmt: skip
+    consumer.assign([TopicPartition(task.topic, number, 0) for number in range(task.partitions)])
+    return consumer
+
+
+def _polled(task: Task, consumer: Consumer, latencies: Latencies) -> Iterator[Message]:
+    """A poll at a time, until all has become visible, or whoever makes it so has fallen behind."""
+    deadline = time.monotonic() + task.records / task.options["rate"] + FALLEN_BEHIND_S
+    while latencies.records < task.records and time.monotonic() < deadline:
+        if (message := consumer.poll(0.1)) is not None:
+            yield message
 
 
 class _Commits(StreamListener):
@@ -131,8 +153,9 @@ def _producing(task: Task) -> subprocess.Popen[bytes]:
 
 def produce_steadily(bootstrap_servers: str, topic: str, records: int, rate: int) -> None:
     """Each record when its time has come, within half a millisecond; it leaves most of the processor to the others."""
-    # Sent at once; at high rates what a millisecond brings goes together, else the broker is all that is measured.
-    producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 0 if rate <= 1_000 else 1})
+    # Sent at once; at high rates what librdkafka's own 5 ms bring goes together. With less, each request to the broker
+    # holds a few records of one partition: thousands of requests a second, and the broker is all that is measured.
+    producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 0 if rate <= 1_000 else 5})
     producer.list_topics(topic, timeout=30)
     time.sleep(1.5)  # until the reader has started; if it has not, the warm-up covers it
     begin = time.perf_counter()
