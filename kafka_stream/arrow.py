@@ -35,7 +35,7 @@ def table_of(records: Mapping[TopicPartition, Sequence[Message]]) -> Any:
             pa.repeat(pa.scalar(tp.partition, pa.int32()), len(messages)),
             pa.array([*map(Message.offset, messages)], pa.int64()),
             # As integers, which pyarrow converts three times as fast as times.
-            pa.array([*map(_timestamp, messages)], pa.int64()).view(when),
+            pa.array(_timestamps(messages), pa.int64()).view(when),
             pa.array([*map(Message.key, messages)], pa.binary()),
             pa.array([*map(Message.value, messages)], pa.binary()),
         ]
@@ -43,9 +43,9 @@ def table_of(records: Mapping[TopicPartition, Sequence[Message]]) -> Any:
     return pa.Table.from_batches(batches, schema)
 
 
-def _timestamp(message: Message) -> int | None:
-    kind, milliseconds = message.timestamp()
-    return None if kind == TIMESTAMP_NOT_AVAILABLE else milliseconds
+def _timestamps(messages: Sequence[Message]) -> Sequence[int | None]:
+    """In milliseconds."""
+    return [None if kind == TIMESTAMP_NOT_AVAILABLE else at for kind, at in map(Message.timestamp, messages)]
 
 
 __all__ = ["table_of"]
