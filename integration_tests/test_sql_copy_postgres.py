@@ -234,6 +234,15 @@ def test_rows_and_errors_are_those_of_insert(database: sa.Engine, data: st.DataO
     assert by_copy == by_insert
 
 
+@pytest.mark.parametrize(
+    "value", [1e-85, -1e-85, 2.0**-150, 1.01 * 2.0**-150, 2.0**-149, 0.0, -0.0, 1e39, float("inf"), float("nan")]
+)
+def test_a_number_is_as_small_or_large_as_a_real_can_be(value: float, database: sa.Engine) -> None:
+    rows = [{"id": 1, "v": value}]
+    by_insert = _outcome(database, TABLES["real"], "error", rows, least_rows=100)
+    assert _outcome(database, TABLES["real"], "error", rows, least_rows=1) == by_insert
+
+
 @pytest.mark.parametrize("kind", sorted(set(TYPES) - {"fixed", "jsons", "times", "network", "citext", "upper"}))
 def test_values_of_a_columns_own_kind_are_copied(kind: str, database: sa.Engine, copied: list[bool]) -> None:
     moment = datetime(2024, 2, 29, 12, 30, 15, 123456)

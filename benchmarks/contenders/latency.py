@@ -153,10 +153,10 @@ def _producing(task: Task) -> subprocess.Popen[bytes]:
 
 def produce_steadily(bootstrap_servers: str, topic: str, records: int, rate: int) -> None:
     """Each record when its time has come, within half a millisecond; it leaves most of the processor to the others."""
-    # Idempotent, as Kafka's own producers are by default: five requests are under way at most, and what has to wait goes
-    # together. Without that limit each record is a request of its own, even if the broker has paused, which then never
-    # catches up. At high rates what librdkafka's own 5 ms bring goes together from the start: else it is thousands of
-    # requests a second, and the broker is all that is measured.
+    # Idempotent, as Kafka's own producers are by default: five requests are under way at most, and what has to wait
+    # goes together. Without that limit each record is a request of its own, even if the broker has paused, which then
+    # never catches up. At high rates what librdkafka's own 5 ms bring goes together from the start: else it is
+    # thousands of requests a second, and the broker is all that is measured.
     settings = {"enable.idempotence": True, "linger.ms": 0 if rate <= 1_000 else 5}
     producer = Producer({"bootstrap.servers": bootstrap_servers, **settings})
     producer.list_topics(topic, timeout=30)

@@ -51,7 +51,11 @@ class Column:
 # The struct code of types of fixed size, then the condition for a value to be encoded.
 _FIXED: Mapping[str, tuple[str, str]] = {
     "bool": ("?", "{v}.__class__ is bool"),
-    "float4": ("f", "{v}.__class__ is float or {v}.__class__ is int"),
+    # What is so small that 0 would be stored, the server refuses.
+    "float4": (
+        "f",
+        "{v}.__class__ is int or {v}.__class__ is float and ({v} == 0 or not -underflow <= {v} <= underflow)",
+    ),
     "float8": ("d", "{v}.__class__ is float or {v}.__class__ is int"),
     "int2": ("h", "{v}.__class__ is int"),
     "int4": ("i", "{v}.__class__ is int"),
@@ -107,6 +111,7 @@ _KNOWN: Mapping[str, Any] = {
     "datetime": dt.datetime,
     "time": dt.time,
     "timedelta": dt.timedelta,
+    "underflow": 2.0**-150,
     **{f"elements_{of}": {element, type(None)} for of, (_, element, _) in _ELEMENTS.items()},
 }
 

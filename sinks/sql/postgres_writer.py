@@ -7,11 +7,11 @@ same on both ways.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import Connection, Dialect, bindparam, exc, literal_column, select, text
 from sqlalchemy.dialects import postgresql
@@ -25,17 +25,20 @@ from sinks.sql.target import Target
 if TYPE_CHECKING:
     import psycopg
 
-_LEAST_ROWS = {"error": 100, "ignore": 500, "update": 500}
+    Cursor: TypeAlias = psycopg.Cursor[Values]
+
+_LEAST_ROWS = {"error": 30, "ignore": 500, "update": 500}
 """From how many rows on it is quicker: a few statements more, and a temporary table where there may be conflicts."""
 
 _CHUNK = 1_000
 """Rows that are encoded at a time, while the server works on those before."""
 
 _PIECE_BYTES = 128 * 1024
+_SAVEPOINT = "kafka_stream_copy"
 _STAGING = "kafka_stream_rows"
 
 # COPY passes rules by, and is refused under row security; a trigger would see one statement instead of one per row.
-_COLUMNS = text("""
+_COLUMNS = """
     SELECT NOT a.attnotnull AS nullable,
         CASE
             WHEN d.type <> a.atttypid AND NOT (d.type IN (25, 1043) AND a.atttypid IN (25, 1043)) THEN ''
@@ -43,14 +46,14 @@ _COLUMNS = text("""
             WHEN t.typtype = 'b' AND t.typnamespace = 'pg_catalog'::regnamespace THEN t.typname::text
             ELSE ''
         END AS type_name
-    FROM unnest(CAST(:names AS text[]), CAST(:declared AS text[])) WITH ORDINALITY AS w(name, declared, number)
-        JOIN pg_class AS c ON c.oid = to_regclass(:table)
+    FROM unnest(CAST(%(names)s AS text[]), CAST(%(declared)s AS text[])) WITH ORDINALITY AS w(name, declared, number)
+        JOIN pg_class AS c ON c.oid = to_regclass(%(table)s)
         JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = w.name AND NOT a.attisdropped
         JOIN pg_type AS t ON t.oid = a.atttypid
         CROSS JOIN LATERAL (SELECT to_regtype(w.declared)::oid AS type) AS d
     WHERE c.relkind IN ('r', 'p') AND NOT c.relhasrules AND NOT row_security_active(c.oid)
         AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal)
-    ORDER BY w.number""")
+    ORDER BY w.number"""
 
 # By SQLSTATE, or its first characters: about a row, a value or the table, not about the server or the transaction.
 _INSERT_DECIDES = ("0A", "21", "22", "23", "42", "57014", "P0")
@@ -89,6 +92,7 @@ class PostgresWriter(StatementWriter):
     ) -> None:
         super().__init__(target, on_conflict, conflict_key, dialect)
         self._encoders: dict[tuple[str, ...], RowEncoder] = {}
+        self._questions: dict[tuple[str, ...], Mapping[str, Any]] = {}
 
     def encode(self, changes: Changes) -> Changes:
         """Rows of columns that were copied before are encoded as they were then.
@@ -126,21 +130,20 @@ class PostgresWriter(StatementWriter):
         driver = _psycopg_of(connection)
         if driver is None or not isinstance(insert, Prepared) or not self._are_plain(columns):
             return False
-        savepoint = connection.begin_nested()
-        try:
-            encoder = self._encoder(connection, driver, columns, insert)
-            if encoder is not None:
-                is_encoded = encoded is not None and encoded.encoder is encoder
-                data = encoded.pieces() if encoded and is_encoded else _encoded(rows, encoder.encode)
-                self._copy(connection, driver, columns, data)
-        except Exception as error:
-            if driver.closed:
-                connection.invalidate(error)  # as SQLAlchemy does where it sends the statement
-            if not _is_for_insert_to_decide(error):
-                raise
-            savepoint.rollback()
-            return False
-        savepoint.commit()
+        with _cursor(connection, driver) as cursor:
+            cursor.execute(f"SAVEPOINT {_SAVEPOINT}")
+            try:
+                encoder = self._encoder(cursor, columns, insert)
+                if encoder is not None:
+                    is_encoded = encoded is not None and encoded.encoder is encoder
+                    data = encoded.pieces() if encoded and is_encoded else _encoded(rows, encoder.encode)
+                    self._copy(connection, cursor, columns, data)
+            except Exception as error:
+                if not _is_for_insert_to_decide(error):
+                    raise
+                encoder = None
+                cursor.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
+            cursor.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
         return encoder is not None
 
     def _are_plain(self, columns: tuple[str, ...]) -> bool:
@@ -148,45 +151,35 @@ class PostgresWriter(StatementWriter):
         types = (self._target.columns[name].type.dialect_impl(self._dialect) for name in columns)
         return all(type_.bind_expression(bindparam("v")) is None for type_ in types)
 
-    def _encoder(
-        self,
-        connection: Connection,
-        driver: psycopg.Connection[Any],
-        columns: tuple[str, ...],
-        insert: Prepared,
-    ) -> RowEncoder | None:
+    def _encoder(self, cursor: Cursor, columns: tuple[str, ...], insert: Prepared) -> RowEncoder | None:
         """What encodes rows of these columns as they are now; ``None`` if they are not for COPY."""
-        declared = [self._target.columns[name] for name in columns]
-        compiler = self._dialect.type_compiler_instance
-        parameters = {
-            "table": self._table,
-            "names": [it.name for it in declared],
-            "declared": [compiler.process(it.type) for it in declared],
-        }
-        types = connection.execute(_COLUMNS, parameters).all()
-        if len(types) != len(columns) or not all(is_known(it.type_name) for it in types):
+        types = cursor.execute(_COLUMNS, self._asked_of(columns)).fetchall()
+        if len(types) != len(columns) or not all(is_known(type_name) for _, type_name in types):
             return None
-        known = self._encoders.get(columns)
+        driver, known = cursor.connection, self._encoders.get(columns)
         if known is None or known.types != types or known.driver is not driver:
             known = self._encoders[columns] = RowEncoder(_encode_of(types, driver, insert), types, driver)
         return known
 
-    def _copy(
-        self,
-        connection: Connection,
-        driver: psycopg.Connection[Any],
-        columns: tuple[str, ...],
-        encoded: Iterable[bytes],
-    ) -> None:
+    def _asked_of(self, columns: tuple[str, ...]) -> Mapping[str, Any]:
+        """What the server is asked for, made once."""
+        if (asked := self._questions.get(columns)) is None:
+            declared = [self._target.columns[name] for name in columns]
+            types = [self._dialect.type_compiler_instance.process(it.type) for it in declared]
+            asked = {"table": self._table, "names": [it.name for it in declared], "declared": types}
+            self._questions[columns] = asked
+        return asked
+
+    def _copy(self, connection: Connection, cursor: Cursor, columns: tuple[str, ...], encoded: Iterable[bytes]) -> None:
         of = self._target.columns
         names = ", ".join(self._dialect.identifier_preparer.quote(of[name].name) for name in columns)
         if self._on_conflict == "error":
-            _send(driver, f"{self._table} ({names})", encoded)
+            _send(cursor, f"{self._table} ({names})", encoded)
             return
         connection.exec_driver_sql(
             f"CREATE TEMPORARY TABLE {_STAGING} ON COMMIT DROP AS SELECT {names} FROM {self._table} WITH NO DATA"
         )
-        _send(driver, f"pg_temp.{_STAGING}", encoded)
+        _send(cursor, f"pg_temp.{_STAGING}", encoded)
         staged: Any = select(literal_column(names)).select_from(text(f"pg_temp.{_STAGING}"))
         insert = postgresql.insert(self._target.table).from_select([of[name] for name in columns], staged)
         resolving: Any = self._resolving_conflicts(insert, columns)
@@ -216,7 +209,7 @@ def _encode_of(types: Sequence[Any], driver: psycopg.Connection[Any], insert: Pr
     # Bytes are encoded here, and need nothing put around them.
     converters = {number: it.convert for number, it in insert.converters if bytes not in it.leaves}
     return encoder(
-        [Column(it.type_name, it.nullable, converters.get(number)) for number, it in enumerate(types)], dumper_of
+        [Column(name, nullable, converters.get(number)) for number, (nullable, name) in enumerate(types)], dumper_of
     )
 
 
@@ -228,8 +221,24 @@ def _encoded(rows: Sequence[Values], encode: Encode) -> Iterator[bytes]:
     yield TRAILER
 
 
-def _send(driver: psycopg.Connection[Any], target: str, encoded: Iterable[bytes]) -> None:
-    with driver.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN (FORMAT BINARY)".encode()) as copy:
+@contextmanager
+def _cursor(connection: Connection, driver: psycopg.Connection[Any]) -> Iterator[Cursor]:
+    """What goes past SQLAlchemy, which takes as long for a short statement as all the rest, is told to it here."""
+    from psycopg.rows import tuple_row
+
+    if not connection.in_transaction():
+        connection.begin()
+    try:
+        with driver.cursor(row_factory=tuple_row) as cursor:
+            yield cursor
+    except Exception as error:
+        if driver.closed:
+            connection.invalidate(error)
+        raise
+
+
+def _send(cursor: Cursor, target: str, encoded: Iterable[bytes]) -> None:
+    with cursor.copy(f"COPY {target} FROM STDIN (FORMAT BINARY)".encode()) as copy:
         for data in encoded:
             copy.write(data)
 
