@@ -73,7 +73,8 @@ def _single(share: float) -> Work:
         "Batches of one record each, into PostgreSQL",
         Contender("INSERT + UPDATE", f"{_IN_POSTGRES}single_limit", share=share),
         (
-            Contender("the same through SQLAlchemy, by hand", f"{_IN_POSTGRES}single_by_hand", share=share),
+            Contender("claim, INSERT, advance by psycopg", f"{_IN_POSTGRES}single_claimed", share=share),
+            Contender("INSERT + UPDATE by SQLAlchemy", f"{_IN_POSTGRES}single_by_hand", share=share),
             Contender(_OURS, f"{_IN_POSTGRES}single", share=share),
         ),
         (Goal(_OURS, "seconds", "at most", 1.3),),

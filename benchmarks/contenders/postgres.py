@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
@@ -15,6 +16,9 @@ from sqlalchemy.engine import make_url
 from benchmarks import tables
 from benchmarks.clients import polls, stream_of
 from benchmarks.measurement import Outcome, Stopwatch, Task
+from kafka_stream.types import Claim, OffsetRange, Owner, TopicPartition
+from offset_stores.sql import SqlOffsetStore
+from offset_stores.sql.transaction import wanted_rows
 from sinks.sql import SqlSink
 
 BATCH = 20_000
@@ -86,7 +90,7 @@ def single_limit(task: Task) -> Outcome:
         connection.commit()
         watch.first()
         for row in rows:
-            cursor.execute("INSERT INTO results VALUES (%s, %s, %s, %s)", row)
+            cursor.execute(_INSERT_BY_HAND, row)
             cursor.execute(
                 "UPDATE offsets SET next_offset = %s WHERE stream = 's' AND partition = %s AND next_offset = %s",
                 (row[1] + 1, row[0], row[1]),
@@ -95,6 +99,37 @@ def single_limit(task: Task) -> Outcome:
                 raise RuntimeError("somebody else has moved the offset")
             connection.commit()
         watch.last()
+    return watch.outcome(tables.found(task.database))
+
+
+def single_claimed(task: Task) -> Outcome:
+    """The INSERT between the store's own claim and advance, by psycopg: what they cost without the rest of the library."""
+    tables.create(task.database)
+    watch = Stopwatch(task)
+    (messages,) = _batches(task, task.records)
+    store = SqlOffsetStore(task.database)
+    store.open()
+    partitions = [TopicPartition(task.topic, number) for number in range(task.partitions)]
+    owner = Owner("bench", "here")
+    store.initialise("s", task.topic, dict.fromkeys(range(task.partitions), 0), None)
+    taken = store.take_over("s", owner, partitions, {})
+    access = store._access
+    claim, advance = (access.for_driver(it).sql for it in (access.statements.claim, access.statements.advance))
+    with psycopg.connect(_conninfo(task)) as connection, connection.cursor() as cursor:
+        watch.first()
+        for row in tables.rows(messages):
+            moved = OffsetRange(partitions[row[0]], row[1], row[1] + 1)
+            epochs = {tp: position.owner_epoch for tp, position in taken.items()}
+            rows = wanted_rows(Claim("s", owner, (moved,), epochs, {}, {}))
+            values = {"stream": "s", "owner": owner.id, "now": datetime.now(UTC), **access.database.relation(rows)}
+            values |= access.database.claim_parameters(owner, "token")
+            for sql, parameters in ((claim, values), (_INSERT_BY_HAND, row), (advance, values)):
+                cursor.execute(sql, parameters)
+                if cursor.rowcount != 1:
+                    raise RuntimeError("somebody else has moved the offset")
+            connection.commit()
+        watch.last()
+    store.close()
     return watch.outcome(tables.found(task.database))
 
 
@@ -128,6 +163,7 @@ def single(task: Task) -> Outcome:
     return _stream(task, write, max_records_per_batch=1)
 
 
+_INSERT_BY_HAND = "INSERT INTO results VALUES (%s, %s, %s, %s)"
 _INSERT = sa.insert(tables.RESULTS)
 _OFFSETS = sa.Table(
     "offsets",

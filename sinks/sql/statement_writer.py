@@ -67,7 +67,8 @@ class Prepared:
             parameters: Sequence[Any] = self._converted(chunk)
             if (names := self.names) is not None:
                 parameters = [dict(zip(names, row, strict=True)) for row in parameters]
-            connection.exec_driver_sql(self.sql, parameters).close()
+            # One row by itself: psycopg's pipeline takes longer to open and close than the row.
+            connection.exec_driver_sql(self.sql, parameters if len(parameters) > 1 else parameters[0]).close()
 
     def _converted(self, rows: Sequence[Values]) -> Sequence[Values]:
         needed = [
