@@ -103,7 +103,7 @@ def single_limit(task: Task) -> Outcome:
 
 
 def single_claimed(task: Task) -> Outcome:
-    """The INSERT between the store's own claim and advance, by psycopg: what they cost without the rest of the library."""
+    """The INSERT between the store's own claim and advance, by psycopg: what they cost without the rest of us."""
     tables.create(task.database)
     watch = Stopwatch(task)
     (messages,) = _batches(task, task.records)
