@@ -98,13 +98,13 @@ def test_what_was_copied_once_is_encoded_before_the_transaction(
     with database.begin() as connection:
         first = sink.prepare(ROWS)
         sink.write(first, Transaction(connection))
+    second = sink.prepare([(MANY + n, n, None) for n in range(MANY)])
+    assert sink.prepare(ROWS[:20]).encoded == {}, "few rows are inserted"
+    assert sink.prepare([(str(n), n, "") for n in range(MANY)]).encoded == {}, "what cannot be encoded"
+    assert (len(first.encoded), len(second.encoded)) == (0, 1)
     monkeypatch.setattr(postgres_writer, "_encoded", None)  # what would encode them in the transaction
     with database.begin() as connection:
-        second = sink.prepare([(MANY + n, n, None) for n in range(MANY)])
         sink.write(second, Transaction(connection))
-        assert sink.prepare(ROWS[:20]).encoded == {}, "few rows are inserted"
-        assert sink.prepare([(str(n), n, "") for n in range(MANY)]).encoded == {}, "what cannot be encoded"
-    assert (len(first.encoded), len(second.encoded)) == (0, 1)
     assert stored(database) == [*ROWS, *((MANY + n, n, None) for n in range(MANY))]
 
 

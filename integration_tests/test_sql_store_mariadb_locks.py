@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -118,9 +117,7 @@ def test_a_takeover_past_a_frozen_owner(
     where: str, frozen: Callable[[str], subprocess.Popen[str]], store: SqlOffsetStore, backend: SqlBackend
 ) -> None:
     zombie = frozen(where)
-    started = time.monotonic()
     taken = store.take_over(STREAM, NEWER, [P0, P1], {})
-    assert time.monotonic() - started < WAIT_S
     assert (taken[P0].next_offset, taken[P0].planned_until, taken[P0].owner) == (0, None, NEWER)
     with store.begin(claim_of(NEWER, {P0: (0, 3)}, taken)) as transaction:
         write(transaction.connection, 7)
@@ -225,7 +222,11 @@ def test_another_users_session_cannot_be_ended_and_is_named(
         mariadb_server.execute(f"DROP USER {other}@'%'")
 
 
-def test_a_claim_does_not_wait_for_a_row_that_another_session_holds(store: SqlOffsetStore, backend: SqlBackend) -> None:
+def test_a_claim_does_not_wait_for_a_row_that_another_session_holds(backend: SqlBackend) -> None:
+    would_wait = {"init_command": "SET innodb_lock_wait_timeout = 100000"}  # in seconds: longer than any test
+    engine = sa.create_engine(backend.url, connect_args=would_wait)
+    store = SqlOffsetStore(engine)
+    store.open()
     taken = store.take_over(STREAM, OLDER, [P0, P1], {})
     with backend.engine.connect() as other:
         other.execute(
@@ -235,12 +236,11 @@ def test_a_claim_does_not_wait_for_a_row_that_another_session_holds(store: SqlOf
             ),
             {"stream": STREAM, "topic": TOPIC},
         )
-        started = time.monotonic()
         with pytest.raises(StoreUnavailable), store.begin(claim_of(OLDER, {P0: (0, 5), P1: (0, 5)}, taken)):
             pytest.fail("a row that another session holds was claimed")
-        assert time.monotonic() - started < 40, "innodb_lock_wait_timeout is 50 s"
         commit(store, OLDER, {P0: (0, 5)}, epochs_of(taken))
     commit(store, OLDER, {P0: (5, 6), P1: (0, 5)}, epochs_of(taken))
+    engine.dispose()
 
 
 def test_many_partitions_are_taken_over_by_four_owners_without_a_deadlock(

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -361,9 +360,7 @@ def test_a_takeover_past_a_frozen_owner(
     where: str, frozen: Callable[[str], subprocess.Popen[str]], store: SqlOffsetStore, backend: SqlBackend
 ) -> None:
     zombie = frozen(where)
-    started = time.monotonic()
     taken = store.take_over(STREAM, NEWER, [P0, P1], {})
-    assert time.monotonic() - started < WAIT_S
     assert (taken[P0].next_offset, taken[P0].planned_until, taken[P0].owner) == (0, None, NEWER)
     with store.begin(claim_of(NEWER, {P0: (0, 3)}, taken)) as transaction:
         transaction.connection.execute(text("LOCK TABLE results IN ACCESS EXCLUSIVE MODE NOWAIT"))

@@ -31,7 +31,7 @@ _LEAST_ROWS = {"error": 30, "ignore": 500, "update": 500}
 """From how many rows on it is quicker: a few statements more, and a temporary table where there may be conflicts."""
 
 _CHUNK = 1_000
-"""Rows that are encoded at a time, while the server works on those before."""
+"""Rows that are encoded at a time: their pieces are joined while the processor still has them at hand."""
 
 _PIECE_BYTES = 128 * 1024
 _SAVEPOINT = "kafka_stream_copy"
@@ -104,7 +104,7 @@ class PostgresWriter(StatementWriter):
             encoder = self._encoders.get(columns)
             if encoder is not None and len(rows) >= _LEAST_ROWS[self._on_conflict]:
                 with suppress(Exception):
-                    encoded[columns] = EncodedRows(encoder, b"".join([HEADER, *encoder.encode(rows), TRAILER]))
+                    encoded[columns] = EncodedRows(encoder, b"".join(_encoded(rows, encoder.encode)))
         return replace(changes, encoded=encoded) if encoded else changes
 
     def write(self, connection: Connection, changes: Changes, go_on: Callable[[], None]) -> None:
@@ -214,7 +214,7 @@ def _encode_of(types: Sequence[Any], driver: psycopg.Connection[Any], insert: Pr
 
 
 def _encoded(rows: Sequence[Values], encode: Encode) -> Iterator[bytes]:
-    """A thousand rows at a time: the server works on some while the next ones are encoded."""
+    """A thousand rows at a time; if they are sent as they come, the server works on some while others are encoded."""
     yield HEADER
     for chunk in chunks(rows, _CHUNK):
         yield b"".join(encode(chunk))
