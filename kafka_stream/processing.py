@@ -159,11 +159,12 @@ class BatchProcessor:
 
     def _write(self, batch: Batch, prepared: Sequence[Any], transaction: Any, go_on: Callable[[], None]) -> None:
         for sink, value, overlapping in zip(self._sinks, prepared, self._overlapping, strict=True):
+            if overlapping is None:
+                go_on()
             try:
                 if overlapping is not None:
                     overlapping.write_overlapping(value, transaction, go_on)
                     continue
-                go_on()
                 outcome: Any = sink.write(value, transaction)  # type: ignore[func-returns-value]  # a user's mistake
             except Exception as error:
                 raise self._from_user_code(error, sink.describe(), batch) from error

@@ -2,8 +2,8 @@
 
 Numbers, texts and bytes are encoded here; for the rest psycopg's own dumpers are called. A loop over a list of encoders
 for each row takes three times as long as one whose body is written for the row. So it is written: of the templates
-below, and of nothing that a user has named. It collects the pieces, to be joined once: to extend one ``bytearray`` by
-them takes half as long again.
+below, and of nothing that a user has named. It collects pieces, to be joined: to extend a ``bytearray`` by each of them
+takes half as long again.
 
 A value is encoded only if its class is exactly one that is known here for its column's type. What an INSERT makes of
 any other depends on casts, which a binary value does not go through.
