@@ -13,7 +13,7 @@ from benchmarks import report, runs, servers
 from benchmarks.works import PEERS, PEERS_PYTHON, WORKS
 
 FULL = runs.Scale(records=1_000_000, runs=5, paced_s=15.0)
-QUICK = runs.Scale(records=200_000, runs=1, paced_s=4.0)
+QUICK = runs.Scale(records=120_000, runs=1, paced_s=3.0)
 
 
 def main() -> int:
