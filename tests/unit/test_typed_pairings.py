@@ -122,12 +122,13 @@ REFUSED = {
 
 
 @pytest.fixture(scope="module")
-def errors(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+def errors() -> Mapping[str, str]:
     """What mypy says, by the line it says it of. One run, with the cache of the repository's own runs.
 
-    The cache may answer with the folder of an earlier run's file: only the file's name is compared.
+    The file is always in the same place: of a module that has not changed mypy names the place of the run before.
     """
-    file = tmp_path_factory.mktemp("pairings") / "pairings.py"
+    file = ROOT / "build" / "tests" / "typed_pairings.py"
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(PRELUDE + "\n".join([*ACCEPTED, *REFUSED]) + "\n")
     command = [sys.executable, "-m", "mypy", "--strict", "--hide-error-context", "--no-pretty", str(file)]
     done = subprocess.run(
@@ -137,7 +138,7 @@ def errors(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     lines = file.read_text().splitlines()
     found: dict[str, str] = {}
     for name, number, error in re.findall(r"^(.*?):(\d+): error: (.*)$", done.stdout, re.MULTILINE):
-        assert Path(name).name == file.name, f"an error elsewhere hides those looked for: {name}:{number}: {error}"
+        assert Path(ROOT, name) == file, f"an error elsewhere hides those looked for: {name}:{number}: {error}"
         found[lines[int(number) - 1]] = error
     return found
 
