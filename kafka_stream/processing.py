@@ -162,10 +162,11 @@ class BatchProcessor:
             if overlapping is None:
                 go_on()
             try:
-                if overlapping is not None:
-                    overlapping.write_overlapping(value, transaction, go_on)
-                    continue
-                outcome: Any = sink.write(value, transaction)  # type: ignore[func-returns-value]  # a user's mistake
+                outcome: Any = (  # an awaitable is a user's mistake
+                    overlapping.write_overlapping(value, transaction, go_on)  # type: ignore[func-returns-value]
+                    if overlapping is not None
+                    else sink.write(value, transaction)  # type: ignore[func-returns-value]
+                )
             except Exception as error:
                 raise self._from_user_code(error, sink.describe(), batch) from error
             if inspect.isawaitable(outcome):

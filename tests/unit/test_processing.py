@@ -133,8 +133,9 @@ class StorySink:
 
 class OverlappingStorySink(StorySink):
     def write_overlapping(self, prepared: Any, transaction: Any, go_on: Callable[[], None]) -> None:
-        self.write(prepared, transaction)
+        outcome: Any = self.write(prepared, transaction)  # type: ignore[func-returns-value]
         go_on()
+        return outcome  # type: ignore[no-any-return]
 
 
 @pytest.fixture
@@ -300,6 +301,16 @@ def test_a_sink_that_returns_an_awaitable_is_refused_and_rolled_back(bench: Benc
 
     _with(bench, sinks=[FunctionSink(lambda prepared, transaction: write(prepared, transaction))])
     with pytest.raises(ProcessingError, match=r"returned an awaitable, which nobody awaits: do async work in prepare"):
+        bench.run()
+    assert bench.story[-1] == "rollback"
+
+
+def test_so_is_one_whose_overlapping_write_does(bench: Bench) -> None:
+    async def write() -> None:
+        raise NotImplementedError
+
+    _with(bench, sinks=[OverlappingStorySink(bench, "copy", returns=write())])
+    with pytest.raises(ProcessingError, match=r"^copy returned an awaitable, which nobody awaits"):
         bench.run()
     assert bench.story[-1] == "rollback"
 
