@@ -13,8 +13,7 @@ import pymysql.cursors
 import pytest
 from sqlalchemy import create_engine
 
-from integration_tests.mariadb_server import MariadbDatabase
-from integration_tests.servers import KafkaServer, PostgresDatabase
+from integration_tests.servers import KafkaServer
 from kafka_stream import DirectStream, TopicPartition
 from kafka_stream.testing.store_backend import OLDER, STREAM, TOPIC, commit, epochs_of
 from offset_stores.sql import SqlOffsetStore
@@ -45,20 +44,17 @@ class CountedByPyMySQL(pymysql.cursors.Cursor):
         return answer
 
 
-@pytest.fixture(params=["postgres", "mariadb"])
-def counted(
-    request: pytest.FixtureRequest, postgres: PostgresDatabase, mariadb: MariadbDatabase
-) -> Iterator[tuple[SqlOffsetStore, list[int]]]:
+@pytest.fixture(
+    params=[("postgres", "cursor_factory", CountedByPsycopg), ("mariadb", "cursorclass", CountedByPyMySQL)],
+    ids=lambda param: param[0],
+)
+def counted(request: pytest.FixtureRequest) -> Iterator[tuple[SqlOffsetStore, list[int]]]:
     """A store, and the rows of its statements."""
-    if request.param == "postgres":
-        engine = create_engine(postgres.url, connect_args={"cursor_factory": CountedByPsycopg})
-        rows = CountedByPsycopg.rows
-    else:
-        engine = create_engine(mariadb.url, connect_args={"cursorclass": CountedByPyMySQL})
-        rows = CountedByPyMySQL.rows
+    database, option, cursor = request.param
+    engine = create_engine(request.getfixturevalue(database).url, connect_args={option: cursor})
     store = SqlOffsetStore(engine)
     store.open()
-    yield store, rows
+    yield store, cursor.rows
     engine.dispose()
 
 
