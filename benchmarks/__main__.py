@@ -32,7 +32,7 @@ def main() -> int:
         chosen = [work for work in chosen if work.name != "memory"]  # of a backlog that takes minutes to produce
     started = time.monotonic()
     with servers.running() as up:
-        facts = report.facts(up, scale) | (report.facts_of_peers() if arguments.peers else {})
+        facts = report.facts(up, scale) if arguments.write else {}
         try:
             results = [runs.run(work, up, scale, _tell) for work in chosen]
         except runs.WrongResult as error:
@@ -40,7 +40,7 @@ def main() -> int:
             return 1
     print(report.plain(results), f"{time.monotonic() - started:.0f} s in all", sep="\n")
     if arguments.write:
-        report.write(results, facts, block)
+        report.write(results, facts | (report.facts_of_peers() if arguments.peers else {}), block)
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -17,15 +17,18 @@ POLL = 10_000
 
 
 def tuned_consumer(task: Task) -> Consumer:
-    """As fast as librdkafka reads: the limit. At the start of all partitions."""
+    """As fast as librdkafka reads: the limit."""
+    return consumer_of(task, {"queued.min.messages": 200_000, "fetch.queue.backoff.ms": 2, "log_level": 2})
+
+
+def consumer_of(task: Task, settings: Mapping[str, Any]) -> Consumer:
+    """At the start of all partitions."""
     consumer = Consumer({
         "bootstrap.servers": task.bootstrap_servers,
-        "group.id": f"{task.topic}-limit",
+        "group.id": f"{task.topic}-by-hand",
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
-        "queued.min.messages": 200_000,
-        "fetch.queue.backoff.ms": 2,
-        "log_level": 2,
+        **settings,
     })  # fmt: skip
     consumer.assign([TopicPartition(task.topic, number, 0) for number in range(task.partitions)])
     return consumer

@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from confluent_kafka import Message
+from sqlalchemy.engine import make_url
 
 METADATA = sa.MetaData()
 RESULTS = sa.Table(
@@ -17,6 +18,15 @@ RESULTS = sa.Table(
     sa.Column("key", sa.LargeBinary),
     sa.Column("value", sa.LargeBinary),
 )
+
+
+INSERT = "INSERT INTO results VALUES (%s, %s, %s, %s)"
+"""A row, as psycopg takes it."""
+
+
+def conninfo(database: str) -> str:
+    """The URL as psycopg takes it."""
+    return make_url(database).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def rows(messages: Iterable[Message]) -> Sequence[Any]:

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
-from sqlalchemy.engine import make_url
+from confluent_kafka import Consumer, Message, Producer
 
 from benchmarks import tables
+from benchmarks.clients import consumer_of
 from benchmarks.measurement import VALUE_BYTES, Outcome, Stopwatch, Task
 from kafka_stream import Batch, DirectStream
 from kafka_stream.progress import StreamListener
@@ -54,16 +54,15 @@ def poll_loop(task: Task) -> Outcome:
     """
     tables.create(task.database)
     watch, latencies = Stopwatch(task), Latencies()
-    consumer = _consumer(task)
-    conninfo = make_url(task.database).set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(conninfo) as connection, connection.cursor() as cursor, _producing(task):
+    consumer = consumer_of(task, {})
+    with psycopg.connect(tables.conninfo(task.database)) as connection, connection.cursor() as cursor, _producing(task):
         cursor.execute("CREATE TABLE offsets (partition integer PRIMARY KEY, next_offset bigint)")
         cursor.executemany("INSERT INTO offsets VALUES (%s, 0)", [(n,) for n in range(task.partitions)])
         connection.commit()
         for message in _polled(task, consumer, latencies):
             watch.first()
             (row,) = tables.rows([message])
-            cursor.execute("INSERT INTO results VALUES (%s, %s, %s, %s)", row)
+            cursor.execute(tables.INSERT, row)
             cursor.execute("UPDATE offsets SET next_offset = %s WHERE partition = %s", (row[1] + 1, row[0]))
             connection.commit()
             latencies.visible([row[3]])
@@ -76,7 +75,7 @@ def poll_loop(task: Task) -> Outcome:
 def poll_alone(task: Task) -> Outcome:
     """The same consumer and no database: what the producer, Kafka and the processors take, whoever reads."""
     watch, latencies = Stopwatch(task), Latencies()
-    consumer = _consumer(task)
+    consumer = consumer_of(task, {})
     with _producing(task):
         for message in _polled(task, consumer, latencies):
             watch.first()
@@ -84,17 +83,6 @@ def poll_alone(task: Task) -> Outcome:
         watch.last()
     consumer.close()
     return watch.outcome({}, **latencies.figures())
-
-
-def _consumer(task: Task) -> Consumer:
-    consumer = Consumer({
-        "bootstrap.servers": task.bootstrap_servers,
-        "group.id": f"{task.topic}-loop",
-        "enable.auto.commit": False,
-        "auto.offset.reset": "earliest",
-    })  # fmt: skip
-    consumer.assign([TopicPartition(task.topic, number, 0) for number in range(task.partitions)])
-    return consumer
 
 
 def _polled(task: Task, consumer: Consumer, latencies: Latencies) -> Iterator[Message]:

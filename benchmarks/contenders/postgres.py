@@ -11,7 +11,6 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 from confluent_kafka import Message
-from sqlalchemy.engine import make_url
 
 from benchmarks import tables
 from benchmarks.clients import polls, stream_of
@@ -32,7 +31,7 @@ def copy_limit(task: Task) -> Outcome:
     tables.create(task.database)
     watch = Stopwatch(task)
     encoded = [_encoded(batch) for batch in _batches(task)]
-    with psycopg.connect(_conninfo(task)) as connection, connection.cursor() as cursor:
+    with psycopg.connect(tables.conninfo(task.database)) as connection, connection.cursor() as cursor:
         watch.first()
         for data in encoded:
             with cursor.copy("COPY results FROM STDIN (FORMAT BINARY)") as copy:
@@ -82,7 +81,7 @@ def single_limit(task: Task) -> Outcome:
     tables.create(task.database)
     watch = Stopwatch(task)
     (rows,) = (tables.rows(batch) for batch in _batches(task, task.records))
-    with psycopg.connect(_conninfo(task)) as connection, connection.cursor() as cursor:
+    with psycopg.connect(tables.conninfo(task.database)) as connection, connection.cursor() as cursor:
         cursor.execute(
             "CREATE TABLE offsets (stream text, partition integer, next_offset bigint, PRIMARY KEY (stream, partition))"
         )
@@ -90,7 +89,7 @@ def single_limit(task: Task) -> Outcome:
         connection.commit()
         watch.first()
         for row in rows:
-            cursor.execute(_INSERT_BY_HAND, row)
+            cursor.execute(tables.INSERT, row)
             cursor.execute(
                 "UPDATE offsets SET next_offset = %s WHERE stream = 's' AND partition = %s AND next_offset = %s",
                 (row[1] + 1, row[0], row[1]),
@@ -112,18 +111,17 @@ def single_claimed(task: Task) -> Outcome:
     partitions = [TopicPartition(task.topic, number) for number in range(task.partitions)]
     owner = Owner("bench", "here")
     store.initialise("s", task.topic, dict.fromkeys(range(task.partitions), 0), None)
-    taken = store.take_over("s", owner, partitions, {})
+    epochs = {tp: it.owner_epoch for tp, it in store.take_over("s", owner, partitions, {}).items()}
     access = store._access
     claim, advance = (access.for_driver(it).sql for it in (access.statements.claim, access.statements.advance))
-    with psycopg.connect(_conninfo(task)) as connection, connection.cursor() as cursor:
+    with psycopg.connect(tables.conninfo(task.database)) as connection, connection.cursor() as cursor:
         watch.first()
         for row in tables.rows(messages):
             moved = OffsetRange(partitions[row[0]], row[1], row[1] + 1)
-            epochs = {tp: position.owner_epoch for tp, position in taken.items()}
             rows = wanted_rows(Claim("s", owner, (moved,), epochs, {}, {}))
             values = {"stream": "s", "owner": owner.id, "now": datetime.now(UTC), **access.database.relation(rows)}
             values |= access.database.claim_parameters(owner, "token")
-            for sql, parameters in ((claim, values), (_INSERT_BY_HAND, row), (advance, values)):
+            for sql, parameters in ((claim, values), (tables.INSERT, row), (advance, values)):
                 cursor.execute(sql, parameters)
                 if cursor.rowcount != 1:
                     raise RuntimeError("somebody else has moved the offset")
@@ -163,7 +161,6 @@ def single(task: Task) -> Outcome:
     return _stream(task, write, max_records_per_batch=1)
 
 
-_INSERT_BY_HAND = "INSERT INTO results VALUES (%s, %s, %s, %s)"
 _INSERT = sa.insert(tables.RESULTS)
 _OFFSETS = sa.Table(
     "offsets",
@@ -199,7 +196,3 @@ def _encoded(messages: Sequence[Message]) -> bytes:
         key, value = m.key() or b"", m.value() or b""
         parts += _FIRST(4, 4, m.partition(), 8, m.offset(), len(key)), key, _LENGTH(len(value)), value
     return b"".join([*parts, b"\xff\xff"])
-
-
-def _conninfo(task: Task) -> str:
-    return make_url(task.database).set(drivername="postgresql").render_as_string(hide_password=False)

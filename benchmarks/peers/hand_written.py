@@ -7,7 +7,6 @@ from typing import Any
 
 import psycopg
 from confluent_kafka import Message
-from sqlalchemy.engine import make_url
 
 from benchmarks import tables
 from benchmarks.clients import tuned_consumer
@@ -36,7 +35,7 @@ def _copy(cursor: psycopg.Cursor[Any], messages: Sequence[Message]) -> None:
 
 
 def _insert(cursor: psycopg.Cursor[Any], messages: Sequence[Message]) -> None:
-    cursor.executemany("INSERT INTO results VALUES (%s, %s, %s, %s)", tables.rows(messages))
+    cursor.executemany(tables.INSERT, tables.rows(messages))
 
 
 def _loop(task: Task, write: _Write) -> Outcome:
@@ -44,8 +43,7 @@ def _loop(task: Task, write: _Write) -> Outcome:
     watch = Stopwatch(task)
     consumer = tuned_consumer(task)
     seen = 0
-    conninfo = make_url(task.database).set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(conninfo) as connection, connection.cursor() as cursor:
+    with psycopg.connect(tables.conninfo(task.database)) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE offsets (partition integer PRIMARY KEY, next_offset bigint NOT NULL)")
         cursor.executemany("INSERT INTO offsets VALUES (%s, 0)", [(number,) for number in range(task.partitions)])
         connection.commit()
