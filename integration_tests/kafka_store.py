@@ -190,6 +190,10 @@ class Place:
             transaction.advance()
             transaction.commit()
 
+    def written(self) -> int:
+        """How far the log of the results reaches, markers and what was aborted included."""
+        return self.server.end_offsets(self.results_topic, committed=False)[0]
+
     def results(self) -> list[int]:
         return [int(value or b"") for *_, value in self.server.read_committed(self.results_topic)]
 

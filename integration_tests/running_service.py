@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -104,6 +104,16 @@ class RunningService:
     def report(self) -> str:
         """The end of what it printed and logged."""
         return "\n".join(path.read_text(errors="replace")[-3000:] for path in (self.log, self._errors))
+
+
+def wait_while_running(condition: Callable[[], bool], timeout_s: float, *services: RunningService) -> None:
+    """Wait until something is true, or fail with what the services say; the end of one of them is a failure too."""
+
+    def ended_or_true() -> bool:
+        return condition() or not all(service.is_running() for service in services)
+
+    wait_until(ended_or_true, timeout_s)
+    assert condition(), f"not in {timeout_s:g} s:\n" + "\n".join(service.report() for service in services)
 
 
 class Services:

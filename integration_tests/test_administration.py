@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from integration_tests.engine import wait_until
 from integration_tests.mariadb_server import MariadbDatabase
 from integration_tests.results import ResultTable
-from integration_tests.running_service import RunningService, Services
+from integration_tests.running_service import RunningService, Services, wait_while_running
 from integration_tests.servers import KafkaServer, PostgresDatabase
 from integration_tests.service_settings import ServiceSettings
 from integration_tests.streams import WAIT_S, settings_of, wait_for_rows, wait_for_stable_end
@@ -122,7 +122,7 @@ def offsets_in(store: SqlOffsetStore, stream: str) -> dict[TopicPartition, int]:
 def wait_for_ends(store: SqlOffsetStore, stream: str, topic: Topic, *services: RunningService) -> None:
     """Wait until everything is read that is there."""
     ends = topic.ends()
-    assert wait_until(lambda: offsets_in(store, stream) == ends, WAIT_S), [service.report() for service in services]
+    wait_while_running(lambda: offsets_in(store, stream) == ends, WAIT_S, *services)
 
 
 def wait_for_work(
@@ -130,9 +130,7 @@ def wait_for_work(
 ) -> None:
     """Wait for some more rows, or for all that are left to come: near the end there may be fewer."""
     wanted, ends, stream = table.count() + rows, topic.ends(), services[0].settings.stream
-    assert wait_until(lambda: table.count() >= wanted or offsets_in(store, stream) == ends, WAIT_S), [
-        service.report() for service in services
-    ]
+    wait_while_running(lambda: table.count() >= wanted or offsets_in(store, stream) == ends, WAIT_S, *services)
 
 
 def stop(*services: RunningService) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,7 @@ from kafka_stream.testing.source_reader import Reader
 from kafka_stream.testing.store_backend import NEWER, OLDER
 from kafka_stream.types import OffsetRange, Owner, PlanKind
 from offset_stores.kafka import KafkaTransaction
+from offset_stores.kafka.producer import _Deliveries
 
 OTHER = Owner("other-77aa", "host-c", "v3")
 
@@ -58,10 +61,39 @@ def test_an_older_owner_whose_records_are_written_already_commits_nothing(place:
     claim = place.claim(OLDER, place.take_over(older, OLDER, 0), {0: (0, 5)})
     with pytest.raises(OwnershipLost) as raised, older.begin(claim) as transaction:
         transaction.produce(place.results_topic, value="1")
-        assert wait_until(lambda: place.server.end_offsets(place.results_topic, committed=False)[0] > 0, WAIT_S)
+        assert wait_until(lambda: place.written() > 0, WAIT_S)
         place.take_over(newer, NEWER, 0)
         transaction.advance()
     assert raised.value.other == NEWER
+    assert (place.results(), place.stored()) == ([], {0: 0})
+
+
+def test_a_fatal_error_that_a_callback_loses_is_learned_all_the_same(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hears = _Deliveries.__call__
+
+    def loses(self: _Deliveries, error: Any, message: Any) -> None:
+        repr(contextlib)  # clears whatever error is set; under load the client's calls of the logger do, too
+        hears(self, error, message)
+
+    monkeypatch.setattr(_Deliveries, "__call__", loses)
+    caplog.set_level("INFO", "kafka_stream.librdkafka")
+    older, newer = place.store(), place.store()
+    for _ in range(20):
+        claim = place.claim(OLDER, place.take_over(older, OLDER, 0), {0: (0, 5)})
+        before = place.written()
+        with pytest.raises(OwnershipLost) as raised, older.begin(claim) as transaction:
+            transaction.produce(place.results_topic, value="1")
+            assert wait_until(lambda: place.written() > before, WAIT_S)  # noqa: B023 - called here only
+            place.take_over(newer, NEWER, 0)
+            transaction.produce(place.results_topic, value="2")
+            transaction.advance()
+        assert raised.value.other == NEWER
+        if any("error was lost" in record.message for record in caplog.records):
+            break
+    else:
+        pytest.fail("no error was lost in 20 attempts")
     assert (place.results(), place.stored()) == ([], {0: 0})
 
 
@@ -304,7 +336,7 @@ def test_plans_of_a_member_are_durable(place: Place) -> None:
 
 def outlive(place: Place) -> None:
     """Wait until the broker has aborted what is open in the results' topic."""
-    assert wait_until(lambda: place.server.end_offsets(place.results_topic, committed=False)[0] > 0, WAIT_S)
+    assert wait_until(lambda: place.written() > 0, WAIT_S)
 
     def is_aborted() -> bool:
         ends = [place.server.end_offsets(place.results_topic, committed=each)[0] for each in (True, False)]

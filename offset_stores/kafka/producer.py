@@ -242,15 +242,18 @@ class TransactionalProducer:
 def _asked(request: Callable[[], T]) -> T:
     """What a request to the client gives.
 
-    Where the client fails for good while records are left, confluent-kafka (2.16) calls ``on_delivery`` with its fatal
-    error set already; Python then reports a ``SystemError`` that was caused by it.
+    Where the client fails for good, confluent-kafka (2.16) goes on to call ``on_delivery`` and the logger with its
+    fatal error set already. Python then reports a ``SystemError`` that was caused by it, or, if one of them has cleared
+    it, one without a cause. Such a request is made again: the client answers it with its fatal error, and does not call
+    back in between a second time (docs/decisions/0012).
     """
     try:
         return request()
     except SystemError as error:
         if isinstance(error.__cause__, KafkaException):
             raise error.__cause__ from None
-        raise
+        _librdkafka.info("the client's error was lost, so the request is made again: %s", error)
+        return request()
 
 
 def client_offsets(stored: Mapping[Any, Stored]) -> Offsets:
