@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,7 +12,7 @@ from confluent_kafka import Consumer
 
 from integration_tests.engine import wait_until
 from integration_tests.servers import KafkaServer, random_name
-from kafka_stream.errors import KafkaStreamError
+from kafka_stream.errors import KafkaStreamError, StoreUnavailable
 from kafka_stream.protocols import (
     Action,
     ActionKind,
@@ -189,6 +189,18 @@ class Place:
             transaction.produce(self.results_topic, value=str(value))
             transaction.advance()
             transaction.commit()
+
+    def reclaim(self, store: KafkaOffsetStore, claim: Claim) -> Positions:
+        """As a stream does it, which asks until it is told."""
+        answers: list[Positions] = []
+
+        def is_answered() -> bool:
+            with suppress(StoreUnavailable):
+                answers.append(store.reclaim(claim))
+            return bool(answers)
+
+        assert wait_until(is_answered, WAIT_S)
+        return answers[0]
 
     def written(self) -> int:
         """How far the log of the results reaches, markers and what was aborted included."""

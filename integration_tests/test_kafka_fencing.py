@@ -349,7 +349,7 @@ def outlive(place: Place) -> None:
 def test_a_transaction_that_outlives_its_timeout_is_reported_as_such_and_repeated(
     place: Place, offsets_are_sent: bool
 ) -> None:
-    store = place.store(transaction_timeout_ms=1500)
+    store = place.store(transaction_timeout_ms=5000)
     claim = place.claim(OLDER, place.take_over(store, OLDER, 0), {0: (0, 5)})
     with (
         pytest.raises((StoreUnavailable, CommitOutcomeUnknown), match=r"outlived transaction\.timeout\.ms"),
@@ -363,7 +363,7 @@ def test_a_transaction_that_outlives_its_timeout_is_reported_as_such_and_repeate
             transaction.advance()
         transaction.commit()
     if offsets_are_sent:
-        found = store.reclaim(claim)
+        found = place.reclaim(store, claim)
         assert found[place.partitions[0]].next_offset == 0
         claim = place.claim(OLDER, found, {0: (0, 5)})
     place.commit(store, claim, 2)
@@ -371,7 +371,7 @@ def test_a_transaction_that_outlives_its_timeout_is_reported_as_such_and_repeate
 
 
 def test_an_owner_that_has_outlived_its_transaction_gives_way_to_its_successor(place: Place) -> None:
-    older, newer = place.store(transaction_timeout_ms=1500), place.store()
+    older, newer = place.store(transaction_timeout_ms=5000), place.store()
     claim = place.claim(OLDER, place.take_over(older, OLDER, 0), {0: (0, 5)})
     with pytest.raises(OwnershipLost) as raised, older.begin(claim) as transaction:
         transaction.produce(place.results_topic, value="1")

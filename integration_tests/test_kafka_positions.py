@@ -81,11 +81,10 @@ def test_an_offset_in_an_open_transaction_is_not_absent(place: Place, monkeypatc
     place.store().initialise(place.stream, place.topic, {0: 3}, None)
     pending = OutsideTransaction(place, {1: (9, "")})
     store = place.store(None)
-    monkeypatch.setattr(group, "UNSTABLE_FOR_S", 0.5)
-    with pytest.raises(StoreUnavailable, match="open transaction"):
+    with monkeypatch.context() as impatient, pytest.raises(StoreUnavailable, match="open transaction"):
+        impatient.setattr(group, "UNSTABLE_FOR_S", 0.5)
         place.take_over(store, OLDER, 0, 1)
     assert place.take_over(store, OLDER, 0)[place.partitions[0]].next_offset == 3
-    monkeypatch.undo()
     pending.commit()
     taken = place.take_over(store, OLDER, 0, 1)
     assert {tp.partition: p.next_offset for tp, p in taken.items()} == {0: 3, 1: 9}

@@ -76,7 +76,7 @@ def test_a_kafka_store_goes_on_with_new_clients(
             except StoreUnavailable:
                 return False
 
-        assert answers()
+        assert wait_until(answers, WAIT_S)
         lose_brokers(kafka_proxy, lambda: not answers())
         assert wait_until(answers, WAIT_S)
         place.commit(store, place.claim(OLDER, place.take_over(store, OLDER, 0), {0: (5, 9)}), 2)

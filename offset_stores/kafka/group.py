@@ -105,17 +105,18 @@ class Brokers:
         return sorted(self._groups("listing the consumer groups"))
 
     def _groups(self, doing: str) -> Mapping[str, ConsumerGroupState]:
-        admin = self._admin
-        admin.poll(0)
         try:
-            answer = admin.list_consumer_groups(request_timeout=REQUEST_TIMEOUT_S).result()
+            return _insisting(self._ask_for_groups, REQUEST_TIMEOUT_S)
         except KafkaException as error:
             self._connection.failed(error.args[0])
             raise mapped(error.args[0], doing, self.where) from error
-        for failed in answer.errors:
-            reason = failed.args[0] if isinstance(failed, KafkaException) else failed
-            self._connection.failed(reason)
-            raise mapped(reason, doing, self.where)
+
+    def _ask_for_groups(self) -> Mapping[str, ConsumerGroupState]:
+        admin = self._admin
+        admin.poll(0)
+        answer = admin.list_consumer_groups(request_timeout=REQUEST_TIMEOUT_S).result()
+        for failed in answer.errors:  # of one broker
+            raise failed if isinstance(failed, KafkaException) else KafkaException(failed)
         return {each.group_id: each.state for each in answer.valid}
 
     def members(self, group_id: str) -> Sequence[str]:
@@ -235,7 +236,7 @@ class Group:
 
 
 def _insisting(ask: Callable[[], T], timeout_s: float) -> T:
-    """Ask again while the group's coordinator moves, or has not loaded the group yet."""
+    """Ask again while a coordinator moves, or has not loaded its groups yet."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException
 
 from kafka_stream import DirectStream
 from kafka_stream.errors import (
@@ -24,6 +26,7 @@ from kafka_stream.testing import MemoryKafka
 from kafka_stream.types import Guarantee
 from offset_stores.kafka import KafkaOffsetStore
 from offset_stores.kafka.errors import is_fenced, mapped, undelivered
+from offset_stores.kafka.group import Brokers
 from offset_stores.kafka.settings import checked_config, merged_config, producer_settings, servers_of
 from sinks.kafka import KafkaSink
 
@@ -187,3 +190,39 @@ def test_fences_by_code() -> None:
     fences = [KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH]
     assert all(is_fenced(KafkaError(code)) for code in fences)
     assert not is_fenced(KafkaError(KafkaError.ILLEGAL_GENERATION))
+
+
+# Groups ---------------------------------------------------------------------------------------------------------------
+
+
+class LoadingAdmin:
+    """The admin client of a broker that was just started: it answers with errors before it answers with groups."""
+
+    def __init__(self, *errors: KafkaError) -> None:
+        self._errors = list(errors)
+
+    def poll(self, timeout: float) -> int:
+        return 0
+
+    def list_consumer_groups(self, request_timeout: float) -> Future[SimpleNamespace]:
+        answer: Future[SimpleNamespace] = Future()
+        errors = [KafkaException(self._errors.pop(0))] if self._errors else []
+        valid = [] if errors else [SimpleNamespace(group_id="orders", state=ConsumerGroupState.STABLE)]
+        answer.set_result(SimpleNamespace(valid=valid, errors=errors))
+        return answer
+
+
+def brokers(monkeypatch: pytest.MonkeyPatch, *errors: KafkaError) -> Brokers:
+    monkeypatch.setattr(Brokers, "client", lambda *_: LoadingAdmin(*errors))
+    return Brokers({}, "b1:9092")
+
+
+def test_groups_are_asked_for_again_while_their_coordinator_loads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    loading = KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
+    assert brokers(monkeypatch, loading, loading).group_ids() == ["orders"]
+    assert brokers(monkeypatch, loading).has_members("orders")
+
+
+def test_a_broker_that_does_not_list_its_groups_is_an_error_not_an_empty_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StoreUnavailable, match="b1:9092 did not answer, or could not, while asking whether group"):
+        brokers(monkeypatch, KafkaError(KafkaError.UNKNOWN)).has_members("orders")
