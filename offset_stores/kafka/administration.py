@@ -1,15 +1,17 @@
 """What operators' commands do to a stream's committed offsets: each in one transaction that no owner overtakes.
 
 The producer's ``transactional.id`` is that of a first start, so that of two commands, or a command and a first start,
-one fences the other. Owners are kept out in three steps: they are fenced; what they would commit next is pending in our
-transaction, so that whoever takes over, or looks whether it still owns a partition, waits for its end; and they are
-fenced once more, since one of them may have come back in between.
+or an owner that the metadata does not name yet and takes over, one fences the other. Owners that it names are kept out
+in three steps: they are fenced; what they would commit next is pending in our transaction, so that whoever takes over,
+or looks whether it still owns a partition, waits for its end; and they are fenced once more, since one of them may have
+come back in between.
 """
 
 from __future__ import annotations
 
 import logging
 import random
+import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +24,7 @@ from kafka_stream.protocols import Action, Change, Decide, TopicState, TopicStat
 from kafka_stream.types import PositionState, StoredPosition, TopicPartition
 from offset_stores.kafka.access import Access
 from offset_stores.kafka.group import Found
-from offset_stores.kafka.metadata import LONGEST_TEXT, Stored
+from offset_stores.kafka.metadata import LONGEST_TEXT, MARKS, Stored
 from offset_stores.kafka.producer import Fenced, OutcomeUnknown, TransactionalProducer, client_offsets
 from offset_stores.kafka.transactional_ids import of_start, shards_of
 
@@ -219,13 +221,14 @@ class _Command:
             self._put(producer, self._held(before))
             self._refuse_members()
             self._refuse_changed(before, self._fence())
-            new = rewrite(before)
+            mark = secrets.token_hex(4)
+            new = {tp: each.marked(mark) for tp, each in rewrite(before).items()}
             if new:
                 self._put(producer, {**self._held(before), **new})
                 if new.keys() - self._held(before).keys():  # which nobody had to wait for until now
                     self._refuse_members()
                     self._refuse_changed(before, self._fence(), new)
-                self._commit(producer, before, new)
+                self._commit(producer, before, new, mark)
         finally:
             producer.abort()
         group.stable(list(new))  # from here on everybody sees them
@@ -266,20 +269,34 @@ class _Command:
                 "live group cannot be altered; stop them first"
             )
 
-    def _commit(self, producer: TransactionalProducer, before: Found, new: Found) -> None:
+    def _commit(self, producer: TransactionalProducer, before: Found, new: Found, mark: str) -> None:
         try:
             producer.commit()
         except OutcomeUnknown as error:
             self.access.producer(of_start(self.stream))  # ends what was under way
-            stored = self.access.group(self.stream).stable(list(new))
-            if stored == new:
-                return
-            if stored == {tp: before[tp] for tp in new if tp in before}:
+            took_effect = outcome(before, self.access.group(self.stream).stable(list(new)), mark)
+            if took_effect is None:
+                raise StoreUnavailable(
+                    f"whether the {self.action.kind} of stream {self.stream!r} in {self.access.where} took effect is "
+                    f"unknown, and its offsets have moved since ({error}); look at them before it is done again"
+                ) from error
+            if not took_effect:
                 raise _Overtaken(str(error)) from error
-            raise StoreUnavailable(
-                f"whether the {self.action.kind} of stream {self.stream!r} in {self.access.where} took effect is "
-                f"unknown, and its offsets have moved since ({error}); look at them before it is done again"
-            ) from error
 
 
-__all__ = ["change", "close_topics", "closed", "live_owners", "moved", "streams", "topics"]
+def outcome(before: Found, after: Found, mark: str) -> bool | None:
+    """Pure: whether the command with this mark took effect; ``None`` if too much has happened since to tell.
+
+    All that it changed was changed at once, so that one partition tells.
+    """
+    if any(mark in stored.marks for stored in after.values()):
+        return True
+    for tp, stored in after.items():
+        earlier = before[tp].marks if tp in before else ()
+        reaches_back = earlier[0] in stored.marks if earlier else len(stored.marks) < MARKS
+        if stored == before.get(tp) or (stored.is_ours and reaches_back):
+            return False
+    return None if after else False
+
+
+__all__ = ["change", "close_topics", "closed", "live_owners", "moved", "outcome", "streams", "topics"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,9 @@ _LONGEST = 4_000  # in bytes; brokers refuse about 4,096 (offset.metadata.max.by
 LONGEST_TEXT = 255
 """In characters, of each text that is stored for people only."""
 
+MARKS = 3
+"""Of how many commands the marks are kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -24,13 +27,19 @@ class Stored:
 
     ``transactional_id`` is of the producer that committed it. ``started_with`` is how many partitions the topic had
     when the stream was started on it, so that an offset that has expired is told from a partition that is new.
-    ``deleted`` is whether a closed position waits to be started again.
+    ``deleted`` is whether a closed position waits to be started again. ``marks`` are of the last commands that have
+    changed it, newest first: whoever got no answer finds its own, or the one that was there before.
     """
 
     position: StoredPosition
     transactional_id: str | None = None
     started_with: int = 0
     deleted: bool = False
+    marks: tuple[str, ...] = ()
+
+    def marked(self, mark: str) -> Stored:
+        """The same, changed by one command more."""
+        return replace(self, marks=(mark, *self.marks)[:MARKS])
 
     @property
     def is_ours(self) -> bool:
@@ -57,6 +66,7 @@ def encode(stored: Stored) -> str:
         "plan_kind": position.plan_kind,
         "topic_id": position.topic_id,
         "started_with": stored.started_with or None,
+        "marks": list(stored.marks) or None,
         "state": None if state == PositionState.OPEN else state,
         "state_reason": position.state_reason and position.state_reason[:LONGEST_TEXT],
         "changed_at": position.changed_at and position.changed_at.isoformat(),
@@ -122,7 +132,8 @@ def _from_fields(fields: dict[str, Any], offset: int, leader_epoch: int | None) 
         state_reason=fields.get("state_reason"),
         changed_at=changed_at and datetime.fromisoformat(changed_at),
     )
-    return Stored(position, fields.get("transactional_id"), fields.get("started_with", 0), state == _DELETED)
+    marks = tuple(map(str, fields.get("marks", ())))
+    return Stored(position, fields.get("transactional_id"), fields.get("started_with", 0), state == _DELETED, marks)
 
 
-__all__ = ["LONGEST_TEXT", "Stored", "decode", "encode"]
+__all__ = ["LONGEST_TEXT", "MARKS", "Stored", "decode", "encode"]

@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from kafka_stream.errors import StoreUnavailable
 from kafka_stream.types import StoredPosition, TopicPartition
@@ -55,8 +56,8 @@ def _initialise(access: Access, stream: str, wanted: Mapping[TopicPartition, int
     for tp, offset in {**dict.fromkeys(before, 0), **wanted}.items():
         epoch = before[tp].position.owner_epoch + 1 if tp in before else 0
         position = StoredPosition(offset, epoch, topic_id=topic_id, changed_at=access.now())
-        fenced = before[tp].transactional_id if tp in before else None
-        starts[tp] = Stored(position, fenced, len(wanted))
+        found = before.get(tp, Stored(position))
+        starts[tp] = replace(found, position=position, started_with=len(wanted), deleted=False)
     producer.commit_offsets(client_offsets(starts), group.nobody, lambda: None)
     group.stable(list(starts))  # from here on everybody sees them
 

@@ -3,7 +3,8 @@
 Kafka has no compare-and-set on offsets. What stands in for it:
 
 - A static owner has a ``transactional.id`` of stream and shard. Whoever takes over initialises that id, and the static
-  ones that the stored metadata names, **before** it reads: from then on no older owner can commit.
+  ones that the stored metadata names, **before** it reads: from then on no older owner can commit. Its name gets into
+  the metadata under the id of a first start, by which it takes turns with commands and with other shards' owners.
 - A member of the consumer group commits under the membership that was captured when its batch was planned (KIP-447):
   a rebalance since then refuses it. Its own ``transactional.id`` fences nobody.
 - Which of the two a stream uses may change. A static owner is refused while the group has members, and looks once more
@@ -31,7 +32,7 @@ from offset_stores.kafka.fencing import (
 )
 from offset_stores.kafka.metadata import Stored
 from offset_stores.kafka.producer import Fenced, OutcomeUnknown, TransactionalProducer, client_offsets
-from offset_stores.kafka.transactional_ids import of_member, of_shard
+from offset_stores.kafka.transactional_ids import of_member, of_shard, of_start
 
 REFRESH_AFTER = timedelta(days=1)  # Kafka forgets what no member of a group holds after 7 (offsets.retention.minutes)
 
@@ -105,8 +106,15 @@ class Tenure:
         return replace(stored, position=position, transactional_id=self._transactional_id(owner))
 
     def _sign(self, new: Mapping[TopicPartition, Stored], before: Mapping[TopicPartition, Stored | None]) -> None:
-        """Commit positions anew as ours, unless a member of the group or another owner has come in between."""
+        """Commit positions anew as ours, unless a member of the group or another owner has come in between.
+
+        Whom the metadata does not name nobody can fence. To get there we fence all others that are about to change it.
+        """
         partitions = list(new)
+        ids = {found and found.transactional_id for found in before.values()}
+        are_named = ids == {each.transactional_id for each in new.values()}
+        producer = self._producer if are_named else producer_for(self._access, of_start(self._stream))
+        assert producer is not None
 
         def look_again() -> None:
             refuse_members(self._access, self._stream)
@@ -117,7 +125,7 @@ class Tenure:
                     "were taken over"
                 )
 
-        self._commit_offsets(new, None, look_again)
+        self._commit_offsets(producer, new, None, look_again)
         self._group.stable(partitions)  # from here on everybody sees them
 
     # Settling, moving, planning -------------------------------------------------------------------------------------
@@ -187,7 +195,8 @@ class Tenure:
         return held is not None and (held.ours.position.changed_at or before) <= before
 
     def _rewrite(self, claim: Claim, change: Callable[[OffsetRange, StoredPosition], StoredPosition]) -> None:
-        self._commit_offsets(self._changed(claim, change), claim, lambda: None)
+        assert self._producer is not None
+        self._commit_offsets(self._producer, self._changed(claim, change), claim, lambda: None)
 
     def _changed(
         self, claim: Claim, change: Callable[[OffsetRange, StoredPosition], StoredPosition]
@@ -200,12 +209,15 @@ class Tenure:
         return found
 
     def _commit_offsets(
-        self, new: Mapping[TopicPartition, Stored], claim: Claim | None, before_commit: Callable[[], None]
+        self,
+        producer: TransactionalProducer,
+        new: Mapping[TopicPartition, Stored],
+        claim: Claim | None,
+        before_commit: Callable[[], None],
     ) -> None:
         """A transaction of its own, for offsets alone."""
-        assert self._producer is not None
         try:
-            self._producer.commit_offsets(client_offsets(new), self.membership(claim), before_commit)
+            producer.commit_offsets(client_offsets(new), self.membership(claim), before_commit)
         except Fenced as error:
             raise self.why_fenced(claim, error) from error
         except OutcomeUnknown as error:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kafka_stream.types import MAX_OFFSET, Owner, PlanKind, PositionState, StoredPosition, TopicPartition
-from offset_stores.kafka.metadata import Stored, decode, encode
+from offset_stores.kafka.metadata import MARKS, Stored, decode, encode
 
 TP = TopicPartition("orders", 3)
 
@@ -37,7 +37,8 @@ def stored_values(draw: st.DrawFn) -> Stored:
         reason,
         draw(st.none() | st.datetimes(timezones=st.just(UTC))),
     )
-    return Stored(position, draw(st.none() | _texts), draw(st.integers(0, 10_000)), deleted)
+    marks = tuple(draw(st.lists(st.from_regex(r"[0-9a-f]{8}", fullmatch=True), max_size=MARKS)))
+    return Stored(position, draw(st.none() | _texts), draw(st.integers(0, 10_000)), deleted, marks)
 
 
 @given(stored_values())
