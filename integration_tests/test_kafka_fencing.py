@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from threading import Event
 from typing import Any
 
 import pytest
@@ -21,7 +23,8 @@ from kafka_stream.testing.source_reader import Reader
 from kafka_stream.testing.store_backend import NEWER, OLDER
 from kafka_stream.types import OffsetRange, Owner, PlanKind
 from offset_stores.kafka import KafkaTransaction
-from offset_stores.kafka.producer import _Deliveries
+from offset_stores.kafka.producer import TransactionalProducer, _Deliveries
+from offset_stores.kafka.tenure import Tenure
 
 OTHER = Owner("other-77aa", "host-c", "v3")
 
@@ -329,6 +332,48 @@ def test_plans_of_a_member_are_durable(place: Place) -> None:
         transaction.advance()
         transaction.commit()
     assert place.stored() == {0: 5}
+
+
+def test_owners_of_two_numbers_of_shards_that_take_over_at_once_are_not_both_let_in(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old one comes back when it was fenced already, and reads before the new one's offsets are pending."""
+    place.take_over(place.store("static"), OLDER, 0)
+    back, new = place.store("static"), place.store("static:0/2")
+    has_read, may_sign, has_signed = Event(), Event(), Event()
+    sign, commit_offsets, commit = Tenure._sign, Tenure._commit_offsets, TransactionalProducer.commit
+    coming_back: list[Future[object]] = []
+
+    def sign_late(self: Tenure, *values: Any) -> None:
+        if not coming_back:
+            coming_back.append(threads.submit(place.take_over, back, OLDER, 0))
+            assert has_read.wait(WAIT_S)
+        else:
+            has_read.set()
+            assert may_sign.wait(WAIT_S)
+        sign(self, *values)
+
+    def tell(self: Tenure, *values: Any) -> None:
+        try:
+            commit_offsets(self, *values)
+        finally:
+            has_signed.set()
+
+    def commit_late(self: TransactionalProducer) -> None:
+        if not may_sign.is_set():  # the new one has looked, and commits when the old one has
+            may_sign.set()
+            assert has_signed.wait(WAIT_S)
+        commit(self)
+
+    monkeypatch.setattr(Tenure, "_sign", sign_late)
+    monkeypatch.setattr(Tenure, "_commit_offsets", tell)
+    monkeypatch.setattr(TransactionalProducer, "commit", commit_late)
+    with ThreadPoolExecutor() as threads:
+        taken = place.take_over(new, NEWER, 0)
+        with pytest.raises(StoreUnavailable):
+            coming_back[0].result(WAIT_S)
+    place.commit(new, place.claim(NEWER, taken, {0: (0, 5)}), 1)
+    assert (place.results(), place.stored()) == ([1], {0: 5})
 
 
 # Transactions that take too long --------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from kafka_stream.types import Claim, OffsetRange, Owner, PlanKind, StoredPositi
 from offset_stores.kafka.access import Access
 from offset_stores.kafka.fencing import (
     fence_and_read,
+    ids_to_fence,
     producer_for,
     refuse_closed,
     refuse_expired,
@@ -108,16 +109,21 @@ class Tenure:
     def _sign(self, new: Mapping[TopicPartition, Stored], before: Mapping[TopicPartition, Stored | None]) -> None:
         """Commit positions anew as ours, unless a member of the group or another owner has come in between.
 
-        Whom the metadata does not name nobody can fence. To get there we fence all others that are about to change it.
+        Whom the metadata does not name, nobody can fence. Until then we take turns under the id of a first start, and
+        whom it does name is fenced once more, while he who comes back would wait for us.
         """
         partitions = list(new)
-        ids = {found and found.transactional_id for found in before.values()}
-        are_named = ids == {each.transactional_id for each in new.values()}
-        producer = self._producer if are_named else producer_for(self._access, of_start(self._stream))
+        (own_id,) = {each.transactional_id for each in new.values()}
+        assert own_id is not None
+        named = {found and found.transactional_id for found in before.values()}
+        others = ids_to_fence(self._stream, own_id, partitions, {tp: each for tp, each in before.items() if each})
+        producer = self._producer if named == {own_id} else producer_for(self._access, of_start(self._stream))
         assert producer is not None
 
         def look_again() -> None:
             refuse_members(self._access, self._stream)
+            for each in sorted(others):
+                producer_for(self._access, each)
             found = self._group.committed(partitions)
             if any(found.get(tp) != before[tp] for tp in partitions):
                 raise StoreUnavailable(
