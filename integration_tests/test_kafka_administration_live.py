@@ -125,6 +125,7 @@ def test_ten_resets_at_random_moments_leave_what_they_imply(
         target = some_target(rng, live.topic, live.offsets())
         done.append(execute_reset(live.store, prepare_reset(live.store, live.stream, cluster, target)))
     live.wait_for_ends(*running)
+    assert not any(service.said("failed") for service in running), "\n".join(each.report() for each in running)
     stop(*running)
     assert live.copied() == implied(live.topic, done)
 
