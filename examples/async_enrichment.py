@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, Column, MetaData, Table
 
 from kafka_stream import Batch, DirectStream
 from kafka_stream.errors import TransientError
-from sinks.sql import SqlSink
+from kafka_stream.sinks.sql import SqlSink
 
 RATES_URL = os.environ.get("RATES_URL", "http://127.0.0.1:8080/rates")
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text
 
 from kafka_stream import Batch, DirectStream, RecordError
-from sinks.sql import Delete, SqlSink
+from kafka_stream.sinks.sql import Delete, SqlSink
 
 metadata = MetaData()
 customers = Table(

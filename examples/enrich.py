@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterator
 
 from kafka_stream import Batch, DirectStream
-from offset_stores.kafka import KafkaOffsetStore
-from sinks.kafka import KafkaSink
+from kafka_stream.offset_stores.kafka import KafkaOffsetStore
+from kafka_stream.sinks.kafka import KafkaSink
 
 TIERS = {"ada": "gold", "grace": "silver"}
 

@@ -17,7 +17,7 @@ from fastapi import FastAPI, Response
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text
 
 from kafka_stream import Batch, DirectStream
-from sinks.sql import SqlSink
+from kafka_stream.sinks.sql import SqlSink
 
 metadata = MetaData()
 orders = Table("service_orders", metadata, Column("id", BigInteger, primary_key=True), Column("customer", Text))

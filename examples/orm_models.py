@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, ForeignKey, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from kafka_stream import Batch, DirectStream
-from offset_stores.sql import SqlTransaction
+from kafka_stream.offset_stores.sql import SqlTransaction
 
 
 class Model(DeclarativeBase):

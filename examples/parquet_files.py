@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from kafka_stream import Batch, DirectStream
-from sinks.files import FileSink
+from kafka_stream.sinks.files import FileSink
 
 SCHEMA = pa.schema([("id", pa.int64()), ("customer", pa.string()), ("amount", pa.int64())])
 

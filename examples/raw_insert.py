@@ -6,7 +6,7 @@ import os
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text, insert
 
 from kafka_stream import Batch, DirectStream
-from offset_stores.sql import SqlTransaction
+from kafka_stream.offset_stores.sql import SqlTransaction
 
 metadata = MetaData()
 orders = Table("orders", metadata, Column("id", BigInteger), Column("customer", Text), Column("amount", BigInteger))

@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Column, MetaData, Table, Text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kafka_stream import Batch, DirectStream
-from offset_stores.sql import SqlTransaction
+from kafka_stream.offset_stores.sql import SqlTransaction
 
 metadata = MetaData()
 totals = Table("totals", metadata, Column("customer", Text, primary_key=True), Column("amount", BigInteger))

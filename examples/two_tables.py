@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, Table, Text
 
 from kafka_stream import Batch, DirectStream
-from sinks.sql import SqlSink
+from kafka_stream.sinks.sql import SqlSink
 
 metadata = MetaData()
 baskets = Table("baskets", metadata, Column("id", BigInteger, primary_key=True), Column("customer", Text))

@@ -41,7 +41,7 @@ from integration_tests.servers import (
     ServerPorts,
 )
 from integration_tests.zookeeper_server import ZooKeeperServer
-from offset_stores.sql import SqlOffsetStore
+from kafka_stream.offset_stores.sql import SqlOffsetStore
 from tests.sql_backend import SqlBackend
 
 

@@ -13,6 +13,7 @@ from confluent_kafka import Consumer
 from integration_tests.engine import wait_until
 from integration_tests.servers import KafkaServer, random_name
 from kafka_stream.errors import KafkaStreamError, StoreUnavailable
+from kafka_stream.offset_stores.kafka import KafkaOffsetStore, KafkaTransaction
 from kafka_stream.protocols import (
     Action,
     ActionKind,
@@ -24,7 +25,6 @@ from kafka_stream.protocols import (
 )
 from kafka_stream.testing.store_backend import claim_of
 from kafka_stream.types import Claim, Owner, StoredPosition, TopicPartition
-from offset_stores.kafka import KafkaOffsetStore, KafkaTransaction
 
 Positions = Mapping[TopicPartition, StoredPosition]
 WAIT_S = 60.0

@@ -21,11 +21,11 @@ from integration_tests.service_settings import ServiceSettings
 from integration_tests.service_sinks import SINKS
 from kafka_stream import Batch, DirectStream
 from kafka_stream.errors import KafkaStreamError
+from kafka_stream.offset_stores.sql import SqlTransaction
 from kafka_stream.progress import StreamListener
 from kafka_stream.protocols import BatchProgress
 from kafka_stream.testing.crash_points import KillAt, PauseAt
 from kafka_stream.types import Guarantee, TopicPartition
-from offset_stores.sql import SqlTransaction
 
 # One statement and one parameter per column: fast enough that the table keeps up with 200,000 records.
 INSERT = sa.text(

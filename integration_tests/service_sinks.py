@@ -14,12 +14,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from kafka_stream import Batch
+from kafka_stream.offset_stores.zookeeper import ZooKeeperTransaction
+from kafka_stream.sinks.files import FileSink
+from kafka_stream.sinks.kafka import KafkaSink
+from kafka_stream.sinks.sql import SqlSink
+from kafka_stream.sinks.zookeeper import Create, ZooKeeperSink
 from kafka_stream.types import Writes
-from offset_stores.zookeeper import ZooKeeperTransaction
-from sinks.files import FileSink
-from sinks.kafka import KafkaSink
-from sinks.sql import SqlSink
-from sinks.zookeeper import Create, ZooKeeperSink
 
 RESULTS = sa.Table(
     "pairing_results",

@@ -12,8 +12,8 @@ from integration_tests.servers import KafkaServer, PostgresDatabase, random_name
 from integration_tests.service import RowWriter
 from integration_tests.service_settings import ServiceSettings
 from kafka_stream import DirectStream, TopicPartition
+from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.progress import StreamState
-from offset_stores.sql import SqlOffsetStore
 
 WAIT_S = 60.0
 SHORT_SESSIONS: Mapping[str, Any] = {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300}

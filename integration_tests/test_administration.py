@@ -26,11 +26,11 @@ from kafka_stream.admin.history import undo
 from kafka_stream.admin.reset import execute_reset, prepare_reset
 from kafka_stream.admin.reset_plan import ResetPlan, ShiftBy, Target, ToCurrent, ToEarliest, ToOffsets
 from kafka_stream.admin.transfer import delete, fence_and_migrate, migrate
-from kafka_stream.cluster import Cluster
 from kafka_stream.errors import CommandRefused
+from kafka_stream.offset_stores.sql import SqlOffsetStore, SqlTransaction
 from kafka_stream.protocols import ActionKind
+from kafka_stream.source.cluster import Cluster
 from kafka_stream.types import Phase, TopicPartition
-from offset_stores.sql import SqlOffsetStore, SqlTransaction
 
 RECORDS = 20_000
 RESETS = 10

@@ -15,8 +15,8 @@ from sqlalchemy import create_engine
 
 from integration_tests.servers import KafkaServer
 from kafka_stream import DirectStream, TopicPartition
+from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.testing.store_backend import OLDER, STREAM, TOPIC, commit, epochs_of
-from offset_stores.sql import SqlOffsetStore
 
 PARTITIONS = [TopicPartition(TOPIC, number) for number in range(200)]
 RECORDS = 2_000

@@ -17,9 +17,9 @@ from integration_tests.service import RowWriter
 from integration_tests.streams import WAIT_S, stored_offsets, stream_of, wait_for_rows
 from kafka_stream import Batch, DirectStream
 from kafka_stream.errors import DataLoss, LogTruncated, OffsetOutOfRange, TopicRecreated
+from kafka_stream.offset_stores.sql import SqlTransaction
 from kafka_stream.progress import StreamState
 from kafka_stream.types import TopicPartition
-from offset_stores.sql import SqlTransaction
 
 
 def values(first: int, count: int, kind: str = "committed") -> list[str]:

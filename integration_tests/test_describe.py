@@ -18,9 +18,9 @@ from integration_tests.servers import KafkaServer, PostgresDatabase, random_name
 from integration_tests.streams import wait_for_stable_end
 from kafka_stream.admin.describe import Mark, Observation, PartitionDescription, described
 from kafka_stream.admin.observation import observe, with_times
-from kafka_stream.cluster import Cluster
+from kafka_stream.offset_stores.sql import SqlOffsetStore
+from kafka_stream.source.cluster import Cluster
 from kafka_stream.types import Owner, StoredPosition, TopicPartition
-from offset_stores.sql import SqlOffsetStore
 
 PARTITIONS = 1000
 LONGEST_S = 3.0

@@ -20,8 +20,8 @@ from examples import enrich, parquet_files, raw_insert, sample_data
 from examples.rates_service import RATES, RatesHandler
 from examples.sample_data import Record, produce, sample
 from integration_tests.servers import KafkaServer, PostgresDatabase, random_name
-from sinks.files import FileSink
-from sinks.kafka import KafkaSink
+from kafka_stream.sinks.files import FileSink
+from kafka_stream.sinks.kafka import KafkaSink
 
 Rows = list[tuple[Any, ...]]
 

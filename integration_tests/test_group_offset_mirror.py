@@ -18,8 +18,8 @@ from integration_tests.servers import KafkaServer, PostgresDatabase, PrivateKafk
 from integration_tests.streams import WAIT_S, stored_offsets, stream_of, wait_for_rows
 from kafka_stream import DirectStream
 from kafka_stream.admin.mirror import GroupOffsetMirror, mirror_offsets
-from kafka_stream.cluster import Cluster
 from kafka_stream.errors import CommandRefused, TopicNotFound
+from kafka_stream.source.cluster import Cluster
 from kafka_stream.types import TopicPartition
 
 RECORDS = 400

@@ -22,12 +22,12 @@ from integration_tests.servers import KafkaServer, free_port, random_name
 from kafka_stream.admin.history import undo
 from kafka_stream.admin.transfer import fence_and_migrate, migrate
 from kafka_stream.errors import CommandRefused, OwnershipLost, StoreUnavailable, StreamClosed, TopicNotFound
+from kafka_stream.offset_stores.kafka import KafkaOffsetStore, group, producer
+from kafka_stream.offset_stores.kafka.tenure import Tenure
+from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.protocols import Action, ActionKind, Change, TopicState
 from kafka_stream.testing.store_backend import NEWER, OLDER
 from kafka_stream.types import PlanKind, StoredPosition, TopicPartition
-from offset_stores.kafka import KafkaOffsetStore, group, producer
-from offset_stores.kafka.tenure import Tenure
-from offset_stores.sql import SqlOffsetStore
 
 RESET = Action("reset-1", ActionKind.RESET, "operator@here")
 

@@ -23,10 +23,10 @@ from integration_tests.test_administration import Topic, implied, some_target
 from kafka_stream.admin.reset import execute_reset, prepare_reset
 from kafka_stream.admin.reset_plan import ResetPlan, ToEarliest, ToOffset
 from kafka_stream.admin.transfer import delete
-from kafka_stream.cluster import Cluster
 from kafka_stream.errors import CommandRefused
+from kafka_stream.offset_stores.kafka import KafkaOffsetStore
+from kafka_stream.source.cluster import Cluster
 from kafka_stream.types import TopicPartition
-from offset_stores.kafka import KafkaOffsetStore
 
 RECORDS = 8_000
 RESETS = 10

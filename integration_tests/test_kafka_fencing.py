@@ -16,15 +16,15 @@ from integration_tests.engine import wait_until
 from integration_tests.kafka_store import WAIT_S, Place
 from integration_tests.servers import KafkaServer
 from kafka_stream.errors import CommitOutcomeUnknown, OwnershipLost, StoreUnavailable, TransientError
-from kafka_stream.inbox import SourceLimits
+from kafka_stream.offset_stores.kafka import KafkaTransaction
+from kafka_stream.offset_stores.kafka.producer import TransactionalProducer, _Deliveries
+from kafka_stream.offset_stores.kafka.tenure import Tenure
 from kafka_stream.protocols import Action, ActionKind, Change
-from kafka_stream.source import KafkaSource
+from kafka_stream.source.inbox import SourceLimits
+from kafka_stream.source.kafka_source import KafkaSource
 from kafka_stream.testing.source_reader import Reader
 from kafka_stream.testing.store_backend import NEWER, OLDER
 from kafka_stream.types import OffsetRange, Owner, PlanKind
-from offset_stores.kafka import KafkaTransaction
-from offset_stores.kafka.producer import TransactionalProducer, _Deliveries
-from offset_stores.kafka.tenure import Tenure
 
 OTHER = Owner("other-77aa", "host-c", "v3")
 

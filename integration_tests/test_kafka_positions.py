@@ -17,11 +17,11 @@ from integration_tests.kafka_proxy import KafkaProxy
 from integration_tests.kafka_store import WAIT_S, Place
 from integration_tests.servers import KafkaServer
 from kafka_stream.errors import CommitOutcomeUnknown, ConfigurationError, OwnershipLost, StoreUnavailable, StreamClosed
+from kafka_stream.offset_stores.kafka import KafkaOffsetStore, group, producer
+from kafka_stream.offset_stores.kafka.metadata import Stored, decode, encode
 from kafka_stream.protocols import StreamBinding
 from kafka_stream.testing.store_backend import NEWER, OLDER
 from kafka_stream.types import OffsetRange, Owner, PlanKind, PositionState, StoredPosition
-from offset_stores.kafka import KafkaOffsetStore, group, producer
-from offset_stores.kafka.metadata import Stored, decode, encode
 
 
 @pytest.fixture

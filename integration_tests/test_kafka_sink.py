@@ -15,12 +15,12 @@ from integration_tests.kafka_store import bound
 from integration_tests.servers import KafkaServer, random_name
 from kafka_stream.batch import Batch
 from kafka_stream.errors import ProcessingError, TopicNotFound, TransactionEscaped
+from kafka_stream.offset_stores.kafka import KafkaTransaction
 from kafka_stream.protocols import Sink
+from kafka_stream.sinks.kafka import KafkaSink
 from kafka_stream.testing.sink_backend import OLDER, batch_from
 from kafka_stream.testing.sink_contract import TransactionSinkContract
 from kafka_stream.types import Claim, OffsetRange, TopicPartition
-from offset_stores.kafka import KafkaTransaction
-from sinks.kafka import KafkaSink
 
 
 class KafkaSinkBackend:

@@ -17,10 +17,10 @@ from integration_tests.service_settings import ServiceSettings
 from integration_tests.streams import WAIT_S, wait_for_stable_end
 from kafka_stream import Batch, DirectStream
 from kafka_stream.errors import OwnershipLost
+from kafka_stream.offset_stores.kafka import KafkaOffsetStore, KafkaTransaction
 from kafka_stream.progress import StreamListener
+from kafka_stream.sinks.kafka import KafkaSink
 from kafka_stream.types import Phase
-from offset_stores.kafka import KafkaOffsetStore, KafkaTransaction
-from sinks.kafka import KafkaSink
 
 RECORDS = 3_000
 SESSIONS = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500}  # as short as brokers take by default

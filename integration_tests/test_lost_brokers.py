@@ -14,11 +14,11 @@ from integration_tests.kafka_store import Place
 from integration_tests.results import ResultTable
 from integration_tests.servers import KafkaServer, PostgresDatabase
 from integration_tests.streams import SHORT_SESSIONS, WAIT_S, assert_exactly_once, stream_of, wait_for_rows
-from kafka_stream import lost_brokers
 from kafka_stream.errors import StoreUnavailable
+from kafka_stream.offset_stores.kafka import KafkaOffsetStore, group
 from kafka_stream.protocols import StreamBinding
+from kafka_stream.source import lost_brokers
 from kafka_stream.testing.store_backend import OLDER
-from offset_stores.kafka import KafkaOffsetStore, group
 
 RECORDS = 300
 FOR_GOOD = {"metadata.recovery.strategy": "none", "topic.metadata.refresh.interval.ms": 500}

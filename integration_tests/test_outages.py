@@ -16,9 +16,9 @@ from integration_tests.servers import KafkaServer, PostgresDatabase, PrivateKafk
 from integration_tests.service import RowWriter
 from integration_tests.streams import WAIT_S, assert_exactly_once, stream_of, wait_for_rows, wait_for_stable_end
 from kafka_stream import Batch, DirectStream
+from kafka_stream.offset_stores.sql import SqlTransaction
 from kafka_stream.progress import StreamListener, StreamState
 from kafka_stream.types import OffsetRange, Phase
-from offset_stores.sql import SqlTransaction
 
 RECORDS = 3_000
 IMPATIENT = {"socket.timeout.ms": 2000, "reconnect.backoff.max.ms": 500}

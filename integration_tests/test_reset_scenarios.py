@@ -27,11 +27,11 @@ from kafka_stream.admin.reset import execute_reset, prepare_reset
 from kafka_stream.admin.reset_plan import ShiftBy, Target, ToCurrent, ToEarliest, ToLatest, ToOffset, ToOffsets, ToTime
 from kafka_stream.admin.targets import Selection, parse_time, time_before
 from kafka_stream.admin.transfer import export_offsets, fence_and_migrate, import_offsets, migrate
-from kafka_stream.cluster import Cluster
+from kafka_stream.offset_stores.sql import SqlOffsetStore
+from kafka_stream.offset_stores.zookeeper import ZooKeeperOffsetStore
 from kafka_stream.protocols import AdministeredStore
+from kafka_stream.source.cluster import Cluster
 from kafka_stream.types import TopicPartition
-from offset_stores.sql import SqlOffsetStore
-from offset_stores.zookeeper import ZooKeeperOffsetStore
 
 STREAM = "shop"
 TIMEOUT_S = 30.0

@@ -11,9 +11,9 @@ from confluent_kafka import Consumer
 from integration_tests.engine import wait_until
 from integration_tests.servers import KafkaServer, OpenTransaction, PrivateKafka
 from kafka_stream.errors import BrokerUnavailable, ConfigurationError, TopicNotFound
-from kafka_stream.inbox import SourceLimits
 from kafka_stream.protocols import Lost, OffsetAt, Source
-from kafka_stream.source import KafkaSource
+from kafka_stream.source.inbox import SourceLimits
+from kafka_stream.source.kafka_source import KafkaSource
 from kafka_stream.testing.source_contract import SourceContract
 from kafka_stream.testing.source_reader import Reader
 from kafka_stream.types import OffsetRange, TopicPartition

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects.postgresql import ARRAY, CIDR, CITEXT, JSONB
 
 from integration_tests.servers import PostgresDatabase
-from sinks.sql import SqlSink
-from sinks.sql.postgres_writer import PostgresWriter
+from kafka_stream.sinks.sql import SqlSink
+from kafka_stream.sinks.sql.postgres_writer import PostgresWriter
 
 MANY = 600
 
@@ -196,7 +196,10 @@ def _outcome(
 ) -> tuple[str, Any]:
     """What is in the table after these rows were written into it, or why they were not; nothing is kept."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sinks.sql.postgres_writer._LEAST_ROWS", dict.fromkeys(("error", "ignore", "update"), least_rows))
+        patch.setattr(
+            "kafka_stream.sinks.sql.postgres_writer._LEAST_ROWS",
+            dict.fromkeys(("error", "ignore", "update"), least_rows),
+        )
         with database.connect() as connection:
             connection.execute(sa.text("SET TIME ZONE INTERVAL '+05:30' HOUR TO MINUTE"))
             sink = SqlSink(table, _rows, on_conflict)

@@ -16,10 +16,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from integration_tests.servers import PostgresDatabase
+from kafka_stream.offset_stores.sql import SqlOffsetStore
+from kafka_stream.sinks.sql import SqlSink, postgres_writer
+from kafka_stream.sinks.sql.postgres_writer import PostgresWriter
 from kafka_stream.types import Claim, OffsetRange, Owner, TopicPartition
-from offset_stores.sql import SqlOffsetStore
-from sinks.sql import SqlSink, postgres_writer
-from sinks.sql.postgres_writer import PostgresWriter
 
 MANY = 1_000
 ROOT = Path(__file__).parents[1]
@@ -311,8 +311,8 @@ FROZEN = """
 import os, signal, sys
 import psycopg
 from integration_tests import test_sql_copy_refusals as t
-from sinks.sql import SqlSink
-from offset_stores.sql import SqlOffsetStore
+from kafka_stream.sinks.sql import SqlSink
+from kafka_stream.offset_stores.sql import SqlOffsetStore
 
 store = SqlOffsetStore(sys.argv[1])
 store.open()

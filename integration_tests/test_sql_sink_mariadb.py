@@ -20,9 +20,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from integration_tests.engine import wait_until
 from integration_tests.mariadb_server import MariadbDatabase
 from kafka_stream.errors import ConfigurationError, ProcessingError
+from kafka_stream.offset_stores.sql import SqlOffsetStore
+from kafka_stream.sinks.sql import Delete, SqlSink
 from kafka_stream.testing.store_backend import OLDER, P0, STREAM, claim_of, next_offsets
-from offset_stores.sql import SqlOffsetStore
-from sinks.sql import Delete, SqlSink
 
 METADATA = sa.MetaData()
 ORDERS = sa.Table(

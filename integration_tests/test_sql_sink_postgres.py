@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 
 from integration_tests.engine import wait_until
 from integration_tests.servers import PostgresDatabase
-from sinks.sql import Delete, SqlSink
+from kafka_stream.sinks.sql import Delete, SqlSink
 
 METADATA = sa.MetaData()
 ORDERS = sa.Table(

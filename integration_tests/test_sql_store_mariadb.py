@@ -20,6 +20,7 @@ from kafka_stream.errors import (
     StoreUnavailable,
     TransactionEscaped,
 )
+from kafka_stream.offset_stores.sql import SqlOffsetStore, SqlTransaction
 from kafka_stream.testing.administration_contract import HistoryContract
 from kafka_stream.testing.compare_and_set_contract import CompareAndSetContract
 from kafka_stream.testing.escape_contract import EscapableTransactionContract
@@ -37,7 +38,6 @@ from kafka_stream.testing.store_backend import (
     next_offsets,
 )
 from kafka_stream.types import MAX_OFFSET, TopicPartition
-from offset_stores.sql import SqlOffsetStore, SqlTransaction
 from tests.sql_backend import Result, SqlBackend, write
 
 DEADLOCK = 1213

@@ -17,6 +17,7 @@ from sqlalchemy import create_engine, text
 
 from integration_tests.mariadb_server import MariadbDatabase, MariadbServer
 from kafka_stream.errors import OwnershipLost, StoreUnavailable
+from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.testing.store_backend import (
     NEWER,
     OLDER,
@@ -31,7 +32,6 @@ from kafka_stream.testing.store_backend import (
     next_offsets,
 )
 from kafka_stream.types import Owner, TopicPartition
-from offset_stores.sql import SqlOffsetStore
 from tests.sql_backend import SqlBackend, write
 
 ROOT = Path(__file__).parents[1]
@@ -52,7 +52,7 @@ FROZEN = """
 import os, signal, sys, threading
 from sqlalchemy import create_engine, text
 from kafka_stream.testing.store_backend import OLDER, P0, P1, STREAM, claim_of
-from offset_stores.sql import SqlOffsetStore
+from kafka_stream.offset_stores.sql import SqlOffsetStore
 from tests.sql_backend import write
 
 def freeze():

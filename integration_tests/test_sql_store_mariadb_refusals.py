@@ -23,8 +23,8 @@ from kafka_stream.errors import (
     SchemaMismatch,
     StoreUnavailable,
 )
+from kafka_stream.offset_stores.sql import SqlOffsetStore, define_tables, schema_sql
 from kafka_stream.testing.store_backend import OLDER, P0, STREAM, TOPIC, at_once, claim_of, commit, next_offsets
-from offset_stores.sql import SqlOffsetStore, define_tables, schema_sql
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def test_a_sql_mode_that_reads_sql_differently_is_worked_with(mariadb: MariadbDa
 
 
 def test_a_server_that_is_too_old_is_refused(mariadb: MariadbDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("offset_stores.sql.dialects.mysql._OLDEST_MARIADB", (99, 0))
+    monkeypatch.setattr("kafka_stream.offset_stores.sql.dialects.mysql._OLDEST_MARIADB", (99, 0))
     for scheme in ("mysql", "mariadb"):
         url = sa.make_url(mariadb.url).set(drivername=scheme)
         assert "is too old: use 99.0 or later" in _refusal(SqlOffsetStore(url), ConfigurationError)

@@ -24,6 +24,7 @@ from kafka_stream.errors import (
     StoreUnavailable,
     TransactionEscaped,
 )
+from kafka_stream.offset_stores.sql import SqlOffsetStore, SqlTransaction
 from kafka_stream.testing.administration_contract import HistoryContract
 from kafka_stream.testing.compare_and_set_contract import CompareAndSetContract
 from kafka_stream.testing.escape_contract import EscapableTransactionContract
@@ -42,7 +43,6 @@ from kafka_stream.testing.store_backend import (
     next_offsets,
 )
 from kafka_stream.types import Owner, TopicPartition
-from offset_stores.sql import SqlOffsetStore, SqlTransaction
 from tests.sql_backend import Result, SqlBackend, write
 
 ROOT = Path(__file__).parents[1]
@@ -291,7 +291,7 @@ FROZEN = """
 import os, signal, sys, threading
 from sqlalchemy import create_engine, text
 from kafka_stream.testing.store_backend import OLDER, P0, P1, STREAM, claim_of
-from offset_stores.sql import SqlOffsetStore
+from kafka_stream.offset_stores.sql import SqlOffsetStore
 from tests.sql_backend import write
 
 def freeze():

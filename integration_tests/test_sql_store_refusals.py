@@ -20,6 +20,7 @@ from kafka_stream.errors import (
     SchemaMismatch,
     StoreUnavailable,
 )
+from kafka_stream.offset_stores.sql import SqlOffsetStore, define_tables
 from kafka_stream.testing.store_backend import (
     NEWER,
     OLDER,
@@ -32,7 +33,6 @@ from kafka_stream.testing.store_backend import (
     next_offsets,
 )
 from kafka_stream.types import Owner
-from offset_stores.sql import SqlOffsetStore, define_tables
 from tests.sql_backend import Result, SqlBackend
 
 # What the server refuses ----------------------------------------------------------------------------------------------

@@ -28,10 +28,10 @@ from integration_tests.streams import (
 )
 from kafka_stream import Batch, RecordError, TopicPartition
 from kafka_stream.errors import ConfigurationError, OwnershipLost, ProcessingError, TransactionEscaped
+from kafka_stream.offset_stores.sql import SqlOffsetStore, SqlTransaction
 from kafka_stream.progress import StreamListener, StreamState
 from kafka_stream.protocols import BatchProgress
 from kafka_stream.types import Guarantee, OffsetRange, Phase
-from offset_stores.sql import SqlOffsetStore, SqlTransaction
 
 RECORDS = 4_000
 

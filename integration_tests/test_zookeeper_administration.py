@@ -27,11 +27,11 @@ from kafka_stream.admin.actions import new_action
 from kafka_stream.admin.reset import execute_reset, prepare_reset
 from kafka_stream.admin.reset_plan import ResetPlan, ShiftBy
 from kafka_stream.admin.transfer import delete
-from kafka_stream.cluster import Cluster
+from kafka_stream.offset_stores.zookeeper import ZooKeeperOffsetStore
 from kafka_stream.protocols import ActionKind, Change
+from kafka_stream.sinks.files import FileSink
+from kafka_stream.source.cluster import Cluster
 from kafka_stream.types import PositionState, TopicPartition
-from offset_stores.zookeeper import ZooKeeperOffsetStore
-from sinks.files import FileSink
 from tests.command_line import Ended, in_directory, one_sentence
 
 RECORDS = 8_000

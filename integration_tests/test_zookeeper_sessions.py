@@ -17,7 +17,9 @@ from integration_tests.engine import wait_until
 from integration_tests.zookeeper_proxy import ZooKeeperProxy
 from kafka_stream import Batch, DirectStream
 from kafka_stream.errors import CommitOutcomeUnknown, OwnershipLost, StoreUnavailable
+from kafka_stream.offset_stores.zookeeper import ZooKeeperOffsetStore
 from kafka_stream.progress import StreamListener
+from kafka_stream.sinks.zookeeper import Create, ZooKeeperSink
 from kafka_stream.testing import MemoryKafka
 from kafka_stream.testing.store_backend import (
     NEWER,
@@ -31,8 +33,6 @@ from kafka_stream.testing.store_backend import (
     next_offsets,
 )
 from kafka_stream.types import OffsetRange, Phase
-from offset_stores.zookeeper import ZooKeeperOffsetStore
-from sinks.zookeeper import Create, ZooKeeperSink
 from tests.zookeeper_backend import ZooKeeperBackend
 
 ROOT = Path(__file__).parents[1]
@@ -147,7 +147,7 @@ FROZEN_OWNER = """
 import os, signal, sys, json
 from kafka_stream.errors import KafkaStreamError
 from kafka_stream.testing.store_backend import OLDER, P0, STREAM, claim_of
-from offset_stores.zookeeper import ZooKeeperOffsetStore
+from kafka_stream.offset_stores.zookeeper import ZooKeeperOffsetStore
 
 store = ZooKeeperOffsetStore(sys.argv[1], session_timeout_s=4.0)
 store.open()

@@ -11,11 +11,11 @@ from kazoo.security import OPEN_ACL_UNSAFE
 
 from kafka_stream.batch import Batch
 from kafka_stream.errors import ProcessingError
+from kafka_stream.offset_stores.zookeeper import ZooKeeperOffsetStore, ZooKeeperTransaction
+from kafka_stream.sinks.zookeeper import Create, Delete, Put, Remove, Set, ZooKeeperSink
 from kafka_stream.testing.sink_backend import OLDER, P0, STREAM, numbers_of
 from kafka_stream.testing.sink_contract import SinkFunctionContract, SinkOf, TransactionSinkContract
 from kafka_stream.testing.store_backend import claim_of
-from offset_stores.zookeeper import ZooKeeperOffsetStore, ZooKeeperTransaction
-from sinks.zookeeper import Create, Delete, Put, Remove, Set, ZooKeeperSink
 from tests.zookeeper_backend import ZooKeeperBackend
 
 PASSWORD = "s3cret-word"

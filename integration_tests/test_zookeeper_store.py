@@ -23,6 +23,9 @@ from kafka_stream.errors import (
     StreamClosed,
     TransactionEscaped,
 )
+from kafka_stream.offset_stores.zookeeper import ZooKeeperOffsetStore
+from kafka_stream.offset_stores.zookeeper.requests import DEFAULT_MAX_REQUEST_BYTES, size_of
+from kafka_stream.offset_stores.zookeeper.znodes import Marker, TopicState
 from kafka_stream.testing.administration_contract import HistoryContract
 from kafka_stream.testing.compare_and_set_contract import CompareAndSetContract
 from kafka_stream.testing.plan_contract import DurablePlanContract
@@ -40,9 +43,6 @@ from kafka_stream.testing.store_backend import (
     next_offsets,
 )
 from kafka_stream.types import PlanKind, TopicPartition
-from offset_stores.zookeeper import ZooKeeperOffsetStore
-from offset_stores.zookeeper.requests import DEFAULT_MAX_REQUEST_BYTES, size_of
-from offset_stores.zookeeper.znodes import Marker, TopicState
 from tests.zookeeper_backend import ZooKeeperBackend
 
 WAIT_S = 60.0

@@ -3,8 +3,8 @@
 A package offers a store by declaring, in its metadata, an entry point of the group ``kafka_stream.offset_stores`` whose
 name is the URL's scheme (without a driver: ``postgresql`` serves ``postgresql+psycopg://``) and whose value is a
 callable that takes the URL; a sink by one of the group ``kafka_stream.sinks`` whose value is its class. An extra of the
-package that has to be installed for it stands behind the value (``offset_stores.zookeeper:ZooKeeperOffsetStore
-[zookeeper]``). The idea is SQLAlchemy's dialects.
+package that has to be installed for it stands behind the value (``acme.store:AcmeStore [client]``). The idea is
+SQLAlchemy's dialects.
 """
 
 from __future__ import annotations

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from pydantic import SecretStr
 
-from kafka_stream.collector import collecting_less_often
+from kafka_stream.engine.collector import collecting_less_often
+from kafka_stream.engine.loop import Loop, StopRequest
+from kafka_stream.engine.processing import BatchProcessor, FunctionSink
+from kafka_stream.engine.switching import switching_often
 from kafka_stream.errors import ConfigurationError, KafkaStreamError
 from kafka_stream.guarantee import check_guarantee
-from kafka_stream.loop import Loop, StopRequest
 from kafka_stream.plugins import store_from_url
-from kafka_stream.processing import BatchProcessor, FunctionSink
 from kafka_stream.progress import Listeners, RunSummary, StreamState, StreamStatus
 from kafka_stream.protocols import BoundStore, Listener, OffsetMirror, OffsetStore, Sink, Source
 from kafka_stream.settings import (
@@ -31,8 +32,7 @@ from kafka_stream.settings import (
     Write,
     checked_bound,
 )
-from kafka_stream.source import KafkaSource, SourceLimits
-from kafka_stream.switching import switching_often
+from kafka_stream.source.kafka_source import KafkaSource, SourceLimits
 from kafka_stream.types import Guarantee, Owner
 
 if TYPE_CHECKING:

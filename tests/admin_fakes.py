@@ -11,11 +11,11 @@ from typing import Any
 
 from kafka_stream.admin.actions import new_action
 from kafka_stream.errors import TopicNotFound
+from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.protocols import ActionKind, AdministeredStore, Change, OffsetAt, TopicInfo
 from kafka_stream.testing import MemoryOffsetStore
 from kafka_stream.testing.store_backend import claim_of
 from kafka_stream.types import OffsetRange, Owner, PlanKind, TopicPartition, Writes
-from offset_stores.sql import SqlOffsetStore
 from tests.fakes import ORDERS_0, ORDERS_1, ORDERS_2
 
 ME = Owner("me-1f3a", "here", "v1")

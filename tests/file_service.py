@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 from kafka_stream import Batch, DirectStream
 from kafka_stream.protocols import TopicInfo
+from kafka_stream.sinks.files import FileSink
 from kafka_stream.testing import MemoryKafka
 from kafka_stream.testing.crash_points import KillAt, PauseAt
-from sinks.files import FileSink
 
 ROOT = Path(__file__).parents[1]
 TOPIC = "orders"

@@ -14,9 +14,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from kafka_stream import Batch, DirectStream
+from kafka_stream.offset_stores.sql import SqlTransaction
+from kafka_stream.sinks.sql import SqlSink
 from kafka_stream.testing import MemoryKafka
-from offset_stores.sql import SqlTransaction
-from sinks.sql import SqlSink
 
 METADATA = sa.MetaData()
 FIRST, SECOND, THIRD = TABLES = [

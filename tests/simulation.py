@@ -11,13 +11,13 @@ from typing import Any, cast
 import pytest
 
 from kafka_stream.batch import Batch
+from kafka_stream.engine.loop import Loop, StopRequest
+from kafka_stream.engine.processing import BatchProcessor, FunctionSink
 from kafka_stream.errors import CommitOutcomeUnknown, KafkaStreamError
-from kafka_stream.inbox import SourceLimits
-from kafka_stream.loop import Loop, StopRequest
-from kafka_stream.processing import BatchProcessor, FunctionSink
 from kafka_stream.progress import Listeners, RunSummary, StreamListener
 from kafka_stream.protocols import BatchProgress, OffsetStore, Sink, Source, StoreCapabilities, StoreTransaction
 from kafka_stream.settings import StreamSettings
+from kafka_stream.source.inbox import SourceLimits
 from kafka_stream.testing import MemoryKafka
 from kafka_stream.types import Claim, Guarantee, OffsetRange, Owner, Phase, StoredPosition, TopicPartition
 
@@ -253,8 +253,10 @@ class Simulation:
 
     def run(self, until: Any = None) -> RunSummary:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("kafka_stream.loop.time", SimpleNamespace(sleep=self.clock.sleep, monotonic=self.clock))
-            patch.setattr("kafka_stream.loop.random", SimpleNamespace(random=lambda: 0.0))
+            patch.setattr(
+                "kafka_stream.engine.loop.time", SimpleNamespace(sleep=self.clock.sleep, monotonic=self.clock)
+            )
+            patch.setattr("kafka_stream.engine.loop.random", SimpleNamespace(random=lambda: 0.0))
             return self.loop.run(until)
 
     def next_offsets(self) -> dict[TopicPartition, int]:

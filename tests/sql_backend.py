@@ -8,7 +8,7 @@ from typing import cast
 from sqlalchemy import Connection, Engine, Table, create_engine, insert, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from offset_stores.sql import SqlOffsetStore, SqlTransaction
+from kafka_stream.offset_stores.sql import SqlOffsetStore, SqlTransaction
 
 
 class _Base(DeclarativeBase):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from kazoo.client import KazooClient
 
-from offset_stores.zookeeper import ZooKeeperOffsetStore, ZooKeeperTransaction
-from offset_stores.zookeeper.znodes import Layout
+from kafka_stream.offset_stores.zookeeper import ZooKeeperOffsetStore, ZooKeeperTransaction
+from kafka_stream.offset_stores.zookeeper.znodes import Layout
 
 
 class ZooKeeperBackend:

@@ -20,11 +20,11 @@ from kazoo.protocol.serialization import CheckVersion, Create, Delete, SetData
 from kazoo.protocol.states import ZnodeStat
 from kazoo.security import ACL, OPEN_ACL_UNSAFE
 
-from offset_stores.zookeeper import ZooKeeperOffsetStore
-from offset_stores.zookeeper.errors import mapped
-from offset_stores.zookeeper.operations import Operation
-from offset_stores.zookeeper.positions import Positions
-from offset_stores.zookeeper.requests import DEFAULT_MAX_REQUEST_BYTES, check_size
+from kafka_stream.offset_stores.zookeeper import ZooKeeperOffsetStore
+from kafka_stream.offset_stores.zookeeper.errors import mapped
+from kafka_stream.offset_stores.zookeeper.operations import Operation
+from kafka_stream.offset_stores.zookeeper.positions import Positions
+from kafka_stream.offset_stores.zookeeper.requests import DEFAULT_MAX_REQUEST_BYTES, check_size
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Ensemble:
 
 
 class FollowerConnection:
-    """As ``offset_stores.zookeeper.connection.Connection``, for a session with a follower that lags."""
+    """As ``kafka_stream.offset_stores.zookeeper.connection.Connection``, for a session with a follower that lags."""
 
     where = "zookeeper://memory"
     acl: Sequence[ACL] = OPEN_ACL_UNSAFE

@@ -10,9 +10,9 @@ from pyarrow import parquet
 from benchmarks.clients import polls, stream_of
 from benchmarks.measurement import Outcome, Stopwatch, Task
 from kafka_stream import Batch
+from kafka_stream.sinks.files import FileSink
 from kafka_stream.testing import batch_of
 from kafka_stream.types import TopicPartition
-from sinks.files import FileSink
 
 BATCH = 50_000
 

@@ -8,8 +8,8 @@ from benchmarks import topics
 from benchmarks.clients import stream_of, tuned_consumer
 from benchmarks.measurement import Outcome, Stopwatch, Task
 from benchmarks.records import PRODUCER
-from offset_stores.kafka import KafkaOffsetStore
-from sinks.kafka import KafkaSink
+from kafka_stream.offset_stores.kafka import KafkaOffsetStore
+from kafka_stream.sinks.kafka import KafkaSink
 
 BATCH = 20_000
 _TIMEOUT_S = 60.0

@@ -17,8 +17,8 @@ from benchmarks.clients import consumer_of
 from benchmarks.measurement import VALUE_BYTES, Outcome, Stopwatch, Task
 from kafka_stream import Batch, DirectStream
 from kafka_stream.progress import StreamListener
+from kafka_stream.sinks.sql import SqlSink
 from kafka_stream.types import OffsetRange, Phase
-from sinks.sql import SqlSink
 
 WARM_UP_S = 2.0
 PATIENCE_S = 60.0

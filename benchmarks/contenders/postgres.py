@@ -15,10 +15,10 @@ from confluent_kafka import Message
 from benchmarks import tables
 from benchmarks.clients import polls, stream_of
 from benchmarks.measurement import Outcome, Stopwatch, Task
+from kafka_stream.offset_stores.sql import SqlOffsetStore
+from kafka_stream.offset_stores.sql.transaction import wanted_rows
+from kafka_stream.sinks.sql import SqlSink
 from kafka_stream.types import Claim, OffsetRange, Owner, TopicPartition
-from offset_stores.sql import SqlOffsetStore
-from offset_stores.sql.transaction import wanted_rows
-from sinks.sql import SqlSink
 
 BATCH = 20_000
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)

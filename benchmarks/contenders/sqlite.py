@@ -8,7 +8,7 @@ from itertools import chain
 from benchmarks import tables
 from benchmarks.clients import polls, stream_of
 from benchmarks.measurement import Outcome, Stopwatch, Task
-from sinks.sql import SqlSink
+from kafka_stream.sinks.sql import SqlSink
 
 BATCH = 20_000
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from kafka_stream.admin.refusals import planned_range
+from kafka_stream.engine.retry import backoff_s
 from kafka_stream.errors import TransientError
 from kafka_stream.protocols import Action, ActionKind, AdministeredStore, Change, Decide, RangeSink
-from kafka_stream.retry import backoff_s
 from kafka_stream.types import PlanKind, StoredPosition, TopicPartition
 
 logger = logging.getLogger("kafka_stream")

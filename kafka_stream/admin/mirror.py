@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from kafka_stream.cluster import Cluster
 from kafka_stream.errors import CommandRefused, ConfigurationError
 from kafka_stream.progress import StreamListener
 from kafka_stream.protocols import BatchProgress, OffsetStore
+from kafka_stream.source.cluster import Cluster
 from kafka_stream.types import PositionState, TopicPartition
 
 

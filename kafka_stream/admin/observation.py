@@ -13,11 +13,11 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaException
 from confluent_kafka import TopicPartition as ClientTopicPartition
 
 from kafka_stream.admin.describe import Log, Observation, RecordTimes
-from kafka_stream.cluster import Cluster
-from kafka_stream.connection import connection_settings
 from kafka_stream.errors import ConfigurationError
-from kafka_stream.kafka_errors import is_end_of_partition
 from kafka_stream.protocols import OffsetAt
+from kafka_stream.source.cluster import Cluster
+from kafka_stream.source.connection import connection_settings
+from kafka_stream.source.kafka_errors import is_end_of_partition
 from kafka_stream.types import StoredPosition, TopicPartition
 
 _librdkafka = logging.getLogger("kafka_stream.librdkafka")

@@ -17,7 +17,7 @@ from kafka_stream.types import StoredPosition, TopicPartition
 
 
 class Broker(Protocol):
-    """What a reset asks: ``kafka_stream.cluster.Cluster``, or one in memory. Each call is one request."""
+    """What a reset asks: ``kafka_stream.source.cluster.Cluster``, or one in memory. Each call is one request."""
 
     def topics(self, names: Sequence[str]) -> Mapping[str, TopicInfo]:
         """These topics as they are now."""

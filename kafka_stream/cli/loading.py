@@ -10,7 +10,6 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from kafka_stream.distribution import check_packages
 from kafka_stream.errors import ConfigurationError, KafkaStreamError, ProcessingError
 
 if TYPE_CHECKING:
@@ -21,8 +20,7 @@ def load_stream(spec: str) -> DirectStream:
     """Import a module, with the current directory on the import path, and take the stream (or its maker) from it.
 
     Raises:
-        ConfigurationError: there is no such module or attribute, it is no stream, or a folder in the current directory
-            shadows one of our packages.
+        ConfigurationError: there is no such module or attribute, or it is no stream.
         ProcessingError: the module, or the function that makes the stream, failed; its cause is chained.
     """
     module_name, _, attribute = spec.partition(":")
@@ -30,7 +28,6 @@ def load_stream(spec: str) -> DirectStream:
         raise ConfigurationError(f"{spec!r} is not MODULE:STREAM, such as app:stream for `stream` in app.py")
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)
-    check_packages()
     found: Any = _import(module_name)
     for part in attribute.split("."):
         if not hasattr(found, part):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -19,20 +18,10 @@ def show_version(output: OutputOption = Output.TABLE) -> None:
 
     Then the offset stores and sinks that are installed, other packages'
     too, with the package that brings each and what it still needs.
-
-    Exit status 2 if kafka_stream, offset_stores or sinks is shadowed by another
-    folder of that name.
     """
-    import os
-
-    from kafka_stream.distribution import check_packages
-
-    if (here := os.getcwd()) not in sys.path:
-        sys.path.insert(0, here)  # as `run` does: what shadows our packages there shows here
     absent = None if output is Output.JSON else "not installed"
     rows = [_row(name, found or absent) for name, found in versions().items()]
     print_rows([*rows, *_plugins()], output)
-    check_packages()
 
 
 def versions() -> Mapping[str, str | None]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from confluent_kafka import Message
 
-from kafka_stream.buffer import offset_of
+from kafka_stream.source.buffer import offset_of
 from kafka_stream.testing.messages import message
 from kafka_stream.types import TopicPartition
 

@@ -11,8 +11,8 @@ from typing import Protocol
 from confluent_kafka import Message
 
 from kafka_stream.errors import OwnershipLost
-from kafka_stream.inbox import Inbox, SourceLimits
 from kafka_stream.protocols import Buffered, OffsetAt, SourceEvent, TopicInfo
+from kafka_stream.source.inbox import Inbox, SourceLimits
 from kafka_stream.testing.memory_log import MemoryLog
 from kafka_stream.types import OffsetRange, TopicPartition, timestamp_ms
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE, Message
 
 from kafka_stream.batch import Batch
-from kafka_stream.buffer import offset_of
+from kafka_stream.source.buffer import offset_of
 from kafka_stream.types import OffsetRange, TopicPartition
 
 

@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kafka_stream.errors import OwnershipLost, TopicNotFound
-from kafka_stream.inbox import SourceLimits
 from kafka_stream.protocols import Assigned, OffsetAt
+from kafka_stream.source.inbox import SourceLimits
 from kafka_stream.testing.source_reader import WAIT_S, Reader, SourceHarness
 from kafka_stream.types import OffsetRange, TopicPartition
 

@@ -8,9 +8,9 @@ from typing import Protocol
 
 from confluent_kafka import Message
 
-from kafka_stream.buffer import offset_of
-from kafka_stream.inbox import SourceLimits
 from kafka_stream.protocols import Assigned, Buffered, Failed, PositionLost, Revoked, Source, SourceEvent
+from kafka_stream.source.buffer import offset_of
+from kafka_stream.source.inbox import SourceLimits
 from kafka_stream.types import OffsetRange, TopicPartition
 
 WAIT_S = 30.0

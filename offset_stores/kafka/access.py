@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from kafka_stream.errors import StoreUnavailable
-from offset_stores.kafka.group import Brokers, Found, Group
-from offset_stores.kafka.producer import TransactionalProducer
-from offset_stores.kafka.settings import producer_settings
+from kafka_stream.offset_stores.kafka.group import Brokers, Found, Group
+from kafka_stream.offset_stores.kafka.producer import TransactionalProducer
+from kafka_stream.offset_stores.kafka.settings import producer_settings
 
 
 class Access:

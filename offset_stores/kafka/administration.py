@@ -20,13 +20,13 @@ from datetime import datetime
 from functools import partial
 
 from kafka_stream.errors import CommandRefused, SchemaMismatch, StoreUnavailable, TopicNotFound
+from kafka_stream.offset_stores.kafka.access import Access
+from kafka_stream.offset_stores.kafka.group import Found
+from kafka_stream.offset_stores.kafka.metadata import LONGEST_TEXT, MARKS, Stored
+from kafka_stream.offset_stores.kafka.producer import Fenced, OutcomeUnknown, TransactionalProducer, client_offsets
+from kafka_stream.offset_stores.kafka.transactional_ids import of_start, shards_of
 from kafka_stream.protocols import Action, Change, Decide, TopicState, TopicStatus
 from kafka_stream.types import PositionState, StoredPosition, TopicPartition
-from offset_stores.kafka.access import Access
-from offset_stores.kafka.group import Found
-from offset_stores.kafka.metadata import LONGEST_TEXT, MARKS, Stored
-from offset_stores.kafka.producer import Fenced, OutcomeUnknown, TransactionalProducer, client_offsets
-from offset_stores.kafka.transactional_ids import of_start, shards_of
 
 logger = logging.getLogger("kafka_stream")
 

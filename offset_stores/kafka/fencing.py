@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from kafka_stream.claims import closed
 from kafka_stream.errors import OwnershipLost, StoreUnavailable, StreamClosed
+from kafka_stream.offset_stores.kafka.access import Access
+from kafka_stream.offset_stores.kafka.group import Found
+from kafka_stream.offset_stores.kafka.metadata import Stored
+from kafka_stream.offset_stores.kafka.producer import Fenced, TransactionalProducer
+from kafka_stream.offset_stores.kafka.transactional_ids import shards_of
 from kafka_stream.types import Owner, PositionState, TopicPartition
-from offset_stores.kafka.access import Access
-from offset_stores.kafka.group import Found
-from offset_stores.kafka.metadata import Stored
-from offset_stores.kafka.producer import Fenced, TransactionalProducer
-from offset_stores.kafka.transactional_ids import shards_of
 
 _ROUNDS = 5
 _IDS_NAMED = 3

@@ -23,12 +23,12 @@ from confluent_kafka import (
 from confluent_kafka import TopicPartition as ClientTopicPartition
 from confluent_kafka.admin import AdminClient
 
-from kafka_stream.connection import connection_settings
 from kafka_stream.errors import ConfigurationError, KafkaStreamError, NotAuthorized, StoreUnavailable
-from kafka_stream.renewed import Renewed
+from kafka_stream.offset_stores.kafka.errors import is_unstable, mapped
+from kafka_stream.offset_stores.kafka.metadata import Stored, decode
+from kafka_stream.source.connection import connection_settings
+from kafka_stream.source.renewed import Renewed
 from kafka_stream.types import TopicPartition
-from offset_stores.kafka.errors import is_unstable, mapped
-from offset_stores.kafka.metadata import Stored, decode
 
 REQUEST_TIMEOUT_S = 10.0
 UNSTABLE_FOR_S = 5.0

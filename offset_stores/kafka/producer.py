@@ -12,8 +12,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka import TopicPartition as ClientTopicPartition
 
 from kafka_stream.errors import ConfigurationError, StoreUnavailable
-from offset_stores.kafka.errors import is_fenced, mapped, undelivered
-from offset_stores.kafka.metadata import Stored, encode
+from kafka_stream.offset_stores.kafka.errors import is_fenced, mapped, undelivered
+from kafka_stream.offset_stores.kafka.metadata import Stored, encode
 
 # ruff: noqa: SLF001 - librdkafka's own codes begin with an underscore
 

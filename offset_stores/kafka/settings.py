@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from kafka_stream.connection import connection_settings
 from kafka_stream.errors import ConfigurationError
+from kafka_stream.source.connection import connection_settings
 
 _BROKERS = ("bootstrap.servers", "metadata.broker.list")
 _DEFAULT_SESSION_TIMEOUT_MS = 45_000  # librdkafka's session.timeout.ms

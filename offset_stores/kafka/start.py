@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from kafka_stream.errors import StoreUnavailable
+from kafka_stream.offset_stores.kafka.access import Access
+from kafka_stream.offset_stores.kafka.metadata import Stored
+from kafka_stream.offset_stores.kafka.producer import Fenced, OutcomeUnknown, client_offsets
+from kafka_stream.offset_stores.kafka.transactional_ids import of_start
 from kafka_stream.types import StoredPosition, TopicPartition
-from offset_stores.kafka.access import Access
-from offset_stores.kafka.metadata import Stored
-from offset_stores.kafka.producer import Fenced, OutcomeUnknown, client_offsets
-from offset_stores.kafka.transactional_ids import of_start
 
 logger = logging.getLogger("kafka_stream")
 

@@ -8,6 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kafka_stream.errors import ConfigurationError, KafkaStreamError
+from kafka_stream.offset_stores.kafka import administration, start
+from kafka_stream.offset_stores.kafka.access import Access
+from kafka_stream.offset_stores.kafka.settings import checked_config, merged_config, refuse_mock, servers_of
+from kafka_stream.offset_stores.kafka.tenure import Tenure
+from kafka_stream.offset_stores.kafka.transaction import KafkaTransaction
 from kafka_stream.protocols import (
     Action,
     ActionKind,
@@ -18,11 +23,6 @@ from kafka_stream.protocols import (
     TopicStatus,
 )
 from kafka_stream.types import Claim, Owner, StoredPosition, TopicPartition
-from offset_stores.kafka import administration, start
-from offset_stores.kafka.access import Access
-from offset_stores.kafka.settings import checked_config, merged_config, refuse_mock, servers_of
-from offset_stores.kafka.tenure import Tenure
-from offset_stores.kafka.transaction import KafkaTransaction
 
 
 class KafkaOffsetStore:

@@ -21,9 +21,8 @@ from typing import Any
 
 from kafka_stream.claims import why_not_claimed, why_not_ours, why_not_planned
 from kafka_stream.errors import KafkaStreamError, OwnershipLost, StoreUnavailable
-from kafka_stream.types import Claim, OffsetRange, Owner, PlanKind, StoredPosition, TopicPartition
-from offset_stores.kafka.access import Access
-from offset_stores.kafka.fencing import (
+from kafka_stream.offset_stores.kafka.access import Access
+from kafka_stream.offset_stores.kafka.fencing import (
     fence_and_read,
     ids_to_fence,
     producer_for,
@@ -31,9 +30,10 @@ from offset_stores.kafka.fencing import (
     refuse_expired,
     refuse_members,
 )
-from offset_stores.kafka.metadata import Stored
-from offset_stores.kafka.producer import Fenced, OutcomeUnknown, TransactionalProducer, client_offsets
-from offset_stores.kafka.transactional_ids import of_member, of_shard, of_start
+from kafka_stream.offset_stores.kafka.metadata import Stored
+from kafka_stream.offset_stores.kafka.producer import Fenced, OutcomeUnknown, TransactionalProducer, client_offsets
+from kafka_stream.offset_stores.kafka.transactional_ids import of_member, of_shard, of_start
+from kafka_stream.types import Claim, OffsetRange, Owner, PlanKind, StoredPosition, TopicPartition
 
 REFRESH_AFTER = timedelta(days=1)  # Kafka forgets what no member of a group holds after 7 (offsets.retention.minutes)
 

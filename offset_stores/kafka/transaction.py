@@ -9,10 +9,10 @@ from typing import Any, Self
 from confluent_kafka import KafkaException
 
 from kafka_stream.errors import CommitOutcomeUnknown, TransactionEscaped
+from kafka_stream.offset_stores.kafka.metadata import Stored
+from kafka_stream.offset_stores.kafka.producer import Fenced, OutcomeUnknown, TransactionalProducer, client_offsets
+from kafka_stream.offset_stores.kafka.tenure import Tenure
 from kafka_stream.types import Claim, TopicPartition
-from offset_stores.kafka.metadata import Stored
-from offset_stores.kafka.producer import Fenced, OutcomeUnknown, TransactionalProducer, client_offsets
-from offset_stores.kafka.tenure import Tenure
 
 _ANY_PARTITION = -1
 _NOW = 0  # a record's timestamp

@@ -1,8 +1,8 @@
 """Positions in the database that the results go to: SQLite or PostgreSQL, through SQLAlchemy Core."""
 
-from offset_stores.sql.schema import schema_sql
-from offset_stores.sql.store import SqlOffsetStore
-from offset_stores.sql.tables import Tables, define_tables
-from offset_stores.sql.transaction import SqlTransaction
+from kafka_stream.offset_stores.sql.schema import schema_sql
+from kafka_stream.offset_stores.sql.store import SqlOffsetStore
+from kafka_stream.offset_stores.sql.tables import Tables, define_tables
+from kafka_stream.offset_stores.sql.transaction import SqlTransaction
 
 __all__ = ["SqlOffsetStore", "SqlTransaction", "Tables", "define_tables", "schema_sql"]

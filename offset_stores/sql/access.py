@@ -10,14 +10,14 @@ from typing import TypeVar
 from sqlalchemy import URL, Connection, Engine, TextClause, exc, select
 
 from kafka_stream.errors import KafkaStreamError, StoreUnavailable
+from kafka_stream.offset_stores.sql import engine as engines
+from kafka_stream.offset_stores.sql.cleanup import clean
+from kafka_stream.offset_stores.sql.dialects import Database
+from kafka_stream.offset_stores.sql.driver_statement import DriverStatement
+from kafka_stream.offset_stores.sql.errors import Verdict, mapped, reason_of
+from kafka_stream.offset_stores.sql.statements import Statements
+from kafka_stream.offset_stores.sql.tables import Names, Tables, position_of
 from kafka_stream.types import Owner, StoredPosition, TopicPartition
-from offset_stores.sql import engine as engines
-from offset_stores.sql.cleanup import clean
-from offset_stores.sql.dialects import Database
-from offset_stores.sql.driver_statement import DriverStatement
-from offset_stores.sql.errors import Verdict, mapped, reason_of
-from offset_stores.sql.statements import Statements
-from offset_stores.sql.tables import Names, Tables, position_of
 
 logger = logging.getLogger("kafka_stream")
 

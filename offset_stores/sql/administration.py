@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Select, and_, bindparam, case, false, or_, select, update
 
+from kafka_stream.offset_stores.sql.access import Access
+from kafka_stream.offset_stores.sql.history import remember, stops, was_done
+from kafka_stream.offset_stores.sql.statements import Wanted
+from kafka_stream.offset_stores.sql.tables import position_of
 from kafka_stream.protocols import Action, ActionKind, Change, Decide, HistoryEntry, TopicState, TopicStatus
 from kafka_stream.types import PositionState, StoredPosition, TopicPartition
-from offset_stores.sql.access import Access
-from offset_stores.sql.history import remember, stops, was_done
-from offset_stores.sql.statements import Wanted
-from offset_stores.sql.tables import position_of
 
 _LONGEST_REASON = 1000
 _UNOWNED: Mapping[str, Any] = {"owner": None, "owner_host": None, "code_version": None}

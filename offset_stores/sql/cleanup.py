@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from offset_stores.sql.dialects import Database
+from kafka_stream.offset_stores.sql.dialects import Database
 
 
 def clean(connection: Connection, database: Database, *, keep: bool = False) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import URL, Engine, exc, make_url
 from sqlalchemy.engine.default import DefaultDialect
 
 from kafka_stream.errors import ConfigurationError, MissingExtra, UnknownStore
-from offset_stores.sql.dialects import DATABASES, Database
+from kafka_stream.offset_stores.sql.dialects import DATABASES, Database
 
 _ALIASES = {"postgres": "postgresql"}
 _SHAPE = "a store URL looks like sqlite:///orders.db or postgresql://user:password@host:5432/database"

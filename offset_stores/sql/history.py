@@ -14,9 +14,9 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, inspect, select
 
+from kafka_stream.offset_stores.sql.access import Access
 from kafka_stream.protocols import Action, ActionKind, HistoryEntry
 from kafka_stream.types import TopicPartition
-from offset_stores.sql.access import Access
 
 _LONGEST_TEXT = 255  # of what is stored for people only
 _RECORDING_TIMEOUT_S = 1.0

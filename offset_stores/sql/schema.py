@@ -22,8 +22,8 @@ from sqlalchemy import (
 from sqlalchemy.schema import CreateTable
 
 from kafka_stream.errors import ConfigurationError, SchemaMismatch
-from offset_stores.sql.dialects import DATABASES, Database
-from offset_stores.sql.tables import (
+from kafka_stream.offset_stores.sql.dialects import DATABASES, Database
+from kafka_stream.offset_stores.sql.tables import (
     DEFAULT_PREFIX,
     OLDEST_COMPATIBLE_VERSION,
     SCHEMA_VERSION,

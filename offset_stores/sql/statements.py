@@ -13,7 +13,7 @@ from typing import Protocol
 
 from sqlalchemy import TextClause, bindparam, text
 
-from offset_stores.sql.tables import Names, UtcDateTime
+from kafka_stream.offset_stores.sql.tables import Names, UtcDateTime
 
 
 @dataclass(frozen=True, slots=True)

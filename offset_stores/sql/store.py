@@ -10,6 +10,14 @@ from typing import Literal
 from sqlalchemy import URL, Connection, Engine, MetaData, Table, select
 
 from kafka_stream.errors import ConfigurationError, KafkaStreamError, StoreUnavailable
+from kafka_stream.offset_stores.sql import administration, takeover
+from kafka_stream.offset_stores.sql import engine as engines
+from kafka_stream.offset_stores.sql import history as histories
+from kafka_stream.offset_stores.sql import schema as schemas
+from kafka_stream.offset_stores.sql.access import Access
+from kafka_stream.offset_stores.sql.errors import TRANSIENT, causes, reason_of
+from kafka_stream.offset_stores.sql.tables import DEFAULT_PREFIX, define_tables
+from kafka_stream.offset_stores.sql.transaction import SqlTransaction
 from kafka_stream.protocols import (
     Action,
     ActionKind,
@@ -20,14 +28,6 @@ from kafka_stream.protocols import (
     TopicStatus,
 )
 from kafka_stream.types import Claim, Owner, StoredPosition, TopicPartition
-from offset_stores.sql import administration, takeover
-from offset_stores.sql import engine as engines
-from offset_stores.sql import history as histories
-from offset_stores.sql import schema as schemas
-from offset_stores.sql.access import Access
-from offset_stores.sql.errors import TRANSIENT, causes, reason_of
-from offset_stores.sql.tables import DEFAULT_PREFIX, define_tables
-from offset_stores.sql.transaction import SqlTransaction
 
 _SCHEMA_LOCK_TIMEOUT_S = 30.0
 _LONGEST_LOCK_TIMEOUT_S = 3600.0

@@ -9,11 +9,11 @@ from sqlalchemy import Connection, TextClause, select
 
 from kafka_stream.claims import closed, why_not_claimed, why_not_ours, why_not_planned
 from kafka_stream.errors import KafkaStreamError, OutstandingPlan, OwnershipLost, StoreUnavailable
+from kafka_stream.offset_stores.sql.access import Access
+from kafka_stream.offset_stores.sql.statements import Wanted
+from kafka_stream.offset_stores.sql.transaction import wanted_rows
 from kafka_stream.protocols import TopicState
 from kafka_stream.types import Claim, Owner, PlanKind, PositionState, StoredPosition, TopicPartition
-from offset_stores.sql.access import Access
-from offset_stores.sql.statements import Wanted
-from offset_stores.sql.transaction import wanted_rows
 
 _LONGEST_TEXT = 255  # of what is stored for people only
 _MANY = 50  # partitions; with fewer, no plan of a statement is slow

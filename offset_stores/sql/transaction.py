@@ -20,11 +20,11 @@ from kafka_stream.errors import (
     StoreUnavailable,
     TransactionEscaped,
 )
+from kafka_stream.offset_stores.sql.access import Access
+from kafka_stream.offset_stores.sql.cleanup import clean
+from kafka_stream.offset_stores.sql.errors import TRANSIENT, Verdict, mapped, reason_of
+from kafka_stream.offset_stores.sql.statements import Wanted
 from kafka_stream.types import Claim, PlanKind
-from offset_stores.sql.access import Access
-from offset_stores.sql.cleanup import clean
-from offset_stores.sql.errors import TRANSIENT, Verdict, mapped, reason_of
-from offset_stores.sql.statements import Wanted
 
 logger = logging.getLogger("kafka_stream")
 

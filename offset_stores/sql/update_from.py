@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from offset_stores.sql.statements import assigned, reopened
-from offset_stores.sql.tables import Names
+from kafka_stream.offset_stores.sql.statements import assigned, reopened
+from kafka_stream.offset_stores.sql.tables import Names
 
 _SAME_ROW = 'o.stream = :stream AND o.topic = w.topic AND o."partition" = w."partition"'
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from offset_stores.sql.statements import assigned, reopened
-from offset_stores.sql.tables import Names
+from kafka_stream.offset_stores.sql.statements import assigned, reopened
+from kafka_stream.offset_stores.sql.tables import Names
 
 # The text columns are as the tables' are: a join of two collations is an error.
 _TEXT = "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"

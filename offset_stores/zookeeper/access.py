@@ -9,8 +9,8 @@ from typing import Any, TypeGuard
 from kazoo.security import ACL, CREATOR_ALL_ACL, OPEN_ACL_UNSAFE
 
 from kafka_stream.errors import ConfigurationError
-from offset_stores.zookeeper.address import Address
-from offset_stores.zookeeper.requests import DEFAULT_MAX_REQUEST_BYTES
+from kafka_stream.offset_stores.zookeeper.address import Address
+from kafka_stream.offset_stores.zookeeper.requests import DEFAULT_MAX_REQUEST_BYTES
 
 _SMALLEST_REQUEST_BYTES = 64 * 1024
 _LONGEST_SESSION_TIMEOUT_S = 3600.0

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from kafka_stream.offset_stores.zookeeper import history
+from kafka_stream.offset_stores.zookeeper.positions import Positions
+from kafka_stream.offset_stores.zookeeper.znodes import Marker, unescaped
+from kafka_stream.offset_stores.zookeeper.znodes import TopicState as Stage
 from kafka_stream.protocols import TopicState, TopicStatus
-from offset_stores.zookeeper import history
-from offset_stores.zookeeper.positions import Positions
-from offset_stores.zookeeper.znodes import Marker, unescaped
-from offset_stores.zookeeper.znodes import TopicState as Stage
 
 
 def streams(positions: Positions) -> list[str]:

@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from kazoo.protocol.serialization import CheckVersion, SetData
 
 from kafka_stream.errors import CommandRefused
+from kafka_stream.offset_stores.zookeeper import history, start
+from kafka_stream.offset_stores.zookeeper.holds import UNDIVIDED, Hold, refuse_if_held
+from kafka_stream.offset_stores.zookeeper.operations import Operation
+from kafka_stream.offset_stores.zookeeper.positions import ATTEMPTS, Positions, Stored, StoredMarker, busy, positions_of
+from kafka_stream.offset_stores.zookeeper.requests import size_of
+from kafka_stream.offset_stores.zookeeper.znodes import Marker, TopicState
 from kafka_stream.protocols import Action, ActionKind, Change, Decide, HistoryEntry
 from kafka_stream.types import PlanKind, PositionState, StoredPosition, TopicPartition
-from offset_stores.zookeeper import history, start
-from offset_stores.zookeeper.holds import UNDIVIDED, Hold, refuse_if_held
-from offset_stores.zookeeper.operations import Operation
-from offset_stores.zookeeper.positions import ATTEMPTS, Positions, Stored, StoredMarker, busy, positions_of
-from offset_stores.zookeeper.requests import size_of
-from offset_stores.zookeeper.znodes import Marker, TopicState
 
 _LONGEST_REASON = 1000
 

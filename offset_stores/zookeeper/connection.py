@@ -18,10 +18,10 @@ from kazoo.protocol.states import KazooState, KeeperState, ZnodeStat
 from kazoo.security import ACL
 
 from kafka_stream.errors import NotAuthorized, StoreUnavailable
-from offset_stores.zookeeper.access import Access
-from offset_stores.zookeeper.errors import mapped
-from offset_stores.zookeeper.operations import Operation
-from offset_stores.zookeeper.requests import check_size
+from kafka_stream.offset_stores.zookeeper.access import Access
+from kafka_stream.offset_stores.zookeeper.errors import mapped
+from kafka_stream.offset_stores.zookeeper.operations import Operation
+from kafka_stream.offset_stores.zookeeper.requests import check_size
 
 T = TypeVar("T")
 

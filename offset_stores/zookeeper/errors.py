@@ -15,7 +15,7 @@ from kafka_stream.errors import (
     ProcessingError,
     StoreUnavailable,
 )
-from offset_stores.zookeeper.operations import Step
+from kafka_stream.offset_stores.zookeeper.operations import Step
 
 UNANSWERED = (
     kazoo.ConnectionDropped,

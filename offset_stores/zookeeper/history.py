@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from kazoo.protocol.serialization import CheckVersion, Create, Delete
 
 from kafka_stream.errors import StoreUnavailable
+from kafka_stream.offset_stores.zookeeper.history_znodes import Name, decoded, encoded, in_order, superfluous
+from kafka_stream.offset_stores.zookeeper.operations import ANY_VERSION, Operation
+from kafka_stream.offset_stores.zookeeper.positions import Positions
+from kafka_stream.offset_stores.zookeeper.requests import in_requests
 from kafka_stream.protocols import ActionKind, HistoryEntry
-from offset_stores.zookeeper.history_znodes import Name, decoded, encoded, in_order, superfluous
-from offset_stores.zookeeper.operations import ANY_VERSION, Operation
-from offset_stores.zookeeper.positions import Positions
-from offset_stores.zookeeper.requests import in_requests
 
 
 def names(positions: Positions, stream: str) -> list[Name]:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
+from kafka_stream.offset_stores.zookeeper.znodes import escaped, fields_of, json_of, reading, unescaped
 from kafka_stream.protocols import Action, ActionKind, HistoryEntry
 from kafka_stream.types import TopicPartition
-from offset_stores.zookeeper.znodes import escaped, fields_of, json_of, reading, unescaped
 
 MOST_ZNODES = 500
 MOST_PARTITIONS = 50_000

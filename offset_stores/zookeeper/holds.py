@@ -17,11 +17,11 @@ from kazoo.exceptions import KazooException
 from kazoo.protocol.serialization import Create, Delete, SetData
 
 from kafka_stream.errors import KafkaStreamError, StoreUnavailable
+from kafka_stream.offset_stores.zookeeper.operations import ANY_VERSION, Operation
+from kafka_stream.offset_stores.zookeeper.positions import ATTEMPTS, Positions, StoredMarker, busy
+from kafka_stream.offset_stores.zookeeper.znodes import Marker, TopicState
 from kafka_stream.protocols import Action
 from kafka_stream.types import TopicPartition
-from offset_stores.zookeeper.operations import ANY_VERSION, Operation
-from offset_stores.zookeeper.positions import ATTEMPTS, Positions, StoredMarker, busy
-from offset_stores.zookeeper.znodes import Marker, TopicState
 
 UNDIVIDED = 3
 """Attempts at a compare-and-set of many positions, before it is helped along."""

@@ -11,12 +11,12 @@ from kazoo.protocol.serialization import CheckVersion, Create, SetData
 from kazoo.protocol.states import ZnodeStat
 
 from kafka_stream.errors import KafkaStreamError, StoreUnavailable
+from kafka_stream.offset_stores.zookeeper.connection import Connection
+from kafka_stream.offset_stores.zookeeper.errors import CHANGED_MEANWHILE
+from kafka_stream.offset_stores.zookeeper.operations import Operation
+from kafka_stream.offset_stores.zookeeper.requests import failure_in
+from kafka_stream.offset_stores.zookeeper.znodes import Layout, Marker, decoded, encoded, topics_in
 from kafka_stream.types import Claim, OffsetRange, StoredPosition, TopicPartition
-from offset_stores.zookeeper.connection import Connection
-from offset_stores.zookeeper.errors import CHANGED_MEANWHILE
-from offset_stores.zookeeper.operations import Operation
-from offset_stores.zookeeper.requests import failure_in
-from offset_stores.zookeeper.znodes import Layout, Marker, decoded, encoded, topics_in
 
 ATTEMPTS = 30
 """At a compare-and-set: each one that fails is somebody else's that succeeded."""

@@ -8,7 +8,7 @@ from kazoo.exceptions import RolledBackError, RuntimeInconsistency
 from kazoo.protocol.serialization import Transaction
 
 from kafka_stream.errors import ConfigurationError
-from offset_stores.zookeeper.operations import Operation
+from kafka_stream.offset_stores.zookeeper.operations import Operation
 
 DEFAULT_MAX_REQUEST_BYTES = 0xFFFFF
 """ZooKeeper's own default of ``jute.maxbuffer``."""

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 
 from kazoo.protocol.serialization import CheckVersion, SetData
 
+from kafka_stream.offset_stores.zookeeper.operations import Operation
+from kafka_stream.offset_stores.zookeeper.positions import ATTEMPTS, Positions, StoredMarker, busy
+from kafka_stream.offset_stores.zookeeper.requests import in_requests
+from kafka_stream.offset_stores.zookeeper.znodes import Marker, TopicState
 from kafka_stream.types import PositionState, StoredPosition, TopicPartition
-from offset_stores.zookeeper.operations import Operation
-from offset_stores.zookeeper.positions import ATTEMPTS, Positions, StoredMarker, busy
-from offset_stores.zookeeper.requests import in_requests
-from offset_stores.zookeeper.znodes import Marker, TopicState
 
 
 def is_started(positions: Positions, stream: str, topic: str) -> bool:

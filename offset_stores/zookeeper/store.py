@@ -10,18 +10,18 @@ from typing import Any
 from kazoo.security import ACL
 
 from kafka_stream.errors import KafkaStreamError, StoreUnavailable
+from kafka_stream.offset_stores.zookeeper import administration, history, start, takeover
+from kafka_stream.offset_stores.zookeeper.access import Access, checked_acl, checked_auth
+from kafka_stream.offset_stores.zookeeper.address import Address
+from kafka_stream.offset_stores.zookeeper.commands import Command
+from kafka_stream.offset_stores.zookeeper.connection import Connection
+from kafka_stream.offset_stores.zookeeper.errors import UNANSWERED, causes
+from kafka_stream.offset_stores.zookeeper.positions import Positions
+from kafka_stream.offset_stores.zookeeper.requests import DEFAULT_MAX_REQUEST_BYTES
+from kafka_stream.offset_stores.zookeeper.transaction import ZooKeeperTransaction
+from kafka_stream.offset_stores.zookeeper.znodes import Layout
 from kafka_stream.protocols import Action, ActionKind, Decide, HistoryEntry, StoreCapabilities, TopicStatus
 from kafka_stream.types import Claim, Owner, StoredPosition, TopicPartition
-from offset_stores.zookeeper import administration, history, start, takeover
-from offset_stores.zookeeper.access import Access, checked_acl, checked_auth
-from offset_stores.zookeeper.address import Address
-from offset_stores.zookeeper.commands import Command
-from offset_stores.zookeeper.connection import Connection
-from offset_stores.zookeeper.errors import UNANSWERED, causes
-from offset_stores.zookeeper.positions import Positions
-from offset_stores.zookeeper.requests import DEFAULT_MAX_REQUEST_BYTES
-from offset_stores.zookeeper.transaction import ZooKeeperTransaction
-from offset_stores.zookeeper.znodes import Layout
 
 
 class ZooKeeperOffsetStore:

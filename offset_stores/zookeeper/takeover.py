@@ -10,12 +10,12 @@ from kazoo.protocol.serialization import CheckVersion, SetData
 
 from kafka_stream.claims import closed, outstanding_plan, why_not_ours, why_not_planned
 from kafka_stream.errors import KafkaStreamError, OwnershipLost
+from kafka_stream.offset_stores.zookeeper import start
+from kafka_stream.offset_stores.zookeeper.holds import AT_ONCE, UNDIVIDED, refuse_if_held
+from kafka_stream.offset_stores.zookeeper.operations import Operation
+from kafka_stream.offset_stores.zookeeper.positions import ATTEMPTS, Positions, Stored, StoredMarker, busy
+from kafka_stream.offset_stores.zookeeper.znodes import Marker, TopicState
 from kafka_stream.types import Claim, Owner, PlanKind, PositionState, StoredPosition, TopicPartition
-from offset_stores.zookeeper import start
-from offset_stores.zookeeper.holds import AT_ONCE, UNDIVIDED, refuse_if_held
-from offset_stores.zookeeper.operations import Operation
-from offset_stores.zookeeper.positions import ATTEMPTS, Positions, Stored, StoredMarker, busy
-from offset_stores.zookeeper.znodes import Marker, TopicState
 
 
 class Takeover:

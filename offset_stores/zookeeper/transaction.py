@@ -20,11 +20,10 @@ from kafka_stream.errors import (
     StoreUnavailable,
     TransactionEscaped,
 )
-from kafka_stream.types import Claim, OffsetRange, StoredPosition, TopicPartition
-from offset_stores.zookeeper.access import is_acl
-from offset_stores.zookeeper.address import why_no_path
-from offset_stores.zookeeper.errors import CHANGED_MEANWHILE, UNANSWERED, mapped, why_refused
-from offset_stores.zookeeper.operations import (
+from kafka_stream.offset_stores.zookeeper.access import is_acl
+from kafka_stream.offset_stores.zookeeper.address import why_no_path
+from kafka_stream.offset_stores.zookeeper.errors import CHANGED_MEANWHILE, UNANSWERED, mapped, why_refused
+from kafka_stream.offset_stores.zookeeper.operations import (
     ANY_VERSION,
     Asked,
     Operation,
@@ -34,8 +33,9 @@ from offset_stores.zookeeper.operations import (
     paths_to_look_at,
     steps_of,
 )
-from offset_stores.zookeeper.positions import Positions, positions_of
-from offset_stores.zookeeper.requests import check_size, failure_in
+from kafka_stream.offset_stores.zookeeper.positions import Positions, positions_of
+from kafka_stream.offset_stores.zookeeper.requests import check_size, failure_in
+from kafka_stream.types import Claim, OffsetRange, StoredPosition, TopicPartition
 
 
 class ZooKeeperTransaction:

@@ -1,5 +1,5 @@
 """Rows into files, one per partition and range, which a repeat replaces."""
 
-from sinks.files.sink import FileSink
+from kafka_stream.sinks.files.sink import FileSink
 
 __all__ = ["FileSink"]

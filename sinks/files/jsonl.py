@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sinks.files.rows import RowsRefused, check_names, numbered_rows
+from kafka_stream.sinks.files.rows import RowsRefused, check_names, numbered_rows
 
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 # JSON lets these stand in a string as they are, but to some readers (Python's splitlines) they end a line.

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from kafka_stream.errors import ConfigurationError
-from sinks.files.rows import RowsRefused, check_names, numbered_rows
+from kafka_stream.sinks.files.rows import RowsRefused, check_names, numbered_rows
 
 _REFUSALS = (pa.ArrowException, OverflowError, TypeError, ValueError)
 _CUT_OFF: Sequence[tuple[Callable[[pa.DataType], bool], type]] = (

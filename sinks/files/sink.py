@@ -13,11 +13,18 @@ from typing import Any, Literal
 
 from kafka_stream.batch import Batch
 from kafka_stream.errors import ConfigurationError, MissingExtra, ProcessingError, SinkUnavailable
+from kafka_stream.sinks.files.durable import make_directory, remove_directory, sync_directory, write_file
+from kafka_stream.sinks.files.jsonl import JsonLines
+from kafka_stream.sinks.files.names import (
+    SUFFIXES,
+    beginning,
+    file_name,
+    unfinished_name,
+    workplace_name,
+    workplaces_begin,
+)
+from kafka_stream.sinks.files.rows import Format, RowsRefused
 from kafka_stream.types import OffsetRange, Owner, TopicPartition, Writes
-from sinks.files.durable import make_directory, remove_directory, sync_directory, write_file
-from sinks.files.jsonl import JsonLines
-from sinks.files.names import SUFFIXES, beginning, file_name, unfinished_name, workplace_name, workplaces_begin
-from sinks.files.rows import Format, RowsRefused
 
 _ASYNC_BELONGS = (
     "what has to be awaited belongs in the stream's prepare, which may be async def: "
@@ -220,7 +227,7 @@ def _format_of(name: Any, schema: Any) -> Format:
     if name != "parquet":
         raise ConfigurationError(f"format={name!r} of a FileSink is unknown; choose 'jsonl' or 'parquet'")
     try:
-        from sinks.files.parquet import Parquet
+        from kafka_stream.sinks.files.parquet import Parquet
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != "pyarrow":
             raise

@@ -21,7 +21,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, TypeAlias
 
-from sinks.sql.rows import Values
+from kafka_stream.sinks.sql.rows import Values
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal, TypeAlias
 
-from sinks.sql.rows import Key, Layout, RowReader, Run, Values, has_null
-from sinks.sql.target import Target
+from kafka_stream.sinks.sql.rows import Key, Layout, RowReader, Run, Values, has_null
+from kafka_stream.sinks.sql.target import Target
 
 OnConflict: TypeAlias = Literal["error", "ignore", "update"]
 

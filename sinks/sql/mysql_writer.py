@@ -24,10 +24,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 
 from kafka_stream.errors import ConfigurationError, ProcessingError
-from sinks.sql.changes import Changes, OnConflict
-from sinks.sql.rows import Values
-from sinks.sql.statement_writer import Inserted, StatementWriter, chunks
-from sinks.sql.target import Target
+from kafka_stream.sinks.sql.changes import Changes, OnConflict
+from kafka_stream.sinks.sql.rows import Values
+from kafka_stream.sinks.sql.statement_writer import Inserted, StatementWriter, chunks
+from kafka_stream.sinks.sql.target import Target
 
 _KEYS_AT_ONCE = 1_000
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from sqlalchemy import Connection, Dialect, bindparam, exc, literal_column, select, text
 from sqlalchemy.dialects import postgresql
 
-from sinks.sql.binary_rows import HEADER, TRAILER, Column, Dump, Encode, encoder, is_known
-from sinks.sql.changes import Changes, OnConflict
-from sinks.sql.rows import Values
-from sinks.sql.statement_writer import Prepared, StatementWriter, chunks
-from sinks.sql.target import Target
+from kafka_stream.sinks.sql.binary_rows import HEADER, TRAILER, Column, Dump, Encode, encoder, is_known
+from kafka_stream.sinks.sql.changes import Changes, OnConflict
+from kafka_stream.sinks.sql.rows import Values
+from kafka_stream.sinks.sql.statement_writer import Prepared, StatementWriter, chunks
+from kafka_stream.sinks.sql.target import Target
 
 if TYPE_CHECKING:
     import psycopg

@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
 from kafka_stream.errors import ProcessingError
-from sinks.sql.target import Target
+from kafka_stream.sinks.sql.target import Target
 
 Values: TypeAlias = tuple[Any, ...]
 Key: TypeAlias = Hashable

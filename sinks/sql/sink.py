@@ -9,10 +9,10 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, Dialect
 
 from kafka_stream.errors import ConfigurationError, ProcessingError
+from kafka_stream.sinks.sql.changes import ChangeReader, Changes, OnConflict
+from kafka_stream.sinks.sql.target import Target
+from kafka_stream.sinks.sql.writers import Writer, writer_for
 from kafka_stream.types import Writes
-from sinks.sql.changes import ChangeReader, Changes, OnConflict
-from sinks.sql.target import Target
-from sinks.sql.writers import Writer, writer_for
 
 _ASYNC_BELONGS = (
     "what has to be awaited belongs in the stream's prepare, which may be async def: "

@@ -17,10 +17,10 @@ from typing import Any
 from sqlalchemy import Connection, Dialect, bindparam, exc
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from sinks.sql.changes import OnConflict
-from sinks.sql.rows import Values
-from sinks.sql.statement_writer import Converter, Prepared, StatementWriter, chunks
-from sinks.sql.target import Target
+from kafka_stream.sinks.sql.changes import OnConflict
+from kafka_stream.sinks.sql.rows import Values
+from kafka_stream.sinks.sql.statement_writer import Converter, Prepared, StatementWriter, chunks
+from kafka_stream.sinks.sql.target import Target
 
 _ROWS_AT_ONCE = 200
 """More make it no faster; what is left over goes row by row."""

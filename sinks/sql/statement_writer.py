@@ -22,9 +22,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
-from sinks.sql.changes import Changes, OnConflict
-from sinks.sql.rows import Values
-from sinks.sql.target import Target
+from kafka_stream.sinks.sql.changes import Changes, OnConflict
+from kafka_stream.sinks.sql.rows import Values
+from kafka_stream.sinks.sql.target import Target
 
 _INSERTS: dict[str, Callable[[Any], Any]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 _CHUNK = 10_000

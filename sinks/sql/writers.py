@@ -8,12 +8,12 @@ from typing import Protocol
 from sqlalchemy import Connection, Dialect
 
 from kafka_stream.errors import ConfigurationError
-from sinks.sql.changes import Changes, OnConflict
-from sinks.sql.mysql_writer import MySQLWriter
-from sinks.sql.postgres_writer import PostgresWriter
-from sinks.sql.sqlite_writer import SQLiteWriter
-from sinks.sql.statement_writer import StatementWriter
-from sinks.sql.target import Target
+from kafka_stream.sinks.sql.changes import Changes, OnConflict
+from kafka_stream.sinks.sql.mysql_writer import MySQLWriter
+from kafka_stream.sinks.sql.postgres_writer import PostgresWriter
+from kafka_stream.sinks.sql.sqlite_writer import SQLiteWriter
+from kafka_stream.sinks.sql.statement_writer import StatementWriter
+from kafka_stream.sinks.sql.target import Target
 
 _WRITERS: dict[str, type[StatementWriter]] = {
     "mariadb": MySQLWriter,

@@ -39,8 +39,9 @@ def tree(path: Path) -> ast.Module:
 
 
 def name_of(path: Path) -> str:
-    """A module's dotted name."""
+    """A module's dotted name; that of a store or a sink is the one that is installed."""
     parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = ("kafka_stream", *parts) if parts[0] in SHIPPED[1:] else parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 

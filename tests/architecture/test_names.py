@@ -18,11 +18,11 @@ PUBLIC = {
     "kafka_stream": {"DirectStream", "Batch", "OffsetRange", "TopicPartition", "Guarantee", "RecordError"},
     "kafka_stream.admin": {"GroupOffsetMirror"},
     "kafka_stream.testing": {"message", "batch_of", "MemoryKafka", "MemoryOffsetStore"},
-    "offset_stores.sql": {"SqlOffsetStore", "SqlTransaction", "define_tables"},
-    "offset_stores.zookeeper": {"ZooKeeperOffsetStore", "ZooKeeperTransaction"},
-    "sinks.files": {"FileSink"},
-    "sinks.sql": {"SqlSink", "Delete"},
-    "sinks.zookeeper": {"ZooKeeperSink"},
+    "kafka_stream.offset_stores.sql": {"SqlOffsetStore", "SqlTransaction", "define_tables"},
+    "kafka_stream.offset_stores.zookeeper": {"ZooKeeperOffsetStore", "ZooKeeperTransaction"},
+    "kafka_stream.sinks.files": {"FileSink"},
+    "kafka_stream.sinks.sql": {"SqlSink", "Delete"},
+    "kafka_stream.sinks.zookeeper": {"ZooKeeperSink"},
 }
 LIBRARY = [name_of(path) for path in modules(*SHIPPED) if not name_of(path).startswith("kafka_stream.cli")]
 

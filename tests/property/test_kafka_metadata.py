@@ -7,8 +7,8 @@ from datetime import UTC
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kafka_stream.offset_stores.kafka.metadata import MARKS, Stored, decode, encode
 from kafka_stream.types import MAX_OFFSET, Owner, PlanKind, PositionState, StoredPosition, TopicPartition
-from offset_stores.kafka.metadata import MARKS, Stored, decode, encode
 
 TP = TopicPartition("orders", 3)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kafka_stream.planning import PlanLimits, RateLimit, next_size, plan, plan_empty
+from kafka_stream.engine.planning import PlanLimits, RateLimit, next_size, plan, plan_empty
 from kafka_stream.types import OffsetRange, TopicPartition
 from tests.fakes import BufferedRecords
 

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from confluent_kafka import Message
 
 from kafka_stream.batch import Batch
+from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.protocols import AdministeredStore
 from kafka_stream.testing import MemoryOffsetStore
 from kafka_stream.types import OffsetRange, Owner, TopicPartition, Writes
-from offset_stores.sql import SqlOffsetStore
 
 Row = tuple[str, int, int]
 

@@ -12,12 +12,12 @@ from kafka_stream.admin.actions import apply_change, new_action
 from kafka_stream.admin.reset import Reset, execute_reset
 from kafka_stream.admin.reset_plan import Log, ToOffset
 from kafka_stream.errors import CommandRefused
+from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.progress import StreamListener
 from kafka_stream.protocols import ActionKind, Change
+from kafka_stream.sinks.files import FileSink
 from kafka_stream.testing import MemoryKafka
 from kafka_stream.types import OffsetRange, Phase
-from offset_stores.sql import SqlOffsetStore
-from sinks.files import FileSink
 from tests.fakes import ORDERS_0
 from tests.file_results import ranges_in, rows_in
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kafka_stream.assignment import GroupAssignment, StaticAssignment, assignment_from
+from kafka_stream.engine.assignment import GroupAssignment, StaticAssignment, assignment_from
 from kafka_stream.errors import TopicNotFound
 from kafka_stream.protocols import TopicInfo
 from kafka_stream.types import TopicPartition

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kafka_stream.backpressure import Turnover
-from kafka_stream.inbox import Inbox, SourceLimits
+from kafka_stream.source.backpressure import Turnover
+from kafka_stream.source.inbox import Inbox, SourceLimits
 from kafka_stream.testing import message
 from kafka_stream.types import OffsetRange, TopicPartition
 
@@ -69,7 +69,7 @@ def test_it_is_not_slow_once_the_inbox_has_drained(inbox: Inbox, clock: Clock) -
 
 
 def test_it_is_not_slow_while_much_is_let_in(inbox: Inbox, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kafka_stream.backpressure._TURNOVER_RECORDS", 5)
+    monkeypatch.setattr("kafka_stream.source.backpressure._TURNOVER_RECORDS", 5)
     turnover = Turnover(inbox, clock)
     for _ in range(3):
         let_in(inbox, 5)

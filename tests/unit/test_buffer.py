@@ -11,13 +11,13 @@ from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kafka_stream.buffer import PartitionBuffer, offset_of
 from kafka_stream.errors import KafkaStreamError, OwnershipLost
-from kafka_stream.inbox import Inbox, SourceLimits
 from kafka_stream.protocols import Assigned, Failed, Lost, PositionLost, Revoked
+from kafka_stream.source.buffer import PartitionBuffer, offset_of
+from kafka_stream.source.inbox import Inbox, SourceLimits
+from kafka_stream.source.waker import Waker
 from kafka_stream.testing import message
 from kafka_stream.types import OffsetRange, TopicPartition
-from kafka_stream.waker import Waker
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 
@@ -88,7 +88,7 @@ class TestPartitionBuffer:
         messages = [message("v" * sizes[i], topic="t", offset=offset) for i, offset in enumerate(offsets)]
         buffer = PartitionBuffer(0)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("kafka_stream.buffer._RUN_RECORDS", 3)
+            patch.setattr("kafka_stream.source.buffer._RUN_RECORDS", 3)
             for start in range(0, len(messages), at_once):
                 buffer.append(messages[start : start + at_once])
         buffer.advance(offsets[-1] + 1 + trailing)

@@ -157,16 +157,14 @@ def test_a_module_that_needs_another_one_names_it(invoke: Invoke, tmp_path: Path
     assert "module 'app' needs 'not_installed_here', which is not installed" in ended.err
 
 
-@pytest.mark.parametrize(
-    "command", [["run", "app:stream"], ["version"], ["offsets", "describe", "--app", "app:stream"]]
-)
-def test_a_folder_that_shadows_a_package_is_named(command: list[str], invoke: Invoke, tmp_path: Path) -> None:
-    (tmp_path / "sinks").mkdir()
-    (tmp_path / "sinks" / "__init__.py").touch()
+def test_folders_named_like_ours_are_the_users_own(invoke: Invoke, tmp_path: Path) -> None:
+    for name in ("sinks", "offset_stores"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('whose am I?')")
     (tmp_path / "app.py").write_text(APP)
-    ended = invoke(*command)
-    assert ended.status == 2
-    assert f"{tmp_path / 'sinks'} shadows the package 'sinks'" in one_sentence(ended)
+    assert invoke("version").status == 0
+    ended = invoke("schema", "sql", "--app", "app:stream")
+    assert (ended.status, ended.err) == (0, "")
 
 
 def test_version_as_json(invoke: Invoke) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.types import Owner, TopicPartition
-from offset_stores.sql import SqlOffsetStore
 from tests.command_line import Ended, Invoke, one_sentence
 
 STORE = "sqlite:///orders.db"
@@ -397,7 +397,9 @@ def test_a_file_that_is_no_export(content: str, run: Invoke, orders: SqlOffsetSt
 
 
 def test_a_mirror_of_a_kafka_store_is_refused(run: Invoke, brokers: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("offset_stores.kafka.KafkaOffsetStore.positions", lambda self, stream: {"anything": 1})
+    monkeypatch.setattr(
+        "kafka_stream.offset_stores.kafka.KafkaOffsetStore.positions", lambda self, stream: {"anything": 1}
+    )
     ended = run("mirror", "--store", f"kafka://{brokers.split(',')[0]}", "--stream", "orders")
     assert ended.status == 2
     assert "there is nothing to mirror: the offsets in consumer group 'orders' at" in one_sentence(ended)

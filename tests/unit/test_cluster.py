@@ -13,9 +13,9 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ClientTopicPartition
 from confluent_kafka.admin import AdminClient
 
-from kafka_stream.cluster import Cluster
 from kafka_stream.errors import BrokerUnavailable
 from kafka_stream.protocols import OffsetAt
+from kafka_stream.source.cluster import Cluster
 from tests.fakes import ORDERS_0, ORDERS_1
 
 NOT_LEADER = KafkaError.NOT_LEADER_FOR_PARTITION

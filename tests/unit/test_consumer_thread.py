@@ -9,12 +9,12 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
-from kafka_stream.cluster import Cluster
-from kafka_stream.consumer_thread import ConsumerThread, Start
 from kafka_stream.errors import KafkaStreamError, NotAuthorized, TopicNotFound
-from kafka_stream.inbox import Inbox, SourceLimits
 from kafka_stream.protocols import Assigned, Failed, PositionLost, SourceEvent
-from kafka_stream.published_offsets import PublishedOffsets
+from kafka_stream.source.cluster import Cluster
+from kafka_stream.source.consumer_thread import ConsumerThread, Start
+from kafka_stream.source.inbox import Inbox, SourceLimits
+from kafka_stream.source.published_offsets import PublishedOffsets
 from kafka_stream.testing import message
 from kafka_stream.types import TopicPartition
 
@@ -252,7 +252,7 @@ def test_truncation_is_told_from_retention(thread: ConsumerThread, consumer: Scr
 def test_a_topic_that_stays_missing_is_reported_after_a_while(
     thread: ConsumerThread, consumer: ScriptedConsumer, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kafka_stream.consumer_thread._MISSING_TOPIC_GRACE_S", 0.0)
+    monkeypatch.setattr("kafka_stream.source.consumer_thread._MISSING_TOPIC_GRACE_S", 0.0)
     consumer.script.append(Message(error=KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, "not there")))
     (event,) = next_events(inbox)
     assert isinstance(event, Failed)

@@ -25,9 +25,9 @@ from examples.rates_service import RatesHandler
 from examples.sample_data import SAMPLES, sample
 from kafka_stream import Batch, DirectStream, Guarantee, RecordError
 from kafka_stream.errors import TransientError
+from kafka_stream.sinks.files import FileSink
+from kafka_stream.sinks.sql import Delete
 from kafka_stream.testing import MemoryKafka, MemoryOffsetStore, batch_of, message
-from sinks.files import FileSink
-from sinks.sql import Delete
 
 README = Path(__file__).parents[2] / "examples" / "README.md"
 

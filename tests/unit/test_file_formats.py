@@ -18,8 +18,8 @@ import pytest
 from pyarrow import parquet
 
 from kafka_stream.errors import ConfigurationError, MissingExtra, ProcessingError
+from kafka_stream.sinks.files import FileSink
 from kafka_stream.testing import batch_of, message
-from sinks.files import FileSink
 
 SCHEMA = pa.schema(
     [
@@ -253,7 +253,7 @@ def test_what_cannot_work_is_refused_at_construction(arguments: dict[str, Any], 
 
 
 def test_parquet_without_pyarrow_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "sinks.files.parquet", raising=False)
+    monkeypatch.delitem(sys.modules, "kafka_stream.sinks.files.parquet", raising=False)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtra, match=r"needs pyarrow: pip install 'kafka-stream\[parquet\]'"):
         FileSink("results", lambda given: given, "parquet")
@@ -261,7 +261,7 @@ def test_parquet_without_pyarrow_names_the_extra(monkeypatch: pytest.MonkeyPatch
 
 def test_json_lines_need_no_pyarrow() -> None:
     code = (
-        "import sys; from sinks.files import FileSink\n"
+        "import sys; from kafka_stream.sinks.files import FileSink\n"
         "FileSink('results', lambda rows: rows).prepare([{'a': 1}])\n"
         "assert 'pyarrow' not in sys.modules\n"
     )

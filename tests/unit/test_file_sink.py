@@ -16,12 +16,12 @@ import pytest
 from pyarrow import parquet
 
 from kafka_stream.errors import ConfigurationError, SinkUnavailable
+from kafka_stream.sinks.files import FileSink
+from kafka_stream.sinks.files.names import unfinished_name, workplace_name
 from kafka_stream.testing.range_sink_contract import RangeSinkContract
 from kafka_stream.testing.sink_backend import numbers_of
 from kafka_stream.testing.sink_contract import SinkFunctionContract, SinkOf
 from kafka_stream.types import OffsetRange, Owner, TopicPartition
-from sinks.files import FileSink
-from sinks.files.names import unfinished_name, workplace_name
 
 
 def rows_in(directory: Path) -> list[dict[str, Any]]:

@@ -18,9 +18,9 @@ import pytest
 
 from kafka_stream import DirectStream, OffsetRange, TopicPartition
 from kafka_stream.errors import OffsetOutOfRange, OwnershipLost
+from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.testing import MemoryOffsetStore
 from kafka_stream.types import Phase
-from offset_stores.sql import SqlOffsetStore
 from tests.file_results import ranges_in, records_in, rows_in
 from tests.file_service import TOPIC, SameKafka, Settings
 

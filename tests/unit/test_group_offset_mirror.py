@@ -8,13 +8,13 @@ from typing import Any, cast
 import pytest
 
 from kafka_stream.admin.mirror import GroupOffsetMirror, mirror_offsets
-from kafka_stream.cluster import Cluster
 from kafka_stream.errors import CommandRefused, ConfigurationError
+from kafka_stream.offset_stores.kafka import KafkaOffsetStore
 from kafka_stream.protocols import OffsetMirror, TopicInfo
+from kafka_stream.source.cluster import Cluster
 from kafka_stream.stream import DirectStream
 from kafka_stream.testing import MemoryKafka, MemoryOffsetStore
 from kafka_stream.types import PositionState, StoredPosition, TopicPartition
-from offset_stores.kafka import KafkaOffsetStore
 
 A, B, C = (TopicPartition("orders", number) for number in range(3))
 

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from kafka_stream.offset_stores.kafka.administration import outcome
+from kafka_stream.offset_stores.kafka.group import Found
+from kafka_stream.offset_stores.kafka.metadata import Stored, decode, encode
 from kafka_stream.types import StoredPosition, TopicPartition
-from offset_stores.kafka.administration import outcome
-from offset_stores.kafka.group import Found
-from offset_stores.kafka.metadata import Stored, decode, encode
 
 _AT = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import pytest
 
 from kafka_stream.errors import ConfigurationError, SchemaMismatch
+from kafka_stream.offset_stores.kafka.fencing import ids_to_fence
+from kafka_stream.offset_stores.kafka.metadata import Stored, decode, encode
+from kafka_stream.offset_stores.kafka.transactional_ids import of_member, of_shard, of_start, shards_of
 from kafka_stream.types import Owner, PlanKind, PositionState, StoredPosition, TopicPartition
-from offset_stores.kafka.fencing import ids_to_fence
-from offset_stores.kafka.metadata import Stored, decode, encode
-from offset_stores.kafka.transactional_ids import of_member, of_shard, of_start, shards_of
 
 TP = TopicPartition("orders", 3)
 OWNER = Owner("o-1", "host-a", "v1")

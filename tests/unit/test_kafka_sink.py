@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from kafka_stream.errors import ConfigurationError, ProcessingError
+from kafka_stream.sinks.kafka import KafkaSink
 from kafka_stream.testing import message
 from kafka_stream.testing.sink_backend import batch_from
 from kafka_stream.testing.sink_contract import SinkFunctionContract, SinkOf
 from kafka_stream.types import Writes
-from sinks.kafka import KafkaSink
 
 
 class Recorder:

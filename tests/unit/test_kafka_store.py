@@ -20,15 +20,15 @@ from kafka_stream.errors import (
     TransientError,
     UnsupportedGuarantee,
 )
+from kafka_stream.offset_stores.kafka import KafkaOffsetStore
+from kafka_stream.offset_stores.kafka.errors import is_fenced, mapped, undelivered
+from kafka_stream.offset_stores.kafka.group import Brokers
+from kafka_stream.offset_stores.kafka.settings import checked_config, merged_config, producer_settings, servers_of
 from kafka_stream.plugins import store_from_url
 from kafka_stream.protocols import BoundStore, StreamBinding
+from kafka_stream.sinks.kafka import KafkaSink
 from kafka_stream.testing import MemoryKafka
 from kafka_stream.types import Guarantee
-from offset_stores.kafka import KafkaOffsetStore
-from offset_stores.kafka.errors import is_fenced, mapped, undelivered
-from offset_stores.kafka.group import Brokers
-from offset_stores.kafka.settings import checked_config, merged_config, producer_settings, servers_of
-from sinks.kafka import KafkaSink
 
 OF_STREAM = {
     "bootstrap.servers": "b1:9092",

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from kafka_stream.batch import Batch
+from kafka_stream.engine.loop import LOOK_INTERVAL_S
+from kafka_stream.engine.planner import IDLE_COMMIT_S
+from kafka_stream.engine.planning import FIRST_BATCH_RECORDS
 from kafka_stream.errors import BoundNotReached, ConfigurationError, TopicNotFound
-from kafka_stream.loop import LOOK_INTERVAL_S
-from kafka_stream.planner import IDLE_COMMIT_S
-from kafka_stream.planning import FIRST_BATCH_RECORDS
 from kafka_stream.progress import StreamState, StreamStatus
 from kafka_stream.testing import MemoryKafka
 from kafka_stream.types import Guarantee, OffsetRange, Phase, TopicPartition

@@ -13,10 +13,10 @@ import pytest
 
 from kafka_stream.admin.actions import new_action
 from kafka_stream.admin.transfer import delete
+from kafka_stream.engine.loop import LOOK_INTERVAL_S
+from kafka_stream.engine.recorder import LONGEST_INTERVAL_S
 from kafka_stream.errors import OwnershipLost, StoreUnavailable, StreamClosed
-from kafka_stream.loop import LOOK_INTERVAL_S
 from kafka_stream.protocols import ActionKind, Change
-from kafka_stream.recorder import LONGEST_INTERVAL_S
 from kafka_stream.testing import MemoryKafka, MemoryOffsetStore
 from kafka_stream.types import Owner, Phase, TopicPartition
 from tests.fakes import ORDERS_0, ORDERS_1

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from kafka_stream.batch import Batch
+from kafka_stream.engine.processing import BatchProcessor, FunctionSink
 from kafka_stream.errors import LogTruncated, OffsetOutOfRange, OutstandingPlan, SinkUnavailable, StoreUnavailable
-from kafka_stream.processing import BatchProcessor, FunctionSink
 from kafka_stream.progress import Listeners
 from kafka_stream.protocols import OffsetStore, StoreCapabilities
 from kafka_stream.testing import MemoryKafka, MemoryOffsetStore

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from kafka_stream.batch import Batch
+from kafka_stream.engine.loop import LOOK_INTERVAL_S, START_TIMEOUT_S
+from kafka_stream.engine.retry import FIRST_DELAY_S
 from kafka_stream.errors import (
     BrokerUnavailable,
     CommitOutcomeUnknown,
@@ -21,10 +23,8 @@ from kafka_stream.errors import (
     StreamClosed,
     TopicRecreated,
 )
-from kafka_stream.loop import LOOK_INTERVAL_S, START_TIMEOUT_S
 from kafka_stream.progress import StreamListener, StreamState
 from kafka_stream.protocols import Failed
-from kafka_stream.retry import FIRST_DELAY_S
 from kafka_stream.testing import MemoryKafka
 from kafka_stream.types import Owner, Phase
 from tests.fakes import ORDERS_0, ORDERS_1

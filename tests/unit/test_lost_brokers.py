@@ -8,10 +8,10 @@ from typing import cast
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
-from kafka_stream import lost_brokers
-from kafka_stream.cluster import Cluster
-from kafka_stream.lost_brokers import LostBrokers
-from kafka_stream.renewed import Renewed
+from kafka_stream.source import lost_brokers
+from kafka_stream.source.cluster import Cluster
+from kafka_stream.source.lost_brokers import LostBrokers
+from kafka_stream.source.renewed import Renewed
 
 DOWN, TRANSPORT, TIMED_OUT = KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT
 

@@ -8,9 +8,9 @@ import pytest
 from confluent_kafka import Consumer
 
 from kafka_stream.errors import OwnershipLost
-from kafka_stream.inbox import SourceLimits
-from kafka_stream.membership import is_member
 from kafka_stream.protocols import Revoked
+from kafka_stream.source.inbox import SourceLimits
+from kafka_stream.source.membership import is_member
 from kafka_stream.testing import MemoryKafka
 from kafka_stream.types import TopicPartition
 

@@ -11,14 +11,14 @@ import pytest
 
 from kafka_stream.cli.offsets.target import Connection, NamedStream, StoreOptions, connected
 from kafka_stream.errors import ConfigurationError
-from offset_stores.kafka import KafkaOffsetStore
+from kafka_stream.offset_stores.kafka import KafkaOffsetStore
 
 PASSWORD = "hush-hush"
 APP = """
 from kafka_stream.stream import DirectStream
-from offset_stores.kafka import KafkaOffsetStore
-from sinks.files import FileSink
-from sinks.kafka import KafkaSink
+from kafka_stream.offset_stores.kafka import KafkaOffsetStore
+from kafka_stream.sinks.files import FileSink
+from kafka_stream.sinks.kafka import KafkaSink
 
 kafka = {"bootstrap.servers": "app:9092", "sasl.password": "of the app", "max.poll.interval.ms": 300000}
 common = dict(topics=["orders"], kafka=kafka)
@@ -107,7 +107,7 @@ def test_a_store_of_somebody_elses_may_not_know_these_commands(monkeypatch: pyte
 
 def test_the_store_is_closed_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[str] = []
-    monkeypatch.setattr("offset_stores.sql.SqlOffsetStore.close", lambda self: closed.append("closed"))
+    monkeypatch.setattr("kafka_stream.offset_stores.sql.SqlOffsetStore.close", lambda self: closed.append("closed"))
     with pytest.raises(LookupError), connected(Connection(store="sqlite:///x.db")):
         raise LookupError
     assert closed == ["closed"]

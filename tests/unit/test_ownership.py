@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from kafka_stream.engine.ownership import Ownership
 from kafka_stream.errors import (
     BrokerUnavailable,
     ConfigurationError,
@@ -17,7 +18,6 @@ from kafka_stream.errors import (
     StoreUnavailable,
     TopicRecreated,
 )
-from kafka_stream.ownership import Ownership
 from kafka_stream.protocols import OffsetStore, PositionLost, Source, TopicInfo
 from kafka_stream.types import OffsetRange, Owner, PlanKind, StoredPosition, TopicPartition
 from tests.fakes import ORDERS_0, ORDERS_1, ScriptedSource, ScriptedStore

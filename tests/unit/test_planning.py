@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from kafka_stream.planning import FixedCost, Plan, PlanLimits, RateLimit, next_size, plan, plan_empty
+from kafka_stream.engine.planning import FixedCost, Plan, PlanLimits, RateLimit, next_size, plan, plan_empty
 from kafka_stream.types import OffsetRange, TopicPartition
 from tests.fakes import ORDERS_0, ORDERS_1, ORDERS_2, BufferedRecords, consecutive
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kafka_stream import distribution, plugins
+from kafka_stream import plugins
 from kafka_stream.errors import ConfigurationError, MissingExtra, UnknownSink, UnknownStore
 from kafka_stream.protocols import Sink
 from kafka_stream.testing import MemoryOffsetStore
@@ -180,45 +180,3 @@ def test_nothing_of_ours_is_missing_here() -> None:
     for group in (plugins.STORES_GROUP, plugins.SINKS_GROUP):
         assert [plugin.missing for plugin in plugins.installed_plugins(group) if plugin.package == "kafka-stream"]
         assert not any(plugin.missing for plugin in plugins.installed_plugins(group))
-
-
-# ------------------------------------------------------------------------------------------------- one distribution
-
-
-def test_the_three_packages_come_from_one_distribution() -> None:
-    home = distribution.check_packages()
-    assert home == Path(distribution.__file__).resolve().parent.parent
-    assert distribution.installed_home() in (home, None)
-
-
-@pytest.mark.parametrize("package", ["sinks", "offset_stores"])
-@pytest.mark.parametrize("form", ["folder", "module"])
-def test_what_shadows_a_package_is_named(
-    package: str, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shadow = tmp_path / package / "__init__.py" if form == "folder" else tmp_path / f"{package}.py"
-    shadow.parent.mkdir(exist_ok=True)
-    shadow.touch()
-    monkeypatch.syspath_prepend(tmp_path)
-    path = shadow.parent if form == "folder" else shadow
-    with pytest.raises(ConfigurationError, match=f"{path} shadows the package '{package}'"):
-        distribution.check_packages()
-
-
-def test_a_folder_without_code_shadows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "sinks").mkdir()
-    monkeypatch.syspath_prepend(tmp_path)
-    assert distribution.check_packages() == Path(distribution.__file__).resolve().parent.parent
-
-
-def test_another_copy_than_the_installed_one_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(distribution, "installed_home", lambda: tmp_path)
-    with pytest.raises(ConfigurationError, match=f"shadows the installed kafka-stream in {tmp_path}"):
-        distribution.check_packages()
-
-
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    location = distribution.location
-    monkeypatch.setattr(distribution, "location", lambda name: None if name == "sinks" else location(name))
-    with pytest.raises(ConfigurationError, match=r"'sinks' of kafka-stream is not on the import path; reinstall"):
-        distribution.check_packages()

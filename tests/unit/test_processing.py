@@ -10,6 +10,7 @@ from typing import Any, Self, cast
 import pytest
 
 from kafka_stream.batch import Batch
+from kafka_stream.engine.processing import BatchDropped, BatchProcessor, FunctionSink
 from kafka_stream.errors import (
     CommitOutcomeUnknown,
     KafkaStreamError,
@@ -20,7 +21,6 @@ from kafka_stream.errors import (
     StoreUnavailable,
     TransactionEscaped,
 )
-from kafka_stream.processing import BatchDropped, BatchProcessor, FunctionSink
 from kafka_stream.progress import Listeners, StreamListener
 from kafka_stream.protocols import OffsetStore, Sink
 from kafka_stream.types import Claim, OffsetRange, Owner, Phase, TopicPartition, Writes

@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ClientTopicPartition
 
-from kafka_stream import published_offsets
-from kafka_stream.published_offsets import PublishedOffsets
+from kafka_stream.source import published_offsets
+from kafka_stream.source.published_offsets import PublishedOffsets
 from kafka_stream.types import TopicPartition
 
 A, B = TopicPartition("orders", 0), TopicPartition("orders", 1)

@@ -4,6 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from kafka_stream.engine.retry import (
+    FIRST_DELAY_S,
+    LONGEST_DELAY_S,
+    Decision,
+    Rejoin,
+    RetryAfter,
+    Stop,
+    TakeOverAgain,
+    backoff_s,
+    decide,
+)
 from kafka_stream.errors import (
     BrokerUnavailable,
     CommitOutcomeUnknown,
@@ -15,17 +26,6 @@ from kafka_stream.errors import (
     SinkUnavailable,
     StoreUnavailable,
     StreamClosed,
-)
-from kafka_stream.retry import (
-    FIRST_DELAY_S,
-    LONGEST_DELAY_S,
-    Decision,
-    Rejoin,
-    RetryAfter,
-    Stop,
-    TakeOverAgain,
-    backoff_s,
-    decide,
 )
 from kafka_stream.types import OffsetRange, Owner
 from tests.fakes import ORDERS_0

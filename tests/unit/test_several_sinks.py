@@ -12,8 +12,8 @@ import pytest
 
 from kafka_stream import DirectStream, Guarantee
 from kafka_stream.errors import ProcessingError, SinkUnavailable
+from kafka_stream.offset_stores.sql import SqlTransaction
 from kafka_stream.types import Writes
-from offset_stores.sql import SqlTransaction
 from tests.declared_sinks import declared_sink
 from tests.several_sinks import RECORDS, Places, prepare, stored, stream
 

@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import Engine, create_engine, exc
 
 from kafka_stream.errors import ConfigurationError, MissingExtra
-from offset_stores.sql import SqlOffsetStore, schema_sql
-from offset_stores.sql import engine as engines
-from offset_stores.sql.dialects.mysql import MySQL
-from offset_stores.sql.errors import Verdict
+from kafka_stream.offset_stores.sql import SqlOffsetStore, schema_sql
+from kafka_stream.offset_stores.sql import engine as engines
+from kafka_stream.offset_stores.sql.dialects.mysql import MySQL
+from kafka_stream.offset_stores.sql.errors import Verdict
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_missing_driver_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatc
     def missing(*_: Any, **__: Any) -> Engine:
         raise ModuleNotFoundError("No module named 'pymysql'", name="pymysql")
 
-    monkeypatch.setattr("offset_stores.sql.dialects.mysql.create_engine", missing)
+    monkeypatch.setattr("kafka_stream.offset_stores.sql.dialects.mysql.create_engine", missing)
     with pytest.raises(MissingExtra, match=r"'pymysql'.*pip install 'kafka-stream\[mysql\]'"):
         SqlOffsetStore("mysql://app:hush@db/shop").open()
 

@@ -13,11 +13,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import BigInteger, Column, Engine, Integer, MetaData, Table, create_engine, insert, inspect, text
 
 from kafka_stream.errors import ConfigurationError, MissingExtra, SchemaMismatch
+from kafka_stream.offset_stores.sql import SqlOffsetStore, define_tables, schema_sql
+from kafka_stream.offset_stores.sql import engine as engines
+from kafka_stream.offset_stores.sql import schema as schemas
+from kafka_stream.offset_stores.sql.tables import SCHEMA_VERSION, Tables
 from kafka_stream.testing.store_backend import OLDER, P0, STREAM, at_once, commit, next_offsets
-from offset_stores.sql import SqlOffsetStore, define_tables, schema_sql
-from offset_stores.sql import engine as engines
-from offset_stores.sql import schema as schemas
-from offset_stores.sql.tables import SCHEMA_VERSION, Tables
 
 NAMES = {"kafka_stream_schema", "kafka_stream_topics", "kafka_stream_offsets", "kafka_stream_history"}
 
@@ -201,7 +201,7 @@ def test_a_missing_driver_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatc
     def missing(*_: Any, **__: Any) -> Engine:
         raise ModuleNotFoundError("No module named 'psycopg'", name="psycopg")
 
-    monkeypatch.setattr("offset_stores.sql.dialects.postgresql.create_engine", missing)
+    monkeypatch.setattr("kafka_stream.offset_stores.sql.dialects.postgresql.create_engine", missing)
     store = SqlOffsetStore("postgresql://app:hush@db/shop")
     for connecting in (store.open, partial(store.positions, STREAM)):
         with pytest.raises(MissingExtra, match=r"'psycopg'.*pip install 'kafka-stream\[postgresql\]'"):

@@ -17,8 +17,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from kafka_stream.errors import ConfigurationError, ProcessingError, RecordError
 from kafka_stream.protocols import Sink
+from kafka_stream.sinks.sql import Delete, SqlSink
 from kafka_stream.types import Writes
-from sinks.sql import Delete, SqlSink
 
 METADATA = sa.MetaData()
 ORDERS = sa.Table(

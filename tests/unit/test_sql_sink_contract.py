@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from kafka_stream.sinks.sql import SqlSink
 from kafka_stream.testing.sink_backend import numbers_of
 from kafka_stream.testing.sink_contract import SinkFunctionContract, SinkOf, TransactionSinkContract
-from sinks.sql import SqlSink
 
 RESULTS = sa.Table(
     "results", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("value", sa.Integer)

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from pymysql.cursors import RE_INSERT_VALUES
 from sqlalchemy.dialects.mysql import mysqldb, pymysql
 
-from sinks.sql.mysql_writer import MySQLWriter
-from sinks.sql.statement_writer import Prepared
-from sinks.sql.target import Target
+from kafka_stream.sinks.sql.mysql_writer import MySQLWriter
+from kafka_stream.sinks.sql.statement_writer import Prepared
+from kafka_stream.sinks.sql.target import Target
 
 TABLE = sa.Table(
     "orders",

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from sinks.sql import SqlSink
+from kafka_stream.sinks.sql import SqlSink
 
 MANY = 1_030  # five statements of 200 rows, and 30 rows
 

@@ -28,12 +28,12 @@ from kafka_stream.errors import (
     TransactionEscaped,
     UnknownStore,
 )
+from kafka_stream.offset_stores.sql import SqlOffsetStore, SqlTransaction
 from kafka_stream.testing.administration_contract import HistoryContract
 from kafka_stream.testing.compare_and_set_contract import CompareAndSetContract
 from kafka_stream.testing.escape_contract import EscapableTransactionContract
 from kafka_stream.testing.plan_contract import DurablePlanContract
 from kafka_stream.testing.store_backend import NEWER, OLDER, P0, STREAM, claim_of, commit, next_offsets
-from offset_stores.sql import SqlOffsetStore, SqlTransaction
 from tests.sql_backend import RESULTS, Result, SqlBackend, write
 
 ROOT = Path(__file__).parents[2]
@@ -304,7 +304,7 @@ def test_a_failed_flush_that_the_handler_swallowed_is_an_error_all_the_same(
 FROZEN = """
 import os, signal, sys
 from kafka_stream.testing.store_backend import OLDER, P0, STREAM, claim_of
-from offset_stores.sql import SqlOffsetStore
+from kafka_stream.offset_stores.sql import SqlOffsetStore
 store = SqlOffsetStore(sys.argv[1])
 store.open()
 claim = claim_of(OLDER, {P0: (0, 5)}, store.take_over(STREAM, OLDER, [P0], {}))

@@ -159,10 +159,10 @@ def test_version_lists_stores_and_sinks_and_what_they_still_need(
     ours = distribution("kafka-stream").version
     assert rows["offset store sqlite://"] == {
         "version": ours,
-        "provided_by": "kafka-stream (offset_stores.sql:SqlOffsetStore)",
+        "provided_by": "kafka-stream (kafka_stream.offset_stores.sql:SqlOffsetStore)",
         "missing": None,
     }
-    assert rows["sink sql"]["provided_by"] == "kafka-stream (sinks.sql:SqlSink)"
+    assert rows["sink sql"]["provided_by"] == "kafka-stream (kafka_stream.sinks.sql:SqlSink)"
     assert rows["offset store acme://"] == {
         "version": "1.2.3",
         "provided_by": "acme-shelves (acme_shelves:shelf)",

@@ -22,13 +22,13 @@ from kafka_stream import Batch, DirectStream
 from kafka_stream.protocols import OffsetStore, Sink
 from kafka_stream.settings import StreamSettings
 from kafka_stream.testing import MemoryOffsetStore
-from offset_stores.kafka import KafkaOffsetStore, KafkaTransaction
-from offset_stores.sql import SqlOffsetStore, SqlTransaction
-from offset_stores.zookeeper import ZooKeeperOffsetStore, ZooKeeperTransaction
-from sinks.files import FileSink
-from sinks.kafka import KafkaSink
-from sinks.sql import SqlSink
-from sinks.zookeeper import ZooKeeperSink
+from kafka_stream.offset_stores.kafka import KafkaOffsetStore, KafkaTransaction
+from kafka_stream.offset_stores.sql import SqlOffsetStore, SqlTransaction
+from kafka_stream.offset_stores.zookeeper import ZooKeeperOffsetStore, ZooKeeperTransaction
+from kafka_stream.sinks.files import FileSink
+from kafka_stream.sinks.kafka import KafkaSink
+from kafka_stream.sinks.sql import SqlSink
+from kafka_stream.sinks.zookeeper import ZooKeeperSink
 
 
 class QueueTransaction(Protocol):

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from kafka_stream.engine.watchdog import Watchdog
 from kafka_stream.progress import StreamStatus
-from kafka_stream.watchdog import Watchdog
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 
 from kafka_stream.errors import CommandRefused, OwnershipLost, StoreUnavailable, StreamClosed
+from kafka_stream.offset_stores.zookeeper import ZooKeeperOffsetStore
+from kafka_stream.offset_stores.zookeeper.operations import Operation
 from kafka_stream.protocols import Action, ActionKind, Change, TopicState
 from kafka_stream.testing.plan_contract import planned_claim
 from kafka_stream.testing.store_backend import (
@@ -24,8 +26,6 @@ from kafka_stream.testing.store_backend import (
     next_offsets,
 )
 from kafka_stream.types import PositionState, StoredPosition, TopicPartition
-from offset_stores.zookeeper import ZooKeeperOffsetStore
-from offset_stores.zookeeper.operations import Operation
 from tests.zookeeper_ensemble import Ensemble, FollowerConnection
 
 RESET = Action("reset-1", ActionKind.RESET, "operator")

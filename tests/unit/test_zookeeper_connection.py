@@ -13,7 +13,7 @@ from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.protocol.states import KazooState, KeeperState
 
 from kafka_stream.errors import NotAuthorized, StoreUnavailable
-from offset_stores.zookeeper import ZooKeeperOffsetStore, connection
+from kafka_stream.offset_stores.zookeeper import ZooKeeperOffsetStore, connection
 
 VALUE: Any = (b"value", None)
 

@@ -10,11 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kafka_stream.errors import SchemaMismatch, StoreUnavailable
-from kafka_stream.protocols import Action, ActionKind, Change, HistoryEntry
-from kafka_stream.testing.store_backend import OLDER, P0, P1, STREAM, TOPIC
-from kafka_stream.types import MAX_OFFSET, TopicPartition
-from offset_stores.zookeeper import history_znodes
-from offset_stores.zookeeper.history_znodes import (
+from kafka_stream.offset_stores.zookeeper import history_znodes
+from kafka_stream.offset_stores.zookeeper.history_znodes import (
     MOST_PARTITIONS,
     MOST_ZNODES,
     Name,
@@ -23,7 +20,10 @@ from offset_stores.zookeeper.history_znodes import (
     in_order,
     superfluous,
 )
-from offset_stores.zookeeper.operations import Operation
+from kafka_stream.offset_stores.zookeeper.operations import Operation
+from kafka_stream.protocols import Action, ActionKind, Change, HistoryEntry
+from kafka_stream.testing.store_backend import OLDER, P0, P1, STREAM, TOPIC
+from kafka_stream.types import MAX_OFFSET, TopicPartition
 from tests.zookeeper_ensemble import Ensemble, Znode
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -10,11 +10,11 @@ import pytest
 
 from kafka_stream.batch import Batch
 from kafka_stream.errors import ProcessingError
+from kafka_stream.offset_stores.zookeeper import ZooKeeperTransaction
+from kafka_stream.sinks.zookeeper import Create, Delete, Put, Remove, Set, ZooKeeperSink
 from kafka_stream.testing.sink_backend import OLDER, P0, STREAM
 from kafka_stream.testing.sink_contract import SinkFunctionContract, SinkOf, TransactionSinkContract
 from kafka_stream.testing.store_backend import claim_of
-from offset_stores.zookeeper import ZooKeeperTransaction
-from sinks.zookeeper import Create, Delete, Put, Remove, Set, ZooKeeperSink
 from tests.zookeeper_ensemble import Ensemble, Znode
 
 

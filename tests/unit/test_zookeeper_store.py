@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from kafka_stream.errors import ConfigurationError, OwnershipLost, ProcessingError, StoreUnavailable, StreamClosed
+from kafka_stream.offset_stores.zookeeper import ZooKeeperOffsetStore, ZooKeeperTransaction
+from kafka_stream.offset_stores.zookeeper.operations import Operation
+from kafka_stream.offset_stores.zookeeper.znodes import Layout, Marker, TopicState
 from kafka_stream.protocols import Action, ActionKind
 from kafka_stream.testing.administration_contract import HistoryContract
 from kafka_stream.testing.compare_and_set_contract import CompareAndSetContract
 from kafka_stream.testing.plan_contract import DurablePlanContract
 from kafka_stream.testing.store_backend import NEWER, OLDER, P0, P1, STREAM, TOPIC, claim_of, commit, epochs_of
-from offset_stores.zookeeper import ZooKeeperOffsetStore, ZooKeeperTransaction
-from offset_stores.zookeeper.operations import Operation
-from offset_stores.zookeeper.znodes import Layout, Marker, TopicState
 from tests.zookeeper_ensemble import Ensemble, FollowerConnection, Znode
 
 

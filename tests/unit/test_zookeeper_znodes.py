@@ -15,11 +15,11 @@ from kazoo.protocol.serialization import CheckVersion, Create, Delete, SetData
 from kazoo.security import OPEN_ACL_UNSAFE
 
 from kafka_stream.errors import ConfigurationError, SchemaMismatch
+from kafka_stream.offset_stores.zookeeper.address import Address, why_no_path
+from kafka_stream.offset_stores.zookeeper.operations import Asked, Put, Remove, Step, paths_to_look_at, steps_of
+from kafka_stream.offset_stores.zookeeper.requests import check_size, failure_in, in_requests, size_of
+from kafka_stream.offset_stores.zookeeper.znodes import Layout, Marker, TopicState, decoded, encoded, escaped, unescaped
 from kafka_stream.types import MAX_OFFSET, Owner, PlanKind, PositionState, StoredPosition, TopicPartition
-from offset_stores.zookeeper.address import Address, why_no_path
-from offset_stores.zookeeper.operations import Asked, Put, Remove, Step, paths_to_look_at, steps_of
-from offset_stores.zookeeper.requests import check_size, failure_in, in_requests, size_of
-from offset_stores.zookeeper.znodes import Layout, Marker, TopicState, decoded, encoded, escaped, unescaped
 
 offsets = st.integers(0, MAX_OFFSET)
 names = st.text(min_size=1)

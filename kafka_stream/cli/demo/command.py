@@ -67,9 +67,7 @@ def demo(
     from rich.console import Console
 
     from kafka_stream.cli.demo.report import print_intro, print_outcome
-    from kafka_stream.distribution import check_packages
 
-    check_packages()
     console = Console(highlight=False)
     try:
         # SIGTERM too: child processes, topic and temporary files are tidied up.

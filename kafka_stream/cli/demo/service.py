@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kafka_stream.distribution import check_packages
+import kafka_stream
 from kafka_stream.types import Phase
 
 EXIT_TIMEOUT_S = 30.0
@@ -38,7 +38,7 @@ class ServiceProcess:
         self.version = version
         self.observed = Observed()
         self._log = log
-        home = str(check_packages())
+        home = str(Path(kafka_stream.__file__).parents[1])
         paths = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
         with log.open("ab") as stderr:
             self._process = subprocess.Popen(  # noqa: S603 - our own module

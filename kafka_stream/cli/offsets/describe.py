@@ -22,7 +22,7 @@ from kafka_stream.cli.output import Output, print_rows
 
 if TYPE_CHECKING:
     from kafka_stream.admin.describe import Observation, PartitionDescription
-    from kafka_stream.cluster import Cluster
+    from kafka_stream.source.cluster import Cluster
     from kafka_stream.types import StoredPosition, TopicPartition
 
 T = TypeVar("T")

@@ -20,8 +20,8 @@ from kafka_stream.cli.options import (
 from kafka_stream.cli.output import Output, OutputOption
 
 if TYPE_CHECKING:
-    from kafka_stream.cluster import Cluster
     from kafka_stream.protocols import AdministeredStore, OffsetStore, RangeSink, Sink
+    from kafka_stream.source.cluster import Cluster
     from kafka_stream.types import StoredPosition, TopicPartition
 
 BROKER_TIMEOUT_S = 10.0
@@ -157,8 +157,8 @@ class Target:
             ConfigurationError: there are none, or a setting was refused.
             BrokerUnavailable, NotAuthorized.
         """
-        from kafka_stream.cluster import Cluster
         from kafka_stream.errors import ConfigurationError
+        from kafka_stream.source.cluster import Cluster
 
         if not self.has_brokers:
             raise ConfigurationError("this command needs the brokers: give --kafka bootstrap.servers=HOST:PORT")
@@ -224,7 +224,7 @@ def _with_brokers(url: str, kafka: Mapping[str, Any]) -> tuple[str, Mapping[str,
     """A Kafka store's URL names the brokers, for reading too; how to log in to them is said by the settings."""
     from urllib.parse import parse_qsl, urlencode, urlsplit
 
-    from kafka_stream.connection import connection_settings
+    from kafka_stream.source.connection import connection_settings
 
     if not url.lower().startswith(_KAFKA_SCHEME):
         return url, kafka

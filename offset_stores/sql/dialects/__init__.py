@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from offset_stores.sql.dialects.mysql import MySQL
-from offset_stores.sql.dialects.port import Database
-from offset_stores.sql.dialects.postgresql import PostgreSQL
-from offset_stores.sql.dialects.sqlite import SQLite
+from kafka_stream.offset_stores.sql.dialects.mysql import MySQL
+from kafka_stream.offset_stores.sql.dialects.port import Database
+from kafka_stream.offset_stores.sql.dialects.postgresql import PostgreSQL
+from kafka_stream.offset_stores.sql.dialects.sqlite import SQLite
 
 DATABASES: dict[str, type[Database]] = {
     "mariadb": MySQL,

@@ -13,13 +13,13 @@ from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, 
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from kafka_stream.errors import ConfigurationError, StoreUnavailable, TransactionEscaped
+from kafka_stream.offset_stores.sql.dialects.mysql_errors import VERDICTS
+from kafka_stream.offset_stores.sql.dialects.named_sessions import NamedSessions, Role, name_session, unname_session
+from kafka_stream.offset_stores.sql.errors import Verdict, driver_error
+from kafka_stream.offset_stores.sql.statements import Grammar, Wanted
+from kafka_stream.offset_stores.sql.tables import Tables
+from kafka_stream.offset_stores.sql.update_join import UpdateJoin
 from kafka_stream.types import Owner
-from offset_stores.sql.dialects.mysql_errors import VERDICTS
-from offset_stores.sql.dialects.named_sessions import NamedSessions, Role, name_session, unname_session
-from offset_stores.sql.errors import Verdict, driver_error
-from offset_stores.sql.statements import Grammar, Wanted
-from offset_stores.sql.tables import Tables
-from offset_stores.sql.update_join import UpdateJoin
 
 if TYPE_CHECKING:
     import pymysql

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from offset_stores.sql.errors import Verdict
+from kafka_stream.offset_stores.sql.errors import Verdict
 
 _NUMBERS = {
     Verdict.LOCKED: (

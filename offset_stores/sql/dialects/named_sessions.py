@@ -18,7 +18,7 @@ from typing import Self
 
 from sqlalchemy import Connection, exc
 
-from offset_stores.sql.errors import driver_error
+from kafka_stream.offset_stores.sql.errors import driver_error
 
 logger = logging.getLogger("kafka_stream")
 

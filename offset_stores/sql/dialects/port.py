@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Protocol, Self
 from sqlalchemy import URL, Connection, Engine, RootTransaction
 from sqlalchemy.engine.interfaces import DBAPICursor
 
+from kafka_stream.offset_stores.sql.errors import Verdict
+from kafka_stream.offset_stores.sql.statements import Grammar, Wanted
+from kafka_stream.offset_stores.sql.tables import Tables
 from kafka_stream.types import Owner
-from offset_stores.sql.errors import Verdict
-from offset_stores.sql.statements import Grammar, Wanted
-from offset_stores.sql.tables import Tables
 
 
 class Blockers(Protocol):

@@ -13,12 +13,12 @@ from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, 
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from kafka_stream.errors import ConfigurationError, NotAuthorized, StoreUnavailable, TransactionEscaped
+from kafka_stream.offset_stores.sql.dialects.blocking_sessions import SESSION_PREFIX, BlockingSessions
+from kafka_stream.offset_stores.sql.errors import Verdict, driver_error
+from kafka_stream.offset_stores.sql.statements import Grammar, Wanted
+from kafka_stream.offset_stores.sql.tables import Tables
+from kafka_stream.offset_stores.sql.update_from import UpdateFrom
 from kafka_stream.types import Owner
-from offset_stores.sql.dialects.blocking_sessions import SESSION_PREFIX, BlockingSessions
-from offset_stores.sql.errors import Verdict, driver_error
-from offset_stores.sql.statements import Grammar, Wanted
-from offset_stores.sql.tables import Tables
-from offset_stores.sql.update_from import UpdateFrom
 
 if TYPE_CHECKING:
     import psycopg

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from kafka_stream.bounds import resolve_start
 from kafka_stream.claims import outstanding_plan, why_not_ours
+from kafka_stream.engine.bounds import resolve_start
 from kafka_stream.errors import DataLoss, LogTruncated, OffsetOutOfRange, StreamClosed, TopicRecreated, TransientError
 from kafka_stream.protocols import (
     AdministeredStore,

@@ -17,8 +17,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from kafka_stream.batch import Batch
-from kafka_stream.planner import Plan
-from kafka_stream.processing import BatchDropped, BatchProcessor
+from kafka_stream.engine.planner import Plan
+from kafka_stream.engine.processing import BatchDropped, BatchProcessor
 
 _LOOK_S = 0.2
 """How often a wait for user code looks whether the batch is still wanted."""

@@ -14,11 +14,12 @@ from threading import Thread
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as ClientTopicPartition
 
-from kafka_stream.backpressure import Turnover
-from kafka_stream.cluster import Cluster
 from kafka_stream.errors import KafkaStreamError, TopicNotFound
-from kafka_stream.inbox import Inbox
-from kafka_stream.kafka_errors import (
+from kafka_stream.protocols import OffsetAt
+from kafka_stream.source.backpressure import Turnover
+from kafka_stream.source.cluster import Cluster
+from kafka_stream.source.inbox import Inbox
+from kafka_stream.source.kafka_errors import (
     is_end_of_partition,
     is_missing_topic,
     is_not_started,
@@ -27,10 +28,9 @@ from kafka_stream.kafka_errors import (
     is_truncation,
     refusal,
 )
-from kafka_stream.lost_brokers import LostBrokers
-from kafka_stream.membership import is_member
-from kafka_stream.protocols import OffsetAt
-from kafka_stream.published_offsets import PublishedOffsets
+from kafka_stream.source.lost_brokers import LostBrokers
+from kafka_stream.source.membership import is_member
+from kafka_stream.source.published_offsets import PublishedOffsets
 from kafka_stream.types import TopicPartition
 
 logger = logging.getLogger("kafka_stream.source")

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from confluent_kafka import Message
 
-from kafka_stream.buffer import BufferSnapshot, PartitionBuffer
 from kafka_stream.errors import OwnershipLost
 from kafka_stream.protocols import Assigned, Failed, Lost, PositionLost, Revoked, SourceEvent
+from kafka_stream.source.buffer import BufferSnapshot, PartitionBuffer
+from kafka_stream.source.waker import Waker
 from kafka_stream.types import OffsetRange, TopicPartition
-from kafka_stream.waker import Waker
 
 
 @dataclass(frozen=True, slots=True)

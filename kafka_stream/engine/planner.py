@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from kafka_stream.batch import Batch
-from kafka_stream.ownership import Ownership
-from kafka_stream.planning import (
+from kafka_stream.engine.ownership import Ownership
+from kafka_stream.engine.planning import (
     FIRST_BATCH_RECORDS,
     FixedCost,
     Plan,

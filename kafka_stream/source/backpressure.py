@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from kafka_stream.inbox import Inbox
+from kafka_stream.source.inbox import Inbox
 
 _WINDOW_S = 2.0
 # What librdkafka's queue holds, about: with that much let in per window, nothing in it waits for much longer than one.

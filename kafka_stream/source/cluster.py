@@ -20,11 +20,11 @@ from confluent_kafka import (
 from confluent_kafka import TopicPartition as ClientTopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported at run time only
 
-from kafka_stream.connection import connection_settings
 from kafka_stream.errors import BrokerUnavailable, CommandRefused, ConfigurationError, KafkaStreamError, TopicNotFound
-from kafka_stream.kafka_errors import is_missing_topic, is_not_authenticated, is_without_leader, refusal
 from kafka_stream.protocols import OffsetAt, TopicInfo
-from kafka_stream.renewed import Renewed
+from kafka_stream.source.connection import connection_settings
+from kafka_stream.source.kafka_errors import is_missing_topic, is_not_authenticated, is_without_leader, refusal
+from kafka_stream.source.renewed import Renewed
 from kafka_stream.types import TopicPartition, timestamp_ms
 
 REQUEST_TIMEOUT_S = 10.0

@@ -11,10 +11,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from kafka_stream.assignment import GroupAssignment, assignment_from
 from kafka_stream.batch import Batch
-from kafka_stream.bounds import NO_PROGRESS_S, BoundedRun, resolve_until
-from kafka_stream.buffer import leader_epochs_of
+from kafka_stream.engine.assignment import GroupAssignment, assignment_from
+from kafka_stream.engine.bounds import NO_PROGRESS_S, BoundedRun, resolve_until
+from kafka_stream.engine.ownership import Ownership
+from kafka_stream.engine.planner import Plan, Planner
+from kafka_stream.engine.preparing import BatchInHand, PreparingThread
+from kafka_stream.engine.processing import BatchDropped, BatchProcessor, Timings
+from kafka_stream.engine.recorder import Recorder
+from kafka_stream.engine.retry import Rejoin, RetryAfter, Stop, backoff_s, decide
+from kafka_stream.engine.watchdog import Watchdog
 from kafka_stream.errors import (
     CommitOutcomeUnknown,
     ConfigurationError,
@@ -22,10 +28,6 @@ from kafka_stream.errors import (
     OwnershipLost,
     TransientError,
 )
-from kafka_stream.ownership import Ownership
-from kafka_stream.planner import Plan, Planner
-from kafka_stream.preparing import BatchInHand, PreparingThread
-from kafka_stream.processing import BatchDropped, BatchProcessor, Timings
 from kafka_stream.progress import Listeners, RunSummary, StreamState, StreamStatus
 from kafka_stream.protocols import (
     Assigned,
@@ -40,11 +42,9 @@ from kafka_stream.protocols import (
     Source,
     SourceEvent,
 )
-from kafka_stream.recorder import Recorder
-from kafka_stream.retry import Rejoin, RetryAfter, Stop, backoff_s, decide
 from kafka_stream.settings import StreamSettings
+from kafka_stream.source.buffer import leader_epochs_of
 from kafka_stream.types import Claim, Guarantee, OffsetRange, Owner, Phase, PlanKind, TopicPartition
-from kafka_stream.watchdog import Watchdog
 
 logger = logging.getLogger("kafka_stream")
 

@@ -6,7 +6,7 @@ import time
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
-from kafka_stream.cluster import Cluster
+from kafka_stream.source.cluster import Cluster
 
 _ASK_EVERY_S = 5.0
 _ASK_FOR_S = 0.5

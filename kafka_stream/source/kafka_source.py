@@ -9,12 +9,12 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
-from kafka_stream.cluster import Cluster
-from kafka_stream.consumer_thread import ConsumerThread, Start
 from kafka_stream.errors import ConfigurationError, OwnershipLost
-from kafka_stream.inbox import Inbox, SourceLimits
 from kafka_stream.protocols import Buffered, OffsetAt, SourceEvent, TopicInfo
-from kafka_stream.published_offsets import PublishedOffsets
+from kafka_stream.source.cluster import Cluster
+from kafka_stream.source.consumer_thread import ConsumerThread, Start
+from kafka_stream.source.inbox import Inbox, SourceLimits
+from kafka_stream.source.published_offsets import PublishedOffsets
 from kafka_stream.types import OffsetRange, TopicPartition
 
 _librdkafka = logging.getLogger("kafka_stream.librdkafka")
