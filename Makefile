@@ -22,7 +22,7 @@ lint: .venv/.dev
 test: test-unit test-integration
 
 test-unit: .venv/.dev
-	$(BIN)/pytest tests
+	$(BIN)/pytest tests --numprocesses auto --dist loadscope
 
 # The servers run in Docker; integration_tests/conftest.py says what it uses and which variables it knows. Tests mostly
 # wait, so several files are at work at once, each on servers of its own; servers that are kept are shared by one.
