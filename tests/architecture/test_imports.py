@@ -5,8 +5,12 @@ from __future__ import annotations
 import ast
 import graphlib
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import grimp
@@ -14,18 +18,93 @@ import pytest
 
 from tests.architecture.code import ROOT, SHIPPED, modules, name_of, tree
 
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+SEEN_BY_STORES_AND_SINKS = {"protocols", "types", "errors", "claims", "batch", "arrow"}
+STORES_AND_SINKS = {"offset_stores", "sinks"}
+
+
+def _lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = Path(sys.executable).with_name("lint-imports")
+    environment = {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200"}
+    return subprocess.run(
+        [command, "--no-cache", "--no-logo"], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
 
 def test_the_contracts_of_import_linter_hold() -> None:
-    command = Path(sys.executable).with_name("lint-imports")
-    done = subprocess.run([command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = _lint_imports(ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+BREACHES = {
+    "kafka_stream/types.py": "kafka_stream.errors",
+    "kafka_stream/batch.py": "kafka_stream.protocols",
+    "kafka_stream/protocols/sinks.py": "kafka_stream.settings",
+    "kafka_stream/source/waker.py": "kafka_stream.source.cluster",
+    "kafka_stream/source/buffer.py": "kafka_stream.engine.retry",
+    "kafka_stream/engine/retry.py": "kafka_stream.engine.loop",
+    "kafka_stream/engine/bounds.py": "kafka_stream.stream",
+    "kafka_stream/stream.py": "kafka_stream.admin.reset",
+    "kafka_stream/admin/reset.py": "kafka_stream.cli.output",
+    "kafka_stream/admin/history.py": "psycopg",
+    "sinks/kafka.py": "kafka_stream.progress",
+    "offset_stores/sql/store.py": "kafka_stream.source.renewed",
+}
+
+
+def test_each_contract_of_import_linter_can_be_broken(tmp_path: Path) -> None:
+    """What may not import, does, in a copy; and a module that has no floor is there."""
+    for folder in SHIPPED:
+        shutil.copytree(ROOT / folder, tmp_path / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for module, imported in BREACHES.items():
+        path = tmp_path / module
+        path.write_text(f"{path.read_text()}\nimport {imported}\n")
+    (tmp_path / "kafka_stream" / "homeless.py").touch()
+    (tmp_path / "kafka_stream" / "engine" / "roomless.py").touch()
+    done = _lint_imports(tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"{len(CONTRACTS)} broken" in done.stdout
+    told = [f"{name_of(ROOT / module)} -> {imported}" for module, imported in BREACHES.items()]
+    assert [breach for breach in told if breach not in done.stdout] == []
+    assert "kafka_stream.homeless" in done.stdout
+    assert "kafka_stream.engine.roomless" in done.stdout
+
+
+def test_the_floors_are_those_of_the_design() -> None:
+    floors = [name for floor in CONTRACTS[0]["layers"] for name in floor.split(" | ")]
+    assert CONTRACTS[0]["exhaustive"]
+    chain = ["cli", "admin", "stream", "engine", "source", "protocols", "types"]
+    assert [name for name in floors if name in chain] == chain
+
+
+def test_a_contract_about_some_forgets_none_of_the_others() -> None:
+    rooms = {name_of(path).split(".")[1] for path in modules("kafka_stream") if name_of(path) != "kafka_stream"}
+    by_name = {contract["name"]: contract for contract in CONTRACTS}
+    ports = by_name["stores and sinks see ports and values only"]
+    drivers = by_name["nothing but stores imports a database's driver"]
+    assert set(ports["forbidden_modules"]) == {f"kafka_stream.{it}" for it in rooms - SEEN_BY_STORES_AND_SINKS}
+    assert {f"kafka_stream.{it}" for it in STORES_AND_SINKS} == set(ports["source_modules"])
+    assert set(drivers["source_modules"]) == {f"kafka_stream.{it}" for it in rooms}
+    assert {line.split(" -> ")[1] for line in ports["ignore_imports"]} == {
+        "kafka_stream.source.connection",
+        "kafka_stream.source.renewed",
+    }
 
 
 def test_there_are_no_import_cycles_not_even_for_types() -> None:
     graph = grimp.build_graph("kafka_stream", cache_dir=None)
     imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
-    order = list(graphlib.TopologicalSorter(imports).static_order())  # raises CycleError, naming the cycle
-    assert len(order) >= len(modules(*SHIPPED))
+    assert len(_in_order(imports)) >= len(modules(*SHIPPED))
+
+
+def test_an_import_cycle_would_be_seen() -> None:
+    with pytest.raises(graphlib.CycleError, match="cycle"):
+        _in_order({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})
+
+
+def _in_order(imports: Mapping[str, Iterable[str]]) -> list[str]:
+    return list(graphlib.TopologicalSorter(imports).static_order())  # raises CycleError, naming the cycle
 
 
 def _fresh(code: str) -> subprocess.CompletedProcess[str]:
@@ -89,3 +168,13 @@ def _loud_calls(path: Path) -> list[str]:
 def test_the_library_prints_nothing_and_configures_no_logging() -> None:
     library = [path for path in modules(*SHIPPED) if not name_of(path).startswith("kafka_stream.cli")]
     assert [call for path in library for call in _loud_calls(path)] == []
+
+
+def test_what_prints_or_configures_logging_would_be_seen(tmp_path: Path) -> None:
+    loud = tmp_path / "loud.py"
+    loud.write_text("import logging, sys\nprint(1)\nlogging.basicConfig()\nsys.stderr.write('x')\n")
+    assert [call.rsplit(":", 1)[1] for call in _loud_calls(loud)] == [
+        "2 calls print",
+        "3 calls basicConfig",
+        "4 uses sys.stderr",
+    ]
