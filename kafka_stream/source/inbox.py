@@ -5,49 +5,43 @@ Both sources (Kafka's and the one in memory) keep the ``Source`` port's promise 
 
 from __future__ import annotations
 
-import math
+import enum
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from confluent_kafka import Message
 
 from kafka_stream.errors import OwnershipLost
 from kafka_stream.protocols import Assigned, Failed, Lost, PositionLost, Revoked, SourceEvent
 from kafka_stream.source.buffer import BufferSnapshot, PartitionBuffer
+from kafka_stream.source.limits import SourceLimits, Usage
 from kafka_stream.source.waker import Waker
 from kafka_stream.types import OffsetRange, TopicPartition
 
 
-@dataclass(frozen=True, slots=True)
-class SourceLimits:
-    """How much may be fetched and not yet taken, over all partitions, and how long a revoked partition is waited for.
-
-    ``max_buffered_bytes`` counts record values. Fetching pauses at either limit; what is on its way then may exceed it,
-    up to about twice as much.
-    """
-
-    max_buffered_records: int = 100_000
-    max_buffered_bytes: int = 128 * 2**20
-    revoke_timeout_s: float = 30.0
-
-    def __post_init__(self) -> None:
-        if self.max_buffered_records < 1 or self.max_buffered_bytes < 1:
-            raise ValueError("a source buffers at least one record and one byte")
-        if self.revoke_timeout_s < 0:
-            raise ValueError(f"revoke_timeout_s is {self.revoke_timeout_s}; it cannot be negative")
+class _Stage(enum.Enum):
+    STOPPED = "stopped"  # not being read: not yet, or not any more
+    READING = "reading"
+    LEAVING = "leaving"  # revoked or lost; what is buffered can still be taken
 
 
 class _Entry:
-    """One assigned partition. ``generation`` counts its starts; ``reading`` is whether records may be added."""
+    """One assigned partition. ``generation`` tells its newest start from all others; 0 before the first."""
 
-    __slots__ = ("buffer", "generation", "reading", "revoking")
+    __slots__ = ("buffer", "generation", "stage")
 
     def __init__(self) -> None:
         self.buffer = PartitionBuffer(0)
         self.generation = 0
-        self.reading = False
-        self.revoking = False
+        self.stage = _Stage.STOPPED
+
+    def start(self, offset: int, generation: int) -> None:
+        """It is about to be read from there."""
+        self.buffer, self.generation, self.stage = PartitionBuffer(offset), generation, _Stage.STOPPED
+
+    def is_at(self, generation: int) -> bool:
+        """Whether this is its newest start, and it is not leaving."""
+        return self.generation == generation and self.stage is not _Stage.LEAVING
 
 
 class Inbox:
@@ -59,10 +53,7 @@ class Inbox:
         self._changed = threading.Condition()
         self._entries: dict[TopicPartition, _Entry] = {}
         self._events: list[SourceEvent] = []
-        self._records = 0
-        self._value_bytes = 0
-        self._record_bytes = 1024.0
-        self._added = (0, 0)
+        self._usage = Usage(limits)
         self._generation = 0
         self._read_on_until: dict[TopicPartition, int] = {}
         self._void = False
@@ -84,7 +75,7 @@ class Inbox:
             return {
                 partition: entry.buffer.snapshot()
                 for partition, entry in self._entries.items()
-                if not entry.revoking and entry.buffer.position > entry.buffer.start
+                if entry.stage is not _Stage.LEAVING and entry.buffer.position > entry.buffer.start
             }
 
     def take(self, ranges: Sequence[OffsetRange]) -> Mapping[TopicPartition, Sequence[Message]]:
@@ -102,8 +93,7 @@ class Inbox:
                     raise OwnershipLost(f"{r.topic_partition} was given up before {r} could be read", range=r)
                 buffer, before = entry.buffer, (len(entry.buffer), entry.buffer.value_bytes)
                 taken[r.topic_partition] = buffer.take(r)
-                self._records -= before[0] - len(buffer)
-                self._value_bytes -= before[1] - buffer.value_bytes
+                self._usage.remove(before[0] - len(buffer), before[1] - buffer.value_bytes)
         return taken
 
     def start(self, positions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
@@ -115,13 +105,12 @@ class Inbox:
         with self._changed:
             for partition, offset in positions.items():
                 entry = self._entries.get(partition)
-                if entry is None or entry.revoking:
+                if entry is None or entry.stage is _Stage.LEAVING:
                     continue
                 self._forget(entry)
                 self._generation += 1
-                entry.buffer = PartitionBuffer(offset)
-                entry.generation = generations[partition] = self._generation
-                entry.reading = False
+                entry.start(offset, self._generation)
+                generations[partition] = self._generation
         return generations
 
     def read_on_until(self, untils: Mapping[TopicPartition, int]) -> None:
@@ -135,8 +124,8 @@ class Inbox:
             released = frozenset(partitions)
             for partition in released:
                 entry = self._entries.get(partition)
-                if entry is not None and entry.revoking:
-                    self._forget(self._entries.pop(partition))
+                if entry is not None and entry.stage is _Stage.LEAVING:
+                    self._drop([partition])
             self._unreleased -= released
             self._changed.notify_all()
 
@@ -158,7 +147,8 @@ class Inbox:
             self._void = True
             self._events = [event for event in self._events if isinstance(event, Failed)]
             self._drop(tuple(self._entries))
-            self._owned = self._unreleased = frozenset()
+            self._unreleased = frozenset()
+            self._note_owned()
             self._changed.notify_all()
 
     def renew(self) -> None:
@@ -175,7 +165,7 @@ class Inbox:
                 return
             self._drop(partitions)
             self._entries.update((partition, _Entry()) for partition in partitions)
-            self._owned |= frozenset(partitions)
+            self._note_owned()
             self._events.append(Assigned(tuple(sorted(partitions))))
         self.wake()
 
@@ -190,9 +180,8 @@ class Inbox:
     def unassigned(self, partitions: Iterable[TopicPartition]) -> None:
         """Forget partitions that the loop itself gave up."""
         with self._changed:
-            gone = tuple(partitions)
-            self._owned -= frozenset(gone)
-            self._drop(gone)
+            self._drop(partitions)
+            self._note_owned()
 
     def wait_released(
         self, partitions: Iterable[TopicPartition], timeout_s: float, cancelled: Callable[[], bool]
@@ -212,41 +201,36 @@ class Inbox:
         """Records that are added from now on are of this start; ignored if a newer one is on its way."""
         with self._changed:
             entry = self._entries.get(partition)
-            if entry is not None and entry.generation == generation and not entry.revoking:
-                entry.reading = True
+            if entry is not None and entry.is_at(generation):
+                entry.stage = _Stage.READING
 
     def add(self, partition: TopicPartition, run: Sequence[Message]) -> None:
         """Add records in offset order; those of partitions that are not being read are dropped."""
         with self._changed:
-            entry = self._entries.get(partition)
-            if entry is None or not entry.reading:
+            if (entry := self._reading(partition)) is None:
                 return
             before = len(entry.buffer)
             value_bytes = entry.buffer.append(run)
             records = len(entry.buffer) - before
             if records == 0:
                 return
-            self._records += records
-            self._value_bytes += value_bytes
-            self._added = (self._added[0] + records, self._added[1] + value_bytes)
-            self._record_bytes = max(value_bytes / records, 1.0)
+            self._usage.add(records, value_bytes)
         self.wake()
 
     def advance(self, partition: TopicPartition, offset: int) -> None:
         """Reading has come to an offset without a record: markers, gaps."""
         with self._changed:
-            entry = self._entries.get(partition)
-            if entry is None or not entry.reading or not entry.buffer.advance(offset):
+            entry = self._reading(partition)
+            if entry is None or not entry.buffer.advance(offset):
                 return
         self.wake()
 
     def stop_reading(self, partition: TopicPartition) -> int | None:
         """Accept nothing more of a partition; return its position, or ``None`` if it was not being read."""
         with self._changed:
-            entry = self._entries.get(partition)
-            if entry is None or not entry.reading:
+            if (entry := self._reading(partition)) is None:
                 return None
-            entry.reading = False
+            entry.stage = _Stage.STOPPED
             return entry.buffer.position
 
     def position_lost(self, partition: TopicPartition, *, truncated: bool, reason: str) -> None:
@@ -263,35 +247,32 @@ class Inbox:
         """Whether this start of a partition is still wanted."""
         with self._changed:
             entry = self._entries.get(partition)
-            return entry is not None and entry.generation == generation and not entry.revoking
+            return entry is not None and entry.is_at(generation)
 
     def position(self, partition: TopicPartition) -> int | None:
         """Where reading of a partition has come to, if it is being read."""
         with self._changed:
-            entry = self._entries.get(partition)
-            return entry.buffer.position if entry is not None and entry.reading else None
+            entry = self._reading(partition)
+            return None if entry is None else entry.buffer.position
 
     def used(self) -> float:
         """How much of the limits is used; 1.0 is all of it."""
-        return max(self._records / self.limits.max_buffered_records, self._value_bytes / self.limits.max_buffered_bytes)
+        return self._usage.used()
 
     def added(self) -> tuple[int, int]:
         """How many records and bytes were ever added."""
-        return self._added
+        return self._usage.added
 
     def room(self, times: int = 1) -> int:
         """How many more records fit into so many times the limits, going by the size of the last; 0 or less if full."""
         if self._reading_on():
             return self.limits.max_buffered_records
-        return min(
-            times * self.limits.max_buffered_records - self._records,
-            math.ceil((times * self.limits.max_buffered_bytes - self._value_bytes) / self._record_bytes),
-        )
+        return self._usage.room(times)
 
     def fill(self) -> Mapping[TopicPartition, float]:
         """For each partition being read: how much of its share of the limits is used; 1.0 is all of it."""
         with self._changed:
-            reading = {p: entry.buffer for p, entry in self._entries.items() if entry.reading and not entry.revoking}
+            reading = {p: entry.buffer for p, entry in self._entries.items() if entry.stage is _Stage.READING}
         read_on = self._reading_on()
         records = self.limits.max_buffered_records / max(len(reading), 1)
         value_bytes = self.limits.max_buffered_bytes / max(len(reading), 1)
@@ -310,8 +291,12 @@ class Inbox:
             return {
                 p
                 for p, until in self._read_on_until.items()
-                if (entry := self._entries.get(p)) is not None and entry.reading and entry.buffer.position < until
+                if (entry := self._reading(p)) is not None and entry.buffer.position < until
             }
+
+    def _reading(self, partition: TopicPartition) -> _Entry | None:
+        entry = self._entries.get(partition)
+        return entry if entry is not None and entry.stage is _Stage.READING else None
 
     def _put(self, event: SourceEvent) -> None:
         with self._changed:
@@ -324,13 +309,16 @@ class Inbox:
         with self._changed:
             if self._void or not partitions:
                 return
-            self._owned -= frozenset(partitions)
-            self._unreleased |= frozenset(partitions)
             for partition in partitions:
                 if (entry := self._entries.get(partition)) is not None:
-                    entry.revoking, entry.reading = True, False
+                    entry.stage = _Stage.LEAVING
+            self._unreleased |= frozenset(partitions)
+            self._note_owned()
             self._events.append(event(tuple(sorted(partitions))))
         self.wake()
+
+    def _note_owned(self) -> None:
+        self._owned = frozenset(p for p, entry in self._entries.items() if entry.stage is not _Stage.LEAVING)
 
     def _drop(self, partitions: Iterable[TopicPartition]) -> None:
         for partition in partitions:
@@ -338,8 +326,7 @@ class Inbox:
                 self._forget(entry)
 
     def _forget(self, entry: _Entry) -> None:
-        self._records -= len(entry.buffer)
-        self._value_bytes -= entry.buffer.value_bytes
+        self._usage.remove(len(entry.buffer), entry.buffer.value_bytes)
         entry.buffer = PartitionBuffer(entry.buffer.position)
 
 

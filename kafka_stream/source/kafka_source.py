@@ -114,9 +114,9 @@ class KafkaSource:
         it was given up, so what was captured before it was found unmarked is of a generation in which it was ours.
         """
         thread = self._opened()[1]
-        if not thread.in_group:
+        if not thread.membership.in_group:
             return None
-        metadata = thread.membership
+        metadata = thread.membership.metadata
         if metadata is None or self._inbox.is_revoking(partitions):
             raise OwnershipLost(
                 f"{', '.join(map(str, partitions))} were revoked or lost by this member of {self._group_id!r}: "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 import sys
 
+from confluent_kafka import Consumer
+
 _MAGIC = b"CGMDv2:"
 _GENERATION = struct.Struct("<i" if sys.byteorder == "little" else ">i")
 
@@ -27,4 +29,25 @@ def is_member(metadata: bytes) -> bool:
     return generation >= 0 and bool(member_id)
 
 
-__all__ = ["is_member"]
+class Membership:
+    """A consumer's membership in its group, as the thread that polls saw it last.
+
+    It is noted before anybody asks: while that thread polls, the client makes others wait who ask the consumer.
+    """
+
+    def __init__(self) -> None:
+        self.in_group = False
+        self.metadata: bytes | None = None  # replaced, never changed: any thread may look
+
+    def note(self, consumer: Consumer) -> None:
+        """Look at it again."""
+        if self.in_group:
+            metadata: bytes = consumer.consumer_group_metadata()
+            self.metadata = metadata if is_member(metadata) else None
+
+    def forget(self) -> None:
+        """There is none any more."""
+        self.metadata = None
+
+
+__all__ = ["Membership", "is_member"]

@@ -52,7 +52,6 @@ LONG_FILES = {
     "kafka_stream/engine/ownership.py",
     "kafka_stream/settings.py",
     "kafka_stream/source/cluster.py",
-    "kafka_stream/source/consumer_thread.py",
     "kafka_stream/source/inbox.py",
     "kafka_stream/stream.py",
     "kafka_stream/testing/administration_contract.py",

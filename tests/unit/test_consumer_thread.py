@@ -252,7 +252,7 @@ def test_truncation_is_told_from_retention(thread: ConsumerThread, consumer: Scr
 def test_a_topic_that_stays_missing_is_reported_after_a_while(
     thread: ConsumerThread, consumer: ScriptedConsumer, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kafka_stream.source.consumer_thread._MISSING_TOPIC_GRACE_S", 0.0)
+    monkeypatch.setattr("kafka_stream.source.consumer_errors._MISSING_TOPIC_GRACE_S", 0.0)
     consumer.script.append(Message(error=KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, "not there")))
     (event,) = next_events(inbox)
     assert isinstance(event, Failed)

@@ -1,0 +1,107 @@
+"""What a consumer's errors are to the stream: its end, a partition's stop, or a line in the log."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from kafka_stream.errors import KafkaStreamError, TopicNotFound
+from kafka_stream.source.cluster import Cluster
+from kafka_stream.source.consumer_partitions import ConsumerPartitions
+from kafka_stream.source.inbox import Inbox
+from kafka_stream.source.kafka_errors import (
+    is_end_of_partition,
+    is_missing_topic,
+    is_passing,
+    is_position_gone,
+    is_truncation,
+    refusal,
+)
+from kafka_stream.source.lost_brokers import LostBrokers
+from kafka_stream.types import TopicPartition
+
+logger = logging.getLogger("kafka_stream.source")
+
+_MISSING_TOPIC_GRACE_S = 5.0
+_GROUP_OR_TOPICS = "the consumer group or its topics"
+
+
+class ConsumerErrors:
+    """Tells the loop of what needs somebody; logs what passes. The consumer thread's alone."""
+
+    def __init__(self, inbox: Inbox, cluster: Cluster, topics: Sequence[str], lost_brokers: LostBrokers) -> None:
+        self._inbox = inbox
+        self._cluster = cluster
+        self._topics = topics
+        self._lost_brokers = lost_brokers
+        self._topic_missing_since: float | None = None
+
+    def of_consumer(self, error: KafkaError) -> None:
+        """What concerns no single partition; librdkafka calls it while the consumer polls."""
+        self._lost_brokers.heard(error)
+        if (refused := refusal(error, self._cluster.servers, _GROUP_OR_TOPICS)) is not None:
+            self._inbox.failed(refused)
+        elif error.fatal():
+            self._inbox.failed(KafkaStreamError(f"the Kafka consumer failed for good: {error.str()}"))
+        elif not is_missing_topic(error):
+            logger.warning("%s", error.str())
+        elif self._topic_missing_since is None:
+            self._topic_missing_since = time.monotonic()
+
+    def of_message(self, message: Message, partitions: ConsumerPartitions) -> None:
+        """What came among the records, in its place."""
+        error, topic, number = message.error(), message.topic(), message.partition()
+        assert error is not None
+        if topic is None or number is None or number < 0:
+            self.of_consumer(error)
+            return
+        partition = TopicPartition(topic, number)
+        if is_end_of_partition(error):
+            offset = message.offset()
+            assert offset is not None
+            self._inbox.advance(partition, offset)
+        elif is_position_gone(error):
+            if partitions.halt(partition):
+                self._inbox.position_lost(partition, truncated=is_truncation(error), reason=error.str())
+        elif is_missing_topic(error) or is_passing(error):
+            self.of_consumer(error)
+        else:
+            self._stop_partition(partition, error)
+
+    def of_thread(self, error: Exception) -> None:
+        """What ended the thread."""
+        failure: KafkaStreamError | None
+        if isinstance(error, KafkaException):
+            reason: KafkaError = error.args[0]
+            failure = refusal(reason, self._cluster.servers, _GROUP_OR_TOPICS)
+            failure = failure or KafkaStreamError(f"the Kafka consumer failed: {reason.str()}")
+        else:
+            failure = KafkaStreamError(f"the consumer thread failed: {error!r}")
+        failure.__cause__ = error
+        self._inbox.failed(failure)
+
+    def check_missing_topic(self) -> None:
+        """A topic may be missing for a moment, while metadata spreads; one that stays away fails the stream."""
+        since = self._topic_missing_since
+        if since is None or time.monotonic() - since < _MISSING_TOPIC_GRACE_S:
+            return
+        self._topic_missing_since = None
+        try:
+            self._cluster.topics(self._topics)
+        except TopicNotFound as error:
+            self._inbox.failed(error)
+        except KafkaStreamError as error:
+            logger.warning("%s", error)
+
+    def _stop_partition(self, partition: TopicPartition, error: KafkaError) -> None:
+        """As librdkafka would go on behind what it could not read (a corrupt record batch), and we do not."""
+        position = self._inbox.stop_reading(partition)
+        where = f"{partition}, at offset {position}" if position is not None else str(partition)
+        failure = refusal(error, self._cluster.servers, f"topic {partition.topic}")
+        self._inbox.failed(failure or KafkaStreamError(f"reading {where} failed: {error.str()}"))
+
+
+__all__ = ["ConsumerErrors"]
