@@ -14,7 +14,6 @@ Nothing here skips: where the servers cannot be had, the tests that need them fa
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import signal
@@ -26,11 +25,13 @@ import pytest
 
 from integration_tests.command_line import APP, CommandLine, Orders
 from integration_tests.engine import COMPOSE_FILE, KEEP, DockerEngine, docker_engine, state_directory
+from integration_tests.kafka_cluster import cluster_brokers, kafka_cluster  # noqa: F401 - fixtures
 from integration_tests.kafka_proxy import KafkaProxy
 from integration_tests.mariadb_server import MariadbDatabase, MariadbServer
 from integration_tests.proxy import MariadbProxy, PostgresProxy
 from integration_tests.results import ResultTable
 from integration_tests.running_service import Services
+from integration_tests.secured_kafka import secured_broker, secured_kafka  # noqa: F401 - fixtures
 from integration_tests.servers import (
     KEPT_PORTS,
     KEPT_PROJECT,
@@ -39,6 +40,7 @@ from integration_tests.servers import (
     PostgresServer,
     PrivateKafka,
     ServerPorts,
+    cluster_id,
 )
 from integration_tests.zookeeper_server import ZooKeeperServer
 from kafka_stream.offset_stores.sql import SqlOffsetStore
@@ -122,11 +124,10 @@ def kafka_proxy(kafka: KafkaServer) -> Iterator[KafkaProxy]:
 def private_broker(engine: DockerEngine) -> Iterator[PrivateKafka]:
     """The container behind ``private_kafka``: every test that uses it leaves it up and whole."""
     ports = ServerPorts()
-    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     project = f"kafka-stream-private-{uuid.uuid4().hex[:8]}"
-    compose = engine.compose(project, KAFKA_CLUSTER_ID=cluster_id, KAFKA_BROKER_SESSION="6000", **ports.variables())
+    compose = engine.compose(project, KAFKA_CLUSTER_ID=cluster_id(), KAFKA_BROKER_SESSION="6000", **ports.variables())
     try:
-        compose("up", "--detach", "--wait", "--wait-timeout", "180", "kafka")
+        compose.up("kafka")
         broker = PrivateKafka(compose, ports)
         broker.wait_until_up()
         yield broker

@@ -23,6 +23,8 @@ from integration_tests import images
 from integration_tests.images import CannotPrepareServers
 
 COMPOSE_FILE = Path(__file__).parents[1] / "docker-compose.yml"
+CLUSTER_FILE = COMPOSE_FILE.with_name("docker-compose.cluster.yml")
+SECURED_FILE = COMPOSE_FILE.with_name("docker-compose.secured.yml")
 KEEP = os.environ.get("KAFKA_STREAM_TEST_KEEP") == "1"
 
 
@@ -40,15 +42,16 @@ def state_directory() -> Path:
 
 @dataclass(frozen=True)
 class Compose:
-    """One project of docker-compose.yml, with its own images, ports and volumes."""
+    """One project of a compose file, with its own images, ports and volumes."""
 
     command: tuple[str, ...]
     project: str
     environment: dict[str, str]
+    file: Path = COMPOSE_FILE
 
     def __call__(self, *arguments: str, timeout_s: float = 240) -> str:
         """Run a compose subcommand; raise with its output when it fails."""
-        command = [*self.command, "-f", str(COMPOSE_FILE), "-p", self.project, *arguments]
+        command = [*self.command, "-f", str(self.file), "-p", self.project, *arguments]
         done = subprocess.run(
             command,
             env={**os.environ, **self.environment},
@@ -64,6 +67,13 @@ class Compose:
             )
         return done.stdout
 
+    def up(self, *services: str) -> None:
+        """Start services, all of them if none is named, and wait until they are healthy; or say what they logged."""
+        try:
+            self("up", "--detach", "--wait", "--wait-timeout", "180", *services)
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}\n{self('logs', '--tail', '30', *services)}") from error
+
     def container(self, service: str) -> str:
         """The id of a service's only container, running or not."""
         (container,) = self("ps", "--all", "--quiet", service).split()
@@ -77,9 +87,13 @@ class DockerEngine:
     compose_command: tuple[str, ...]
     images: dict[str, str]
 
-    def compose(self, project: str, **environment: str) -> Compose:
+    def compose(self, project: str, /, **environment: str) -> Compose:
         """A project of docker-compose.yml with these variables."""
-        return Compose(self.compose_command, project, {**self.images, **environment})
+        return self.compose_of(COMPOSE_FILE, project, **environment)
+
+    def compose_of(self, file: Path, project: str, /, **environment: str) -> Compose:
+        """A project of another compose file."""
+        return Compose(self.compose_command, project, {**self.images, **environment}, file)
 
 
 def _engine_answers() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
@@ -78,6 +79,11 @@ def free_port() -> int:
     raise RuntimeError(f"no port between {first} and {first + 1_500} is free on 127.0.0.1")
 
 
+def cluster_id() -> str:
+    """The id of a new Kafka cluster."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
 @dataclass(frozen=True)
 class ServerPorts:
     """The ports of one copy of docker-compose.yml's servers."""
@@ -142,10 +148,11 @@ class OpenTransaction:
 
 
 class KafkaServer:
-    """A broker, and what tests do to it from outside."""
+    """A broker, or several, and what tests do to it from outside."""
 
-    def __init__(self, bootstrap_servers: str) -> None:
+    def __init__(self, bootstrap_servers: str, replicas: int = 1) -> None:
         self.bootstrap_servers = bootstrap_servers
+        self._replicas = replicas
         self._created_topics: set[str] = set()
         self._producer: Producer | None = None
         self._admin = AdminClient(self._config())
@@ -176,7 +183,7 @@ class KafkaServer:
         """Create a topic, wait until it can be used, and return its name. ``segment_bytes=…`` is ``segment.bytes``."""
         name = name or random_name()
         settings = {key.replace("_", "."): str(value) for key, value in config.items()}
-        created = self._admin.create_topics([NewTopic(name, partitions, 1, config=settings)])
+        created = self._admin.create_topics([NewTopic(name, partitions, self._replicas, config=settings)])
         created[name].result(_TIMEOUT_S)
         self._wait_for_partitions(name, partitions)
         self._created_topics.add(name)

@@ -1,0 +1,167 @@
+"""Three brokers, of which a test takes one away: who leads what, and how to kill, freeze and stop each."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from integration_tests.engine import CLUSTER_FILE, Compose, DockerEngine, wait_until
+from integration_tests.servers import KafkaServer, cluster_id, free_port
+
+NODES = (1, 2, 3)
+_TIMEOUT_S = 120.0
+_HASH_BITS = 32
+
+
+@dataclass(frozen=True)
+class ClusterPorts:
+    """The ports of one cluster, by node."""
+
+    broker: dict[int, int] = field(default_factory=lambda: {node: free_port() for node in NODES})
+    controller: dict[int, int] = field(default_factory=lambda: {node: free_port() for node in NODES})
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """All brokers' addresses."""
+        return ",".join(f"127.0.0.1:{port}" for port in self.broker.values())
+
+    def variables(self) -> dict[str, str]:
+        """What docker-compose.cluster.yml reads."""
+        return {
+            **{f"BROKER_PORT_{node}": str(port) for node, port in self.broker.items()},
+            **{f"CONTROLLER_PORT_{node}": str(port) for node, port in self.controller.items()},
+        }
+
+
+class KafkaCluster(KafkaServer):
+    """Three brokers; topics are on all of them, and two must have what is acknowledged. ``node`` is a broker's id."""
+
+    def __init__(self, compose: Compose, ports: ClusterPorts) -> None:
+        super().__init__(ports.bootstrap_servers, replicas=len(NODES))
+        self._compose = compose
+        self._paused: set[int] = set()
+
+    def leader_of(self, topic: str, partition: int) -> int:
+        """The broker that leads a partition, as soon as one does."""
+        found: list[int] = []
+
+        def is_led() -> bool:
+            with contextlib.suppress(KafkaException):
+                topics = AdminClient(self._config()).list_topics(timeout=5).topics
+                if topic in topics and (leader := topics[topic].partitions[partition].leader) >= 0:
+                    found.append(leader)
+            return bool(found)
+
+        assert wait_until(is_led, _TIMEOUT_S), f"{topic}[{partition}] has no leader"
+        return found[-1]
+
+    def coordinator_of(self, group_id: str) -> int:
+        """The broker that keeps a group's offsets, whether the group exists or not."""
+        return self.leader_of("__consumer_offsets", _partition_of(group_id))
+
+    def transaction_coordinator_of(self, transactional_id: str) -> int:
+        """The broker that keeps the state of an id's transactions."""
+        return self.leader_of("__transaction_state", _partition_of(transactional_id))
+
+    def client(self) -> AdminClient:
+        """A new client, for what is not to be had here."""
+        return AdminClient(self._config())
+
+    def kill(self, node: int) -> None:
+        """End a broker with SIGKILL."""
+        self._compose("kill", "--signal", "KILL", f"kafka-{node}")
+
+    def stop(self, node: int) -> None:
+        """Stop a broker in order: it hands over what it leads first."""
+        self._compose("stop", "--timeout", "30", f"kafka-{node}")
+
+    def start(self, node: int) -> None:
+        """Start a broker that was killed or stopped; ``wait_until_up`` waits for it."""
+        self._compose("start", f"kafka-{node}")
+
+    def pause(self, node: int) -> None:
+        """Freeze a broker: its connections stay open and nothing answers."""
+        self._compose("pause", f"kafka-{node}")
+        self._paused.add(node)
+
+    def unpause(self, node: int) -> None:
+        """Let a frozen broker go on."""
+        self._compose("unpause", f"kafka-{node}")
+        self._paused.discard(node)
+
+    def restore(self) -> None:
+        """Whatever a test did to the brokers, have all of them up again."""
+        self._producer = None  # it may have forgotten brokers
+        for node in sorted(self._paused):
+            self.unpause(node)
+        self._compose("start")
+        self.wait_until_up()
+
+    def missing(self) -> str | None:
+        """Why the cluster is not whole; None if every partition has its leader and all of its replicas."""
+        self._admin = AdminClient(self._config())
+        try:
+            found = self._admin.list_topics(timeout=5)
+        except KafkaException as error:
+            return f"it does not answer ({error})"
+        if len(found.brokers) < len(NODES):
+            return f"only brokers {sorted(found.brokers)} are there"
+        lacking = [
+            f"{name}[{number}]"
+            for name, topic in found.topics.items()
+            for number, partition in topic.partitions.items()
+            if partition.leader < 0 or len(partition.isrs) < len(partition.replicas)
+        ]
+        return f"partitions without all of their replicas: {lacking[:5]}" if lacking else None
+
+    def wait_until_up(self) -> None:
+        """Return when all brokers answer and every partition has its leader and replicas."""
+        if not wait_until(self.is_up, _TIMEOUT_S):
+            raise TimeoutError(f"the cluster is not whole: {self.missing()}: {self._compose('logs', '--tail', '20')}")
+
+
+def _partition_of(key: str) -> int:
+    """As Java's ``String.hashCode`` has it, among the four partitions of docker-compose.yml."""
+    hashed = 0
+    for character in key:
+        hashed = (31 * hashed + ord(character)) % 2**_HASH_BITS
+    return (hashed & 0x7FFFFFFF) % 4
+
+
+@contextlib.contextmanager
+def running_cluster(engine: DockerEngine) -> Iterator[KafkaCluster]:
+    """A cluster on ports of its own, for as long as the block lasts."""
+    ports = ClusterPorts()
+    project = f"kafka-stream-cluster-{uuid.uuid4().hex[:8]}"
+    compose = engine.compose_of(CLUSTER_FILE, project, KAFKA_CLUSTER_ID=cluster_id(), **ports.variables())
+    try:
+        compose.up()
+        cluster = KafkaCluster(compose, ports)
+        cluster.wait_until_up()
+        topic = cluster.create_topic(partitions=1)  # used, so that Kafka's own topics exist while all are there
+        cluster.transaction(topic, ["a record"])
+        cluster.read_committed(topic)
+        cluster.wait_until_up()
+        yield cluster
+    finally:
+        compose("down", "--volumes", "--timeout", "5")
+
+
+@pytest.fixture(scope="session")
+def cluster_brokers(engine: DockerEngine) -> Iterator[KafkaCluster]:
+    """The containers behind ``kafka_cluster``."""
+    with running_cluster(engine) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def kafka_cluster(cluster_brokers: KafkaCluster) -> Iterator[KafkaCluster]:
+    """Three brokers, each of which the test may kill, stop and freeze; all are up again for the next test."""
+    yield cluster_brokers
+    cluster_brokers.restore()
