@@ -15,21 +15,50 @@
       CommandRefused              an admin command would do harm; it says what to do first
       ProcessingError             user code failed; its cause is chained
         RecordError, TransactionEscaped
+      CauseElsewhere              never raised: what stood behind an error that comes from another process
 
 Each message is one sentence or two: what happened, where, and what to do next. Facts ride along as fields.
 """
 
 from __future__ import annotations
 
-from typing import Self
+import copy
+import traceback
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
 
 from confluent_kafka import Message
 
 from kafka_stream.types import OffsetRange, Owner, TopicPartition
 
+_E = TypeVar("_E", bound=BaseException)
+
 
 class KafkaStreamError(Exception):
-    """The root of all errors that this library raises on purpose."""
+    """The root of all errors that this library raises on purpose.
+
+    Each can be copied, and sent to another process with its facts; of a cause that is not one of them the other process
+    gets the text (``CauseElsewhere``), since what other libraries raise often cannot be sent.
+    """
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+        return _remade, (type(self), self.args), {**self.__dict__, **_sent_cause(self.__cause__)}
+
+    def __copy__(self) -> Self:
+        copied = _remade(type(self), self.args)
+        copied.__dict__.update(self.__dict__)
+        copied.__context__, copied.__cause__ = self.__context__, self.__cause__
+        copied.__suppress_context__ = self.__suppress_context__
+        return copied.with_traceback(self.__traceback__)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        copied = copy.copy(self)
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
+
+
+class CauseElsewhere(KafkaStreamError):
+    """What was chained to an error in the process that it comes from, as the text of its traceback."""
 
 
 class ConfigurationError(KafkaStreamError):
@@ -189,3 +218,18 @@ class RecordError(ProcessingError):
 
 class TransactionEscaped(ProcessingError):
     """The handler committed, rolled back or left the transaction that it was given."""
+
+
+def _remade(kind: type[_E], args: tuple[Any, ...]) -> _E:
+    """The error without its ``__init__``, whose arguments are not ``args``: facts come after it."""
+    made = kind.__new__(kind, *args)
+    made.args = args
+    return made
+
+
+def _sent_cause(cause: BaseException | None) -> dict[str, Any]:
+    if cause is None:
+        return {}
+    text = "".join(traceback.format_exception(cause)).rstrip()
+    sent = cause if isinstance(cause, KafkaStreamError) else CauseElsewhere(f'\n"""\n{text}\n"""')
+    return {"__cause__": sent, "__suppress_context__": True}

@@ -6,6 +6,7 @@ What contradicts itself, or would break exactly-once (a consumer that commits on
 from __future__ import annotations
 
 import inspect
+import pickle
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -236,6 +237,18 @@ class StreamSettings(BaseModel):
         except SettingsError as error:
             raise ConfigurationError(f"a variable cannot be read: {error}") from error
         return StreamSettings.checked({k: getattr(found, k) for k in found.model_fields_set})
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """The settings for another process; the secrets go with them, in clear."""
+        for name in sorted(self.model_fields_set):
+            try:
+                pickle.dumps(getattr(self, name))
+            except Exception as error:
+                raise TypeError(
+                    f"the settings of stream {self.name!r} cannot be sent to another process because of {name}: {error}"
+                    "; give a function at the top of a module, a store's URL, … or build the stream over there"
+                ) from error
+        return super().__getstate__()
 
     def binding(self, bounded_by: Any = None) -> StreamBinding:
         """What a store that lives in Kafka is told; a bounded run owns all partitions itself."""

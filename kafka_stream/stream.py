@@ -184,6 +184,15 @@ class DirectStream:
             return StreamStatus(owner=self._owner, guarantee=self._guarantee)
         return self._loop.status
 
+    def __reduce__(self) -> tuple[type[Self], tuple[StreamSettings]]:
+        """Another process builds it anew from its settings, and is another owner."""
+        if self._loop is not None:
+            raise TypeError(
+                f"stream {self.name!r} cannot be copied or sent to another process once it was started: "
+                "send what builds it"
+            )
+        return type(self), (self.settings,)
+
     def __enter__(self) -> Self:
         self.start()
         return self
