@@ -7,6 +7,7 @@ import importlib
 import re
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from kafka_stream.errors import (
@@ -22,6 +23,7 @@ from kafka_stream.errors import (
 
 _PASSWORD_IN_URL = re.compile(r"(?P<user>[a-z][a-z0-9+.-]*://[^\s:/@'\"]*):[^\s@'\"]+@", re.IGNORECASE)
 
+_LIBRARIES = re.compile(r"[/\\](?:sqlalchemy|psycopg|pymysql)[/\\]")
 _OURS = (str(Path(__file__).resolve().parent.parent), str(Path(importlib.__file__).parent), "<frozen importlib")
 
 
@@ -47,7 +49,7 @@ def report(error: Exception) -> ExitStatus:
     """Say on stderr what went wrong: a sentence, after a traceback only where code is to be mended."""
     status = exit_status(error)
     if isinstance(error, ProcessingError) and error.__cause__ is not None:
-        _write("".join(traceback.format_exception(_from_user_code(error.__cause__))))
+        _write("".join(_lines(_from_user_code(error.__cause__))))
     elif not isinstance(error, KafkaStreamError):
         _write("".join(traceback.format_exception(error)))
         _write(f"error: unexpected {type(error).__name__}: {error}\n")
@@ -62,6 +64,23 @@ def _from_user_code(error: BaseException) -> BaseException:
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OURS):
         frames = frames.tb_next
     return error if frames is None else error.with_traceback(frames)
+
+
+def _lines(error: BaseException) -> Iterator[str]:
+    """The traceback down to the line that called a database's library: what that does inside helps nobody."""
+    shown = traceback.TracebackException.from_exception(error)
+    _leave_out_libraries(shown)
+    return shown.format()
+
+
+def _leave_out_libraries(shown: traceback.TracebackException) -> None:
+    while shown.stack and _LIBRARIES.search(shown.stack[-1].filename):
+        shown.stack.pop()
+    for led_to_it in (shown.__cause__, shown.__context__):
+        if led_to_it is not None:
+            _leave_out_libraries(led_to_it)
+    if shown.__cause__ is not None and not shown.__cause__.stack:  # the driver's error, which the library's has told
+        shown.__cause__, shown.__suppress_context__ = None, True
 
 
 def without_passwords(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from kafka_stream.batch import Batch
 from kafka_stream.errors import KafkaStreamError, ProcessingError
 from kafka_stream.progress import Listeners
-from kafka_stream.protocols import OffsetStore, OverlappingSink, RangeSink, Sink, StoreTransaction
+from kafka_stream.protocols import OffsetStore, OverlappingSink, RangeSink, Sink, StoreTransaction, TellingStore
 from kafka_stream.types import Claim, OffsetRange, Phase, Writes
 
 
@@ -72,6 +72,7 @@ class BatchProcessor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
+        self._telling = store if isinstance(store, TellingStore) else None
         self._prepare = prepare
         self._sinks = tuple(sinks)
         self._by_range = [isinstance(sink, RangeSink) for sink in sinks]
@@ -111,7 +112,10 @@ class BatchProcessor:
                 for sink, each_range in zip(self._sinks, self._by_range, strict=True)
             ]
         except Exception as error:
-            raise self._from_user_code(error, "prepare", batch) from error
+            failure = self._meaning(error, "prepare", batch)
+            if failure is error:
+                raise
+            raise failure from error
 
     def _prepared(self, batch: Batch) -> Any:
         prepared: Any = batch if self._prepare is None else self._prepare(batch)
@@ -168,7 +172,10 @@ class BatchProcessor:
                     else sink.write(value, transaction)  # type: ignore[func-returns-value]
                 )
             except Exception as error:
-                raise self._from_user_code(error, sink.describe(), batch) from error
+                failure = self._meaning(error, sink.describe(), batch)
+                if failure is error:
+                    raise
+                raise failure from error
             if inspect.isawaitable(outcome):
                 if inspect.iscoroutine(outcome):
                     outcome.close()
@@ -177,12 +184,13 @@ class BatchProcessor:
                     "(async def prepare(batch)) and write in the transaction with plain calls"
                 )
 
-    def _from_user_code(self, error: Exception, where: str, batch: Batch) -> KafkaStreamError:
+    def _meaning(self, error: Exception, where: str, batch: Batch) -> KafkaStreamError:
+        """What an error of user code means; our own stay as they are, with what they were raised from."""
+        told = self._telling.tell(error) if self._telling is not None else None
         if isinstance(error, KafkaStreamError):
             return error
         if (known := self._store.classify(error)) is not None:
             return known
         ranges = ", ".join(map(str, batch.ranges[:3])) + (", …" if len(batch.ranges) > 3 else "")
-        return ProcessingError(
-            f"{where} failed on {ranges}: {type(error).__name__}: {error}; nothing of the batch was committed"
-        )
+        reason = told or f"{type(error).__name__}: {error}"
+        return ProcessingError(f"{where} failed on {ranges}: {reason}; nothing of the batch was committed")

@@ -41,6 +41,7 @@ from kafka_stream.protocols.stores import (
     StoreCapabilities,
     StoreTransaction,
     StreamBinding,
+    TellingStore,
 )
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "StoreCapabilities",
     "StoreTransaction",
     "StreamBinding",
+    "TellingStore",
     "TopicInfo",
     "TopicState",
     "TopicStatus",

@@ -161,14 +161,26 @@ class OffsetStore(Protocol[TransactionT_co]):
     def classify(self, error: BaseException) -> KafkaStreamError | None:
         """What an exception that came out of a handler means to this store, by type and code, never by its text.
 
-        A ``TransientError`` if the database gave the transaction up (deadlock, serialization failure, connection
-        lost); ``None`` if it is the handler's own.
+        A ``TransientError`` if the database gave the batch's transaction up (deadlock, serialization failure,
+        connection lost); ``None`` if it is the handler's own, as are errors of any other connection. What it was raised
+        ``from`` (``__cause__``) counts; what was being handled when it was raised (``__context__``) does not.
         """
 
     def positions(self, stream: str) -> Mapping[TopicPartition, StoredPosition]:
         """What is stored for a stream, closed partitions included. Reads only: creates no table, takes no lock.
 
         Empty if the stream, or the tables, do not exist.
+        """
+
+
+@runtime_checkable
+class TellingStore(OffsetStore[TransactionT_co], Protocol[TransactionT_co]):
+    """A store that knows errors whose texts hold what was to be written: rows, which do not belong in a log."""
+
+    def tell(self, error: BaseException) -> str | None:
+        """What such an error says, on one line and without any value of a row; ``None`` if it is another kind of error.
+
+        The values are taken out of the error's own text as well, and out of all that led to it.
         """
 
 
@@ -217,4 +229,5 @@ __all__ = [
     "StoreCapabilities",
     "StoreTransaction",
     "StreamBinding",
+    "TellingStore",
 ]

@@ -42,13 +42,13 @@ def driver_error(error: BaseException) -> BaseException:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what led to it, as a traceback would show them."""
+    """The error and what it was raised ``from``; what was merely being handled meanwhile did not cause it."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         yield current
-        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+        current = current.__cause__
 
 
 def reason_of(error: BaseException) -> str:

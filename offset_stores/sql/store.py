@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Literal
+from weakref import WeakSet
 
-from sqlalchemy import URL, Connection, Engine, MetaData, Table, select
+from sqlalchemy import URL, Connection, Engine, MetaData, Table, exc, select
 
-from kafka_stream.errors import ConfigurationError, KafkaStreamError, StoreUnavailable
+from kafka_stream.errors import ConfigurationError, KafkaStreamError, StoreUnavailable, TransactionEscaped
 from kafka_stream.offset_stores.sql import administration, takeover
 from kafka_stream.offset_stores.sql import engine as engines
 from kafka_stream.offset_stores.sql import history as histories
@@ -17,7 +18,8 @@ from kafka_stream.offset_stores.sql import schema as schemas
 from kafka_stream.offset_stores.sql.access import Access
 from kafka_stream.offset_stores.sql.errors import TRANSIENT, causes, reason_of
 from kafka_stream.offset_stores.sql.tables import DEFAULT_PREFIX, define_tables
-from kafka_stream.offset_stores.sql.transaction import SqlTransaction
+from kafka_stream.offset_stores.sql.transaction import KEPT, SqlTransaction
+from kafka_stream.offset_stores.sql.users_errors import connection_at_work, tell
 from kafka_stream.protocols import (
     Action,
     ActionKind,
@@ -70,6 +72,8 @@ class SqlOffsetStore:
         defined = define_tables(MetaData(), schema, table_prefix)
         self._access = Access(url, database, defined, users_engine, takeover_lock_timeout_s)
         self._create = tables == "create"
+        self._latest: SqlTransaction | None = None
+        self._connections: WeakSet[Connection] = WeakSet()  # of all batches, as long as somebody keeps them
 
     def __repr__(self) -> str:
         return f"<SqlOffsetStore {self.describe()}>"
@@ -163,7 +167,8 @@ class SqlOffsetStore:
         access = self._access
         with access.mapping("opening a batch's transaction"):
             connection = access.database.connect(access.engine)
-        transaction = SqlTransaction(access, connection, claim)
+        transaction = self._latest = SqlTransaction(access, connection, claim)
+        self._connections.add(connection)
         try:
             with access.mapping("claiming the batch's ranges"):
                 claimed = transaction.claim()
@@ -175,11 +180,27 @@ class SqlOffsetStore:
         raise takeover.why_not(access, claim)
 
     def classify(self, error: BaseException) -> KafkaStreamError | None:
-        """A ``StoreUnavailable`` if this database gave the transaction up; see ``OffsetStore``."""
+        """What the connection of the batch in hand, or of the last one, ran into; see ``OffsetStore``.
+
+        Its ``connection`` that was kept for a later batch is closed by then: ``TransactionEscaped``.
+        """
         for cause in causes(error):
-            if self._access.database.verdict(cause) in TRANSIENT:
+            if (
+                self._access.database.verdict(cause) in TRANSIENT
+                and self._latest is not None
+                and self._latest.raised(cause)
+            ):
                 return StoreUnavailable(f"{self.describe()} gave the batch's transaction up: {reason_of(cause)}")
+            if (
+                isinstance(cause, exc.ResourceClosedError)
+                and connection_at_work(cause, self._access.database) in self._connections
+            ):
+                return TransactionEscaped(KEPT)
         return None
+
+    def tell(self, error: BaseException) -> str | None:
+        """What a database's error says, without values; see ``TellingStore``."""
+        return tell(error)
 
     def positions(self, stream: str) -> Mapping[TopicPartition, StoredPosition]:
         """What is stored for a stream; see ``OffsetStore``."""

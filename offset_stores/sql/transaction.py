@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -24,9 +25,15 @@ from kafka_stream.offset_stores.sql.access import Access
 from kafka_stream.offset_stores.sql.cleanup import clean
 from kafka_stream.offset_stores.sql.errors import TRANSIENT, Verdict, mapped, reason_of
 from kafka_stream.offset_stores.sql.statements import Wanted
+from kafka_stream.offset_stores.sql.users_errors import connection_at_work, tell
 from kafka_stream.types import Claim, PlanKind
 
 logger = logging.getLogger("kafka_stream")
+
+KEPT = (
+    "the transaction of a batch, its connection or its session was used after the batch was over, when nothing that is "
+    "written is committed any more: take them from the transaction that each call of the handler is given"
+)
 
 
 class SqlTransaction:
@@ -54,22 +61,47 @@ class SqlTransaction:
         self._session: BatchSession | None = None
         self._advanced = False
         self._committed = False
+        self._over = False
         self._escape: str | None = None
+        self._driver = connection.connection.driver_connection
 
     @property
     def connection(self) -> Connection:
-        """The SQLAlchemy connection, inside the batch's transaction."""
+        """The SQLAlchemy connection, inside the batch's transaction.
+
+        Raises:
+            TransactionEscaped: the batch is over.
+        """
+        self._refuse_ended()
         return self._connection
 
     def session(self, **options: Any) -> Session:
         """An ORM session in the batch's transaction, the same at each call; ``options`` are the first call's.
 
         It joins by savepoint, so its own ``commit()`` and ``rollback()`` end only the savepoint, and what it holds is
-        flushed before the offsets advance.
+        flushed before the offsets advance. It ends with the batch: whatever is done with it then raises.
+
+        Raises:
+            TransactionEscaped: the batch is over.
         """
+        self._refuse_ended()
         if self._session is None:
             self._session = BatchSession(bind=self._connection, join_transaction_mode="create_savepoint", **options)
         return self._session
+
+    def tell(self, error: BaseException) -> str | None:
+        """What a database's error says, on one line, without any value of a row; ``None`` if it is not one.
+
+        The values go out of the error itself as well, and out of its causes, since its traceback will be logged.
+        """
+        return tell(error)
+
+    def raised(self, error: BaseException) -> bool:
+        """Whether an error of this database's driver came out of this batch's connection, and not of another one."""
+        found = connection_at_work(error, self._database)
+        if found is None:  # a driver without frames of its own: has the transaction ended by an error?
+            return not (self._over or self._connection.closed or self._still_open())
+        return found is self._connection or found is self._driver
 
     def claim(self) -> int:
         """Begin, and claim the ranges: the first statement. Returns how many partitions were claimed."""
@@ -119,6 +151,7 @@ class SqlTransaction:
 
     def close(self) -> None:
         """Roll back what was not committed, and give the connection back clean. Never raises an ``Exception``."""
+        self._over = True
         try:
             if self._session is not None and not self._database.is_busy(self._connection):
                 self._session.discard()
@@ -143,6 +176,10 @@ class SqlTransaction:
         counted = self._access.for_driver(statement).execute(self._cursor, self._values)
         return self._database.rows_changed(self._connection, counted)
 
+    def _refuse_ended(self) -> None:
+        if self._over:
+            raise TransactionEscaped(KEPT)
+
     def _refuse_escape(self) -> None:
         """What SQLAlchemy knows about its own transaction; what went round it is found by the advance."""
         connection = self._connection
@@ -162,12 +199,13 @@ class SqlTransaction:
         try:
             session.commit()  # flushes, and releases its savepoint
         except Exception as error:
-            failure = self._mapped(error, "flushing the handler's ORM session")
-            if isinstance(failure, StoreUnavailable):
-                raise failure from error
+            told = tell(error) or f"{type(error).__name__}: {error}"
+            if isinstance(error, KafkaStreamError):  # of an event handler
+                raise
+            if self._database.verdict(error) in TRANSIENT:
+                raise self._mapped(error, "flushing the handler's ORM session") from error
             raise ProcessingError(
-                f"the handler's ORM session could not be flushed: {type(error).__name__}: {reason_of(error)}; nothing "
-                "of the batch was committed"
+                f"the handler's ORM session could not be flushed: {told}; nothing of the batch was committed"
             ) from error
 
     def _why_not_advanced(self) -> KafkaStreamError:
@@ -189,6 +227,7 @@ class SqlTransaction:
 
     def _commit_failure(self, error: Exception) -> KafkaStreamError:
         """Unknown is the answer unless the server has said no, or the driver knows that nothing was sent."""
+        told = tell(error)
         verdict = self._database.verdict(error)
         rolled_back = verdict in {Verdict.GAVE_UP, Verdict.DATA, Verdict.LOCKED} or self._still_open()
         if not rolled_back:
@@ -198,7 +237,8 @@ class SqlTransaction:
         if verdict in TRANSIENT:
             return self._mapped(error, "committing")
         return ProcessingError(
-            f"{self._where} refused the commit and rolled the batch back: {reason_of(error)} (a deferred constraint?)"
+            f"{self._where} refused the commit and rolled the batch back: {told or reason_of(error)} (a deferred "
+            "constraint?)"
         )
 
     def _still_open(self) -> bool:
@@ -226,8 +266,32 @@ class BatchSession(Session):
         super().close()
 
     def discard(self) -> None:
-        """Drop whatever is left."""
+        """Drop whatever is left, and take nothing more."""
         super().close()
+        self.__class__ = _EndedSession
+
+
+class _EndedSession(BatchSession):
+    """A session after its batch: an ordinary one would take rows, and never send them anywhere."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if not name.startswith("_") and name != "close":
+            raise TransactionEscaped(KEPT)
+        return super().__getattribute__(name)
+
+    def __contains__(self, instance: object) -> bool:
+        raise TransactionEscaped(KEPT)
+
+    def __iter__(self) -> Iterator[object]:
+        raise TransactionEscaped(KEPT)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """A block around several batches: nothing can be left in it."""
+
+    def close(self) -> None:
+        """Nothing is left."""
 
 
 def wanted_rows(claim: Claim) -> list[Wanted]:
@@ -246,4 +310,4 @@ def wanted_rows(claim: Claim) -> list[Wanted]:
     ]
 
 
-__all__ = ["BatchSession", "SqlTransaction", "wanted_rows"]
+__all__ = ["KEPT", "BatchSession", "SqlTransaction", "wanted_rows"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from kazoo import exceptions as kazoo
 from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.protocol.serialization import Create, Delete, SetData
@@ -75,14 +73,4 @@ def why_refused(step: Step, error: Exception, chroot: str, where: str) -> KafkaS
     return ProcessingError(f"{where} refused to {doing}: {why}; nothing of the batch was committed")
 
 
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what led to it, as a traceback would show them."""
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current
-        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
-
-
-__all__ = ["CHANGED_MEANWHILE", "UNANSWERED", "causes", "mapped", "why_refused"]
+__all__ = ["CHANGED_MEANWHILE", "UNANSWERED", "mapped", "why_refused"]

@@ -9,13 +9,12 @@ from typing import Any
 
 from kazoo.security import ACL
 
-from kafka_stream.errors import KafkaStreamError, StoreUnavailable
+from kafka_stream.errors import KafkaStreamError
 from kafka_stream.offset_stores.zookeeper import administration, history, start, takeover
 from kafka_stream.offset_stores.zookeeper.access import Access, checked_acl, checked_auth
 from kafka_stream.offset_stores.zookeeper.address import Address
 from kafka_stream.offset_stores.zookeeper.commands import Command
 from kafka_stream.offset_stores.zookeeper.connection import Connection
-from kafka_stream.offset_stores.zookeeper.errors import UNANSWERED, causes
 from kafka_stream.offset_stores.zookeeper.positions import Positions
 from kafka_stream.offset_stores.zookeeper.requests import DEFAULT_MAX_REQUEST_BYTES
 from kafka_stream.offset_stores.zookeeper.transaction import ZooKeeperTransaction
@@ -130,10 +129,7 @@ class ZooKeeperOffsetStore:
             transaction.close()
 
     def classify(self, error: BaseException) -> KafkaStreamError | None:
-        """A ``StoreUnavailable`` if an ensemble did not answer a handler; see ``OffsetStore``."""
-        for cause in causes(error):
-            if isinstance(cause, UNANSWERED):
-                return StoreUnavailable(f"ZooKeeper did not answer the handler: {type(cause).__name__}")
+        """Nothing: a handler asks through the transaction, which sends nothing before the commit."""
         return None
 
     def positions(self, stream: str) -> Mapping[TopicPartition, StoredPosition]:

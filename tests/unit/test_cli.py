@@ -322,3 +322,19 @@ def test_kafka_settings_from_variables_and_options() -> None:
         "sasl.password": "from the environment",
         "sasl.username": "a=b",
     }
+
+
+def test_a_databases_error_is_a_sentence_behind_the_line_that_ran_into_it(invoke: Invoke, tmp_path: Path) -> None:
+    app = MEMORY_APP.replace("    results.create(transaction.connection, checkfirst=True)\n", "")
+    (tmp_path / "app.py").write_text(app)
+    ended = invoke("run", "app:stream", "--until", "latest")
+    assert ended.status == 1
+    shown, sentence = ended.err.rstrip().rsplit("\n", 1)
+    assert sentence.startswith("error: function write failed on orders[")
+    assert sentence.endswith(
+        ": OperationalError (SQLITE_ERROR): no such table: results; nothing of the batch was committed"
+    )
+    traceback = shown[shown.index("Traceback") :].splitlines()
+    assert len(traceback) < 10
+    assert "transaction.connection.execute(results.insert()" in "\n".join(traceback)
+    assert "parameters hidden" in ended.err

@@ -13,12 +13,13 @@ from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, 
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from kafka_stream.errors import ConfigurationError, StoreUnavailable, TransactionEscaped
-from kafka_stream.offset_stores.sql.dialects.mysql_errors import VERDICTS
+from kafka_stream.offset_stores.sql.dialects.mysql_errors import VERDICTS, said_without_values
 from kafka_stream.offset_stores.sql.dialects.named_sessions import NamedSessions, Role, name_session, unname_session
 from kafka_stream.offset_stores.sql.errors import Verdict, driver_error
 from kafka_stream.offset_stores.sql.statements import Grammar, Wanted
 from kafka_stream.offset_stores.sql.tables import Tables
 from kafka_stream.offset_stores.sql.update_join import UpdateJoin
+from kafka_stream.offset_stores.sql.words import sentence
 from kafka_stream.types import Owner
 
 if TYPE_CHECKING:
@@ -241,6 +242,27 @@ class MySQL:
         if not isinstance(driver, pymysql.err.MySQLError):
             return None
         return VERDICTS.get(_number_of(driver), Verdict.OTHER)
+
+    def connection_of(self, thing: object) -> object | None:
+        """A cursor's, unless it is closed."""
+        import pymysql
+
+        if isinstance(thing, pymysql.cursors.Cursor):
+            return thing.connection
+        return thing if isinstance(thing, pymysql.Connection) else None
+
+    def words(self, error: BaseException) -> str | None:
+        """Names are kept, values are not; what a trigger says (``SIGNAL``) may be one."""
+        try:
+            import pymysql
+        except ModuleNotFoundError:
+            return None
+        driver = driver_error(error)
+        if not isinstance(driver, pymysql.err.MySQLError):
+            return None
+        number = _number_of(driver)
+        said = str(driver.args[1]) if number >= 0 and len(driver.args) > 1 else ""
+        return sentence(type(driver).__name__, str(number) if number > 0 else None, said_without_values(number, said))
 
 
 _ENGINE = text(

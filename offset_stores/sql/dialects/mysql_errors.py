@@ -6,10 +6,12 @@ guide: a CHECK constraint (4025) arrives as an ``OperationalError``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from kafka_stream.offset_stores.sql.errors import Verdict
+from kafka_stream.offset_stores.sql.words import without_quoted
 
 _NUMBERS = {
     Verdict.LOCKED: (
@@ -55,4 +57,20 @@ VERDICTS: Mapping[int, Verdict] = MappingProxyType(
     {number: verdict for verdict, numbers in _NUMBERS.items() for number in numbers}
 )
 
-__all__ = ["VERDICTS"]
+_NAMES_ONLY = frozenset({1048, 1216, 1217, 1264, 1265, 1364, 1406, 1451, 1452, 3819, 4025})
+"""Errors of a row whose message quotes tables, columns and constraints, and no value."""
+_USERS_OWN_WORDS = frozenset({1644, 1690})  # SIGNAL; an expression that is out of range, which is quoted
+_VALUE_OF_SOMETHING = re.compile(r"'.*'(?= for (?:key|column|function) )", re.DOTALL)
+
+
+def said_without_values(number: int, message: str) -> str:
+    """A server's message without what it quotes of a row."""
+    if number in _NAMES_ONLY or VERDICTS.get(number, Verdict.DATA) is not Verdict.DATA:
+        return message
+    if number in _USERS_OWN_WORDS:
+        return ""
+    cut, found = _VALUE_OF_SOMETHING.subn("'…'", message)
+    return cut if found else without_quoted(message, "'")
+
+
+__all__ = ["VERDICTS", "said_without_values"]

@@ -124,5 +124,11 @@ class Database(Protocol):
     def verdict(self, error: BaseException) -> Verdict | None:
         """What an error of this database's driver means; ``None`` if it is not one. By type and code."""
 
+    def connection_of(self, thing: object) -> object | None:
+        """The driver's connection behind one of its objects: itself, or what a cursor or a COPY works on."""
+
+    def words(self, error: BaseException) -> str | None:
+        """What an error of this database's driver says, without any value of a row; ``None`` if it is not one."""
+
 
 __all__ = ["Blockers", "Database"]

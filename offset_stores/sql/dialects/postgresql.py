@@ -18,6 +18,7 @@ from kafka_stream.offset_stores.sql.errors import Verdict, driver_error
 from kafka_stream.offset_stores.sql.statements import Grammar, Wanted
 from kafka_stream.offset_stores.sql.tables import Tables
 from kafka_stream.offset_stores.sql.update_from import UpdateFrom
+from kafka_stream.offset_stores.sql.words import sentence, without_quoted
 from kafka_stream.types import Owner
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ _VERDICTS = {
     "57P": Verdict.UNAVAILABLE,
     "P0": Verdict.DATA,
 }
+
+_QUOTES_ROWS = frozenset({"22021", "P0"})  # bytes that are no text; what a trigger or a function says (RAISE)
+_QUOTES_VALUES = frozenset({"22", "42601"})  # a value that does not fit; a statement that cannot be read
 
 
 class PostgreSQL:
@@ -259,6 +263,32 @@ class PostgreSQL:
         if driver.pgconn is not None and driver.pgconn.used_password:
             return Verdict.LOGIN  # the server asked for the password, and then did not let us in
         return Verdict.UNAVAILABLE if isinstance(driver, psycopg.OperationalError) else Verdict.OTHER
+
+    def connection_of(self, thing: object) -> object | None:
+        """A cursor's, a COPY's or a savepoint's."""
+        import psycopg
+
+        if isinstance(thing, psycopg.Cursor | psycopg.Copy | psycopg.Transaction):
+            return thing.connection
+        return thing if isinstance(thing, psycopg.Connection) else None
+
+    def words(self, error: BaseException) -> str | None:
+        """Name and SQLSTATE, the message where it holds no value, and the names that the server gives; no DETAIL."""
+        try:
+            import psycopg
+        except ModuleNotFoundError:
+            return None
+        driver = driver_error(error)
+        if not isinstance(driver, psycopg.Error):
+            return None
+        if driver.sqlstate is None:
+            return sentence(type(driver).__name__, None, str(driver))
+        diag, state = driver.diag, driver.sqlstate
+        said = "" if state in _QUOTES_ROWS or state[:2] in _QUOTES_ROWS else diag.message_primary or ""
+        said = without_quoted(said, '"') if state[:2] in _QUOTES_VALUES or state in _QUOTES_VALUES else said
+        named = {"constraint": diag.constraint_name, "column": diag.column_name, "table": diag.table_name}
+        where = [f'{kind} "{name}"' for kind, name in named.items() if name and f'"{name}"' not in said]
+        return sentence(type(driver).__name__, f"SQLSTATE {state}", ", ".join([said, *where] if said else where))
 
 
 def _array(elements: Sequence[str]) -> str:

@@ -23,11 +23,13 @@ from kafka_stream.offset_stores.sql.errors import Verdict, driver_error
 from kafka_stream.offset_stores.sql.statements import Grammar, Wanted
 from kafka_stream.offset_stores.sql.tables import Tables
 from kafka_stream.offset_stores.sql.update_from import UpdateFrom
+from kafka_stream.offset_stores.sql.words import sentence, without_quoted
 from kafka_stream.types import Owner
 
 _BUSY_TIMEOUT_S = 5.0
 _OLDEST_SQLITE = (3, 35)
 _SAVEPOINT = "kafka_stream_claim"
+_RAISED_BY_TRIGGER = "SQLITE_CONSTRAINT_TRIGGER"
 _VERDICTS = {
     sqlite3.SQLITE_BUSY: Verdict.LOCKED,
     sqlite3.SQLITE_LOCKED: Verdict.LOCKED,
@@ -208,6 +210,21 @@ class SQLite:
         if not isinstance(driver, sqlite3.Error):
             return None
         return _VERDICTS.get(_code_of(driver), Verdict.OTHER)
+
+    def connection_of(self, thing: object) -> object | None:
+        """A cursor's."""
+        if isinstance(thing, sqlite3.Cursor):
+            return thing.connection
+        return thing if isinstance(thing, sqlite3.Connection) else None
+
+    def words(self, error: BaseException) -> str | None:
+        """The message names tables, columns and constraints; a trigger's is the user's, the parser's quotes."""
+        driver = driver_error(error)
+        if not isinstance(driver, sqlite3.Error):
+            return None
+        name = getattr(driver, "sqlite_errorname", None)
+        said = "" if name == _RAISED_BY_TRIGGER else without_quoted(str(driver), '"')
+        return sentence(type(driver).__name__, name, said)
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:

@@ -1,0 +1,366 @@
+"""What comes out of a handler of ``SqlOffsetStore``: whose failure it is, what is told of it, what ends with it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import traceback
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session
+
+from kafka_stream.batch import Batch
+from kafka_stream.engine.processing import BatchDropped, BatchProcessor, FunctionSink
+from kafka_stream.errors import KafkaStreamError, ProcessingError, RecordError, StoreUnavailable, TransactionEscaped
+from kafka_stream.offset_stores.sql import SqlOffsetStore, SqlTransaction
+from kafka_stream.progress import Listeners
+from kafka_stream.testing.store_backend import OLDER, P0, STREAM, claim_of
+from kafka_stream.types import OffsetRange
+from tests.fakes import record
+from tests.sql_backend import RESULTS, Result, SqlBackend, write
+
+Handler = Callable[[Any, SqlTransaction], object]
+SECRET = "jane@example.org"
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Iterator[SqlBackend]:
+    found = SqlBackend(f"sqlite:///{tmp_path}/orders.db")
+    yield found
+    found.engine.dispose()
+
+
+@pytest.fixture
+def store(backend: SqlBackend) -> Iterator[SqlOffsetStore]:
+    found = backend.store()
+    found.open()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[sa.Engine]:
+    """Another database, in which every write fails: somebody holds its lock."""
+    engine = create_engine(f"sqlite:///{tmp_path}/other.db", connect_args={"timeout": 0})
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE other (x INTEGER)"))
+    holder = sqlite3.connect(tmp_path / "other.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    yield engine
+    holder.close()
+    engine.dispose()
+
+
+def _run(store: SqlOffsetStore, *handlers: Handler, prepare: Callable[[Any], Any] | None = None) -> None:
+    """A batch of one record per handler, one after the other, as the loop does."""
+    for handler in handlers:
+        claim = claim_of(OLDER, {P0: (0, 1)}, store.take_over(STREAM, OLDER, [P0], {}))
+        batch = Batch((OffsetRange(P0, 0, 1),), {P0: [record(0, b"a")]})
+        processor = BatchProcessor(store=store, prepare=prepare, sinks=[FunctionSink(handler)], listeners=Listeners([]))
+        is_last = handler is handlers[-1]
+        try:
+            processor.commit(batch, processor.prepare(batch), claim, lambda: None, partial(bool, is_last))
+        except BatchDropped:
+            assert not is_last
+        finally:
+            processor.close()
+
+
+def _failure(store: SqlOffsetStore, *handlers: Handler, prepare: Callable[[Any], Any] | None = None) -> Exception:
+    with pytest.raises(KafkaStreamError) as raised:
+        _run(store, *handlers, prepare=prepare)
+    _no_circle(raised.value)
+    return raised.value
+
+
+def _no_circle(error: BaseException) -> None:
+    seen = set()
+    current: BaseException | None = error
+    while current is not None:
+        assert id(current) not in seen, "an error must not be its own cause"
+        seen.add(id(current))
+        current = current.__cause__
+
+
+# Whose failure it is --------------------------------------------------------------------------------------------------
+
+
+def _insert(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO other VALUES (1)"))
+
+
+def test_an_error_of_another_database_is_not_this_stores(store: SqlOffsetStore, locked: sa.Engine) -> None:
+    failure = _failure(store, lambda prepared, transaction: _insert(locked))
+    assert type(failure) is ProcessingError
+    assert isinstance(failure.__cause__, sa.exc.OperationalError)
+
+
+def test_nor_is_one_that_the_drivers_cursor_raised(store: SqlOffsetStore, locked: sa.Engine) -> None:
+    def handler(prepared: Any, transaction: SqlTransaction) -> None:
+        driver = locked.raw_connection()
+        try:
+            driver.cursor().execute("INSERT INTO other VALUES (1)")
+        finally:
+            driver.close()
+
+    assert type(_failure(store, handler)) is ProcessingError
+
+
+def test_nor_a_bug_in_what_handles_it(store: SqlOffsetStore, locked: sa.Engine) -> None:
+    def handler(prepared: Any, transaction: SqlTransaction) -> None:
+        try:
+            _insert(locked)
+        except sa.exc.OperationalError:
+            os.environ["NO_SUCH_VARIABLE"]
+
+    failure = _failure(store, handler)
+    assert type(failure) is ProcessingError
+    assert isinstance(failure.__cause__, KeyError)
+
+
+def test_nor_one_that_prepare_ran_into(store: SqlOffsetStore, locked: sa.Engine) -> None:
+    failure = _failure(store, lambda prepared, transaction: None, prepare=lambda batch: _insert(locked))
+    assert type(failure) is ProcessingError
+
+
+def _interrupted(transaction: SqlTransaction) -> None:
+    driver = transaction.connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    driver.set_progress_handler(lambda: 1, 1)
+
+
+def _flush(session: Session) -> None:
+    session.add(Result(value=1))
+    session.flush()
+
+
+GIVES_UP: dict[str, Callable[[SqlTransaction], object]] = {
+    "connection": lambda t: t.connection.execute(sa.insert(RESULTS).values(value=1)),
+    "session": lambda t: _flush(t.session()),
+    "own session": lambda t: _flush(Session(t.connection)),
+    "cursor": lambda t: _cursor(t).execute("INSERT INTO results VALUES (1, 1)"),
+}
+
+
+def _give_up(transaction: SqlTransaction, how: str) -> None:
+    _interrupted(transaction)
+    GIVES_UP[how](transaction)
+
+
+@pytest.mark.parametrize("how", GIVES_UP)
+def test_what_the_batchs_own_connection_ran_into_is_the_stores(store: SqlOffsetStore, how: str) -> None:
+    def wrapped(prepared: Any, transaction: SqlTransaction) -> None:
+        try:
+            _give_up(transaction, how)
+        except Exception as error:
+            raise ValueError("the handler's own words") from error
+
+    assert isinstance(_failure(store, lambda prepared, transaction: _give_up(transaction, how)), StoreUnavailable)
+    assert isinstance(_failure(store, wrapped), StoreUnavailable)
+
+
+def test_an_error_of_the_batchs_connection_that_led_to_a_bug_is_the_bugs(store: SqlOffsetStore) -> None:
+    def handler(prepared: Any, transaction: SqlTransaction) -> None:
+        try:
+            _give_up(transaction, "connection")
+        except sa.exc.OperationalError:
+            os.environ["NO_SUCH_VARIABLE"]
+
+    assert type(_failure(store, handler)) is ProcessingError
+
+
+def test_an_error_in_our_words_keeps_what_it_was_raised_from(store: SqlOffsetStore) -> None:
+    def handler(prepared: Any, transaction: SqlTransaction) -> None:
+        try:
+            b"\xff".decode()
+        except UnicodeDecodeError as error:
+            raise RecordError("no text", topic="orders", partition=0, offset=3) from error
+
+    for failure in (
+        _failure(store, handler),
+        _failure(store, lambda prepared, transaction: None, prepare=lambda batch: handler(batch, None)),  # type: ignore[arg-type]
+    ):
+        assert isinstance(failure, RecordError)
+        assert isinstance(failure.__cause__, UnicodeDecodeError)
+
+
+# What is told ---------------------------------------------------------------------------------------------------------
+
+_PEOPLE = sa.Table(
+    "people",
+    sa.MetaData(),
+    sa.Column("email", sa.String(5), sa.CheckConstraint("length(email) < 17", name="short"), primary_key=True),
+    sa.Column("color", sa.Enum("red", "green", name="color", validate_strings=True)),
+    sa.Column("seen", sa.DateTime),
+)
+
+
+@pytest.fixture
+def people(backend: SqlBackend) -> sa.Table:
+    with backend.engine.begin() as connection:
+        _PEOPLE.create(connection)
+        connection.execute(
+            text(
+                "CREATE TRIGGER no_jane BEFORE INSERT ON people WHEN NEW.color = 'red' BEGIN "
+                f"SELECT RAISE(ABORT, '{SECRET} is red'); END"
+            )
+        )
+        connection.execute(sa.insert(_PEOPLE).values(email=SECRET))
+    return _PEOPLE
+
+
+TOLD: dict[str, tuple[Handler, str]] = {
+    "duplicate": (
+        lambda _, t: t.connection.execute(sa.insert(_PEOPLE).values(email=SECRET)),
+        "IntegrityError (SQLITE_CONSTRAINT_PRIMARYKEY): UNIQUE constraint failed: people.email",
+    ),
+    "many rows": (
+        lambda _, t: t.connection.execute(sa.insert(_PEOPLE), [{"email": f"{n}@{SECRET}"} for n in range(9)]),
+        "IntegrityError (SQLITE_CONSTRAINT_CHECK): CHECK constraint failed: short",
+    ),
+    "trigger": (
+        lambda _, t: t.connection.execute(sa.insert(_PEOPLE).values(email="x", color="red")),
+        "IntegrityError (SQLITE_CONSTRAINT_TRIGGER)",
+    ),
+    "missing table": (
+        lambda _, t: t.connection.execute(text("INSERT INTO nowhere\n  VALUES (:v)"), {"v": SECRET}),
+        "OperationalError (SQLITE_ERROR): no such table: nowhere",
+    ),
+    "interpolated": (
+        lambda _, t: t.connection.exec_driver_sql(f"INSERT INTO people VALUES ('x' '{SECRET}')"),
+        'OperationalError (SQLITE_ERROR): near "…": syntax error',
+    ),
+    "a type's own": (
+        lambda _, t: t.connection.execute(sa.insert(_PEOPLE).values(email="x", color=SECRET)),
+        "StatementError (LookupError)",
+    ),
+    "driver": (
+        lambda _, t: _cursor(t).execute("INSERT INTO people (email) VALUES (?)", (SECRET,)),
+        "IntegrityError (SQLITE_CONSTRAINT_PRIMARYKEY): UNIQUE constraint failed: people.email",
+    ),
+}
+
+
+def _cursor(transaction: SqlTransaction) -> Any:
+    return transaction.connection.connection.cursor()
+
+
+@pytest.mark.parametrize("what", TOLD)
+@pytest.mark.usefixtures("people")
+def test_a_databases_error_is_one_sentence_without_values_and_so_is_its_traceback(
+    store: SqlOffsetStore, what: str
+) -> None:
+    handler, told = TOLD[what]
+    failure = _failure(store, handler)
+    assert type(failure) is ProcessingError
+    assert str(failure).endswith(f" failed on orders[0] [0, 1): {told}; nothing of the batch was committed")
+    logged = "".join(traceback.format_exception(failure)).split("\n")
+    assert [line for line in logged if SECRET in line and "lambda" not in line] == []
+
+
+@pytest.mark.usefixtures("people")
+def test_so_is_one_behind_the_handlers_own_words(store: SqlOffsetStore) -> None:
+    def handler(prepared: Any, transaction: SqlTransaction) -> None:
+        try:
+            TOLD["duplicate"][0](prepared, transaction)
+        except sa.exc.IntegrityError as error:
+            raise RecordError("is there already", topic="orders", partition=0, offset=0) from error
+
+    failure = _failure(store, handler)
+    assert str(failure) == "record orders[0]@0: is there already"
+    assert SECRET not in "".join(traceback.format_exception(failure))
+
+
+@pytest.mark.usefixtures("people")
+def test_and_one_of_a_session_that_is_flushed_at_the_end(store: SqlOffsetStore) -> None:
+    class Base(sa.orm.DeclarativeBase):
+        pass
+
+    class Person(Base):
+        __table__ = _PEOPLE.to_metadata(Base.metadata)
+
+    failure = _failure(store, lambda _, t: t.session().add(Person(email=SECRET)))
+    assert "could not be flushed: IntegrityError (SQLITE_CONSTRAINT_PRIMARYKEY): UNIQUE" in str(failure)
+    assert SECRET not in "".join(traceback.format_exception(failure))
+
+
+@pytest.mark.usefixtures("people")
+def test_an_errors_fields_stay(store: SqlOffsetStore) -> None:
+    cause = _failure(store, TOLD["duplicate"][0]).__cause__
+    assert isinstance(cause, sa.exc.IntegrityError)
+    assert isinstance(cause.orig, sqlite3.IntegrityError)
+    assert cause.orig.sqlite_errorname == "SQLITE_CONSTRAINT_PRIMARYKEY"
+
+
+def test_what_is_no_databases_error_is_told_as_it_is(store: SqlOffsetStore) -> None:
+    assert "ValueError: 17 is no price; nothing" in str(_failure(store, _no_price))
+    assert store.tell(ValueError("x")) is None
+
+
+def _no_price(prepared: Any, transaction: SqlTransaction) -> None:
+    raise ValueError("17 is no price")
+
+
+# What ends with its batch ---------------------------------------------------------------------------------------------
+
+KEPT: dict[str, tuple[Callable[[SqlTransaction], Any], Callable[[Any], object]]] = {
+    "session, add": (SqlTransaction.session, lambda session: session.add(Result(value=2))),
+    "session, add_all": (SqlTransaction.session, lambda session: session.add_all([Result(value=2)])),
+    "session, execute": (SqlTransaction.session, lambda session: session.execute(text("SELECT 1"))),
+    "session, query": (SqlTransaction.session, lambda session: session.query(Result).all()),
+    "session, commit": (SqlTransaction.session, lambda session: session.commit()),
+    "session, with": (SqlTransaction.session, lambda session: session.__enter__().merge(Result(value=2))),
+    "connection": (lambda t: t.connection, lambda connection: write(connection, 2)),
+    "connection, driver": (lambda t: t.connection, lambda connection: connection.exec_driver_sql("SELECT 1")),
+    "connection, savepoint": (lambda t: t.connection, lambda connection: connection.begin_nested()),
+    "transaction": (lambda t: t, lambda transaction: write(transaction.connection, 2)),
+    "transaction, session": (lambda t: t, lambda transaction: transaction.session().add(Result(value=2))),
+}
+
+
+@pytest.mark.parametrize("how", KEPT)
+def test_what_was_kept_from_an_earlier_batch_raises(store: SqlOffsetStore, backend: SqlBackend, how: str) -> None:
+    keep, use = KEPT[how]
+    kept: list[Any] = []
+
+    def first(prepared: Any, transaction: SqlTransaction) -> None:
+        kept.append(keep(transaction))
+
+    def second(prepared: Any, transaction: SqlTransaction) -> None:
+        write(transaction.connection, 1)
+        use(kept[0])
+
+    failure = _failure(store, first, second)
+    assert isinstance(failure, TransactionEscaped)
+    assert "after the batch was over" in str(failure)
+    assert backend.results() == []
+
+
+def test_a_session_that_was_kept_can_be_closed(store: SqlOffsetStore, backend: SqlBackend) -> None:
+    kept: list[Session] = []
+
+    def first(prepared: Any, transaction: SqlTransaction) -> None:
+        kept.append(transaction.session())
+
+    def second(prepared: Any, transaction: SqlTransaction) -> None:
+        kept[0].close()
+        transaction.session().add(Result(value=1))
+
+    _run(store, first, second)
+    assert backend.results() == [1]
+
+
+def test_a_connection_of_ones_own_that_is_closed_is_an_ordinary_mistake(
+    store: SqlOffsetStore, backend: SqlBackend
+) -> None:
+    connection = backend.engine.connect()
+    connection.close()
+    failure = _failure(store, lambda prepared, transaction: write(connection, 1))
+    assert type(failure) is ProcessingError
