@@ -17,8 +17,9 @@ from kafka_stream.offset_stores.sql import history as histories
 from kafka_stream.offset_stores.sql import schema as schemas
 from kafka_stream.offset_stores.sql.access import Access
 from kafka_stream.offset_stores.sql.errors import TRANSIENT, causes, reason_of
+from kafka_stream.offset_stores.sql.session import KEPT
 from kafka_stream.offset_stores.sql.tables import DEFAULT_PREFIX, define_tables
-from kafka_stream.offset_stores.sql.transaction import KEPT, SqlTransaction
+from kafka_stream.offset_stores.sql.transaction import SqlTransaction
 from kafka_stream.offset_stores.sql.users_errors import connection_at_work, tell
 from kafka_stream.protocols import (
     Action,

@@ -13,13 +13,12 @@ from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, 
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from kafka_stream.errors import ConfigurationError, StoreUnavailable, TransactionEscaped
-from kafka_stream.offset_stores.sql.dialects.mysql_errors import VERDICTS, said_without_values
+from kafka_stream.offset_stores.sql.dialects.mysql_errors import VERDICTS, number_of, pymysql_error, words_of
 from kafka_stream.offset_stores.sql.dialects.named_sessions import NamedSessions, Role, name_session, unname_session
 from kafka_stream.offset_stores.sql.errors import Verdict, driver_error
 from kafka_stream.offset_stores.sql.statements import Grammar, Wanted
 from kafka_stream.offset_stores.sql.tables import Tables
 from kafka_stream.offset_stores.sql.update_join import UpdateJoin
-from kafka_stream.offset_stores.sql.words import sentence
 from kafka_stream.types import Owner
 
 if TYPE_CHECKING:
@@ -197,7 +196,7 @@ class MySQL:
         try:
             connection.exec_driver_sql(f"RELEASE SAVEPOINT {_SAVEPOINT}")
         except exc.DBAPIError as error:
-            if _number_of(driver_error(error)) != _NO_SUCH_SAVEPOINT:
+            if number_of(driver_error(error)) != _NO_SUCH_SAVEPOINT:
                 raise
             connection.invalidate()  # not for the pool: LOCK TABLES, for one, outlives a rollback
             raise TransactionEscaped(
@@ -234,14 +233,8 @@ class MySQL:
 
     def verdict(self, error: BaseException) -> Verdict | None:
         """By the error's number; the driver has no number for a connection that it has closed itself."""
-        try:
-            import pymysql
-        except ModuleNotFoundError:
-            return None
-        driver = driver_error(error)
-        if not isinstance(driver, pymysql.err.MySQLError):
-            return None
-        return VERDICTS.get(_number_of(driver), Verdict.OTHER)
+        driver = pymysql_error(error)
+        return None if driver is None else VERDICTS.get(number_of(driver), Verdict.OTHER)
 
     def connection_of(self, thing: object) -> object | None:
         """A cursor's, unless it is closed."""
@@ -252,17 +245,9 @@ class MySQL:
         return thing if isinstance(thing, pymysql.Connection) else None
 
     def words(self, error: BaseException) -> str | None:
-        """Names are kept, values are not; what a trigger says (``SIGNAL``) may be one."""
-        try:
-            import pymysql
-        except ModuleNotFoundError:
-            return None
-        driver = driver_error(error)
-        if not isinstance(driver, pymysql.err.MySQLError):
-            return None
-        number = _number_of(driver)
-        said = str(driver.args[1]) if number >= 0 and len(driver.args) > 1 else ""
-        return sentence(type(driver).__name__, str(number) if number > 0 else None, said_without_values(number, said))
+        """Number, and the message without values."""
+        driver = pymysql_error(error)
+        return None if driver is None else words_of(driver)
 
 
 _ENGINE = text(
@@ -306,11 +291,6 @@ def _driver(connection: Connection) -> pymysql.Connection[Any]:
     driver: Any = connection.connection.driver_connection
     assert driver is not None
     return driver  # type: ignore[no-any-return]
-
-
-def _number_of(error: BaseException) -> int:
-    number = error.args[0] if error.args else -1
-    return number if isinstance(number, int) else -1
 
 
 __all__ = ["MySQL"]

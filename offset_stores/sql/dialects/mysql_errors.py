@@ -1,4 +1,6 @@
-"""What the errors of MariaDB and MySQL mean, by their numbers: from 1000 the server's, from 2000 the client library's.
+"""What the errors of MariaDB and MySQL mean, by their numbers, and what of them may be told.
+
+From 1000 they are the server's, from 2000 the client library's.
 
 The source is "Error Codes" (MariaDB) and "Server Error Message Reference" (MySQL). PyMySQL's exception classes are no
 guide: a CHECK constraint (4025) arrives as an ``OperationalError``.
@@ -9,9 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from kafka_stream.offset_stores.sql.errors import Verdict
-from kafka_stream.offset_stores.sql.words import without_quoted
+from kafka_stream.offset_stores.sql.errors import Verdict, driver_error
+from kafka_stream.offset_stores.sql.words import sentence, without_quoted
+
+if TYPE_CHECKING:
+    import pymysql
 
 _NUMBERS = {
     Verdict.LOCKED: (
@@ -63,8 +69,32 @@ _USERS_OWN_WORDS = frozenset({1644, 1690})  # SIGNAL; an expression that is out 
 _VALUE_OF_SOMETHING = re.compile(r"'.*'(?= for (?:key|column|function) )", re.DOTALL)
 
 
-def said_without_values(number: int, message: str) -> str:
-    """A server's message without what it quotes of a row."""
+def pymysql_error(error: BaseException) -> pymysql.err.MySQLError | None:
+    """The driver's error, inside SQLAlchemy's wrapping."""
+    try:
+        import pymysql
+    except ModuleNotFoundError:
+        return None
+    driver = driver_error(error)
+    return driver if isinstance(driver, pymysql.err.MySQLError) else None
+
+
+def number_of(error: BaseException) -> int:
+    """The error's number; -1 where it has none."""
+    number = error.args[0] if error.args else -1
+    return number if isinstance(number, int) else -1
+
+
+def words_of(error: pymysql.err.MySQLError) -> str:
+    """Names are kept, values are not; what a trigger says (``SIGNAL``) may be one."""
+    number = number_of(error)
+    if number < 0:
+        return sentence(type(error).__name__, None, str(error))
+    said = str(error.args[1]) if len(error.args) > 1 else ""
+    return sentence(type(error).__name__, str(number) if number else None, _without_values(number, said))
+
+
+def _without_values(number: int, message: str) -> str:
     if number in _NAMES_ONLY or VERDICTS.get(number, Verdict.DATA) is not Verdict.DATA:
         return message
     if number in _USERS_OWN_WORDS:
@@ -73,4 +103,4 @@ def said_without_values(number: int, message: str) -> str:
     return cut if found else without_quoted(message, "'")
 
 
-__all__ = ["VERDICTS", "said_without_values"]
+__all__ = ["VERDICTS", "number_of", "pymysql_error", "words_of"]

@@ -14,11 +14,11 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 
 from kafka_stream.errors import ConfigurationError, NotAuthorized, StoreUnavailable, TransactionEscaped
 from kafka_stream.offset_stores.sql.dialects.blocking_sessions import SESSION_PREFIX, BlockingSessions
-from kafka_stream.offset_stores.sql.errors import Verdict, driver_error
+from kafka_stream.offset_stores.sql.dialects.postgresql_errors import psycopg_error, verdict_of, words_of
+from kafka_stream.offset_stores.sql.errors import Verdict
 from kafka_stream.offset_stores.sql.statements import Grammar, Wanted
 from kafka_stream.offset_stores.sql.tables import Tables
 from kafka_stream.offset_stores.sql.update_from import UpdateFrom
-from kafka_stream.offset_stores.sql.words import sentence, without_quoted
 from kafka_stream.types import Owner
 
 if TYPE_CHECKING:
@@ -36,32 +36,6 @@ _CONNECT_DEFAULTS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "60000",
 }
-
-# By SQLSTATE, or its first characters; the longest that fits counts.
-_VERDICTS = {
-    "08": Verdict.UNAVAILABLE,
-    "22": Verdict.DATA,
-    "23": Verdict.DATA,
-    "25006": Verdict.UNAVAILABLE,  # a read-only server: after a failover it will be another one
-    "25P03": Verdict.UNAVAILABLE,  # idle_in_transaction_session_timeout ended the session
-    "25P04": Verdict.UNAVAILABLE,  # transaction_timeout did
-    "28": Verdict.REFUSED,
-    "3D": Verdict.REFUSED,
-    "3F": Verdict.MISMATCH,
-    "40": Verdict.GAVE_UP,
-    "40002": Verdict.DATA,
-    "42501": Verdict.REFUSED,
-    "42703": Verdict.MISMATCH,
-    "42P01": Verdict.MISMATCH,
-    "53": Verdict.UNAVAILABLE,
-    "55P03": Verdict.LOCKED,
-    "57014": Verdict.GAVE_UP,  # a timeout or an operator cancelled the statement
-    "57P": Verdict.UNAVAILABLE,
-    "P0": Verdict.DATA,
-}
-
-_QUOTES_ROWS = frozenset({"22021", "P0"})  # bytes that are no text; what a trigger or a function says (RAISE)
-_QUOTES_VALUES = frozenset({"22", "42601"})  # a value that does not fit; a statement that cannot be read
 
 
 class PostgreSQL:
@@ -250,19 +224,8 @@ class PostgreSQL:
 
     def verdict(self, error: BaseException) -> Verdict | None:
         """By SQLSTATE. Where the client library gives none, the connection broke, or never came about."""
-        try:
-            import psycopg
-        except ModuleNotFoundError:
-            return None
-        driver = driver_error(error)
-        if not isinstance(driver, psycopg.Error):
-            return None
-        if driver.sqlstate is not None:
-            fitting = [state for state in _VERDICTS if driver.sqlstate.startswith(state)]
-            return _VERDICTS[max(fitting, key=len)] if fitting else Verdict.OTHER
-        if driver.pgconn is not None and driver.pgconn.used_password:
-            return Verdict.LOGIN  # the server asked for the password, and then did not let us in
-        return Verdict.UNAVAILABLE if isinstance(driver, psycopg.OperationalError) else Verdict.OTHER
+        driver = psycopg_error(error)
+        return None if driver is None else verdict_of(driver)
 
     def connection_of(self, thing: object) -> object | None:
         """A cursor's, a COPY's or a savepoint's."""
@@ -274,21 +237,8 @@ class PostgreSQL:
 
     def words(self, error: BaseException) -> str | None:
         """Name and SQLSTATE, the message where it holds no value, and the names that the server gives; no DETAIL."""
-        try:
-            import psycopg
-        except ModuleNotFoundError:
-            return None
-        driver = driver_error(error)
-        if not isinstance(driver, psycopg.Error):
-            return None
-        if driver.sqlstate is None:
-            return sentence(type(driver).__name__, None, str(driver))
-        diag, state = driver.diag, driver.sqlstate
-        said = "" if state in _QUOTES_ROWS or state[:2] in _QUOTES_ROWS else diag.message_primary or ""
-        said = without_quoted(said, '"') if state[:2] in _QUOTES_VALUES or state in _QUOTES_VALUES else said
-        named = {"constraint": diag.constraint_name, "column": diag.column_name, "table": diag.table_name}
-        where = [f'{kind} "{name}"' for kind, name in named.items() if name and f'"{name}"' not in said]
-        return sentence(type(driver).__name__, f"SQLSTATE {state}", ", ".join([said, *where] if said else where))
+        driver = psycopg_error(error)
+        return None if driver is None else words_of(driver)
 
 
 def _array(elements: Sequence[str]) -> str:

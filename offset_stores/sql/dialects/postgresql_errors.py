@@ -1,0 +1,77 @@
+"""What the errors of PostgreSQL mean, by SQLSTATE, and what of them may be told.
+
+The source is "PostgreSQL Error Codes".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kafka_stream.offset_stores.sql.errors import Verdict, driver_error
+from kafka_stream.offset_stores.sql.words import sentence, without_quoted
+
+if TYPE_CHECKING:
+    import psycopg
+
+# By SQLSTATE, or its first characters; the longest that fits counts.
+_VERDICTS = {
+    "08": Verdict.UNAVAILABLE,
+    "22": Verdict.DATA,
+    "23": Verdict.DATA,
+    "25006": Verdict.UNAVAILABLE,  # a read-only server: after a failover it will be another one
+    "25P03": Verdict.UNAVAILABLE,  # idle_in_transaction_session_timeout ended the session
+    "25P04": Verdict.UNAVAILABLE,  # transaction_timeout did
+    "28": Verdict.REFUSED,
+    "3D": Verdict.REFUSED,
+    "3F": Verdict.MISMATCH,
+    "40": Verdict.GAVE_UP,
+    "40002": Verdict.DATA,
+    "42501": Verdict.REFUSED,
+    "42703": Verdict.MISMATCH,
+    "42P01": Verdict.MISMATCH,
+    "53": Verdict.UNAVAILABLE,
+    "55P03": Verdict.LOCKED,
+    "57014": Verdict.GAVE_UP,  # a timeout or an operator cancelled the statement
+    "57P": Verdict.UNAVAILABLE,
+    "P0": Verdict.DATA,
+}
+
+_QUOTES_ROWS = frozenset({"22021", "P0"})  # bytes that are no text; what a trigger or a function says (RAISE)
+_QUOTES_VALUES = frozenset({"22", "42601"})  # a value that does not fit; a statement that cannot be read
+
+
+def psycopg_error(error: BaseException) -> psycopg.Error | None:
+    """The driver's error, inside SQLAlchemy's wrapping."""
+    try:
+        import psycopg
+    except ModuleNotFoundError:
+        return None
+    driver = driver_error(error)
+    return driver if isinstance(driver, psycopg.Error) else None
+
+
+def verdict_of(error: psycopg.Error) -> Verdict:
+    """By SQLSTATE, or by what the client library knows."""
+    import psycopg
+
+    if error.sqlstate is not None:
+        fitting = [state for state in _VERDICTS if error.sqlstate.startswith(state)]
+        return _VERDICTS[max(fitting, key=len)] if fitting else Verdict.OTHER
+    if error.pgconn is not None and error.pgconn.used_password:
+        return Verdict.LOGIN  # the server asked for the password, and then did not let us in
+    return Verdict.UNAVAILABLE if isinstance(error, psycopg.OperationalError) else Verdict.OTHER
+
+
+def words_of(error: psycopg.Error) -> str:
+    """Name and SQLSTATE, the message where it holds no value, and the names that the server gives; no DETAIL."""
+    kind, diag, state = type(error).__name__, error.diag, error.sqlstate
+    if state is None:
+        return sentence(kind, None, str(error))
+    said = "" if state in _QUOTES_ROWS or state[:2] in _QUOTES_ROWS else diag.message_primary or ""
+    said = without_quoted(said, '"') if state[:2] in _QUOTES_VALUES or state in _QUOTES_VALUES else said
+    named = {"constraint": diag.constraint_name, "column": diag.column_name, "table": diag.table_name}
+    where = [f'{kind} "{name}"' for kind, name in named.items() if name and f'"{name}"' not in said]
+    return sentence(kind, f"SQLSTATE {state}", ", ".join([said, *where] if said else where))
+
+
+__all__ = ["psycopg_error", "verdict_of", "words_of"]
