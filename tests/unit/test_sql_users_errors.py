@@ -6,7 +6,6 @@ import os
 import sqlite3
 import traceback
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,11 @@ import sqlalchemy as sa
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
-from kafka_stream.batch import Batch
-from kafka_stream.engine.processing import BatchDropped, BatchProcessor, FunctionSink
-from kafka_stream.errors import KafkaStreamError, ProcessingError, RecordError, StoreUnavailable, TransactionEscaped
+from kafka_stream.errors import ProcessingError, RecordError, StoreUnavailable
 from kafka_stream.offset_stores.sql import SqlOffsetStore, SqlTransaction
-from kafka_stream.progress import Listeners
-from kafka_stream.testing.store_backend import OLDER, P0, STREAM, claim_of
-from kafka_stream.types import OffsetRange
-from tests.fakes import record
-from tests.sql_backend import RESULTS, Result, SqlBackend, write
+from tests.sql_backend import RESULTS, Result, SqlBackend
+from tests.sql_batches import Handler, failure_of
 
-Handler = Callable[[Any, SqlTransaction], object]
 SECRET = "jane@example.org"
 
 
@@ -57,37 +50,6 @@ def locked(tmp_path: Path) -> Iterator[sa.Engine]:
     engine.dispose()
 
 
-def _run(store: SqlOffsetStore, *handlers: Handler, prepare: Callable[[Any], Any] | None = None) -> None:
-    """A batch of one record per handler, one after the other, as the loop does."""
-    for handler in handlers:
-        claim = claim_of(OLDER, {P0: (0, 1)}, store.take_over(STREAM, OLDER, [P0], {}))
-        batch = Batch((OffsetRange(P0, 0, 1),), {P0: [record(0, b"a")]})
-        processor = BatchProcessor(store=store, prepare=prepare, sinks=[FunctionSink(handler)], listeners=Listeners([]))
-        is_last = handler is handlers[-1]
-        try:
-            processor.commit(batch, processor.prepare(batch), claim, lambda: None, partial(bool, is_last))
-        except BatchDropped:
-            assert not is_last
-        finally:
-            processor.close()
-
-
-def _failure(store: SqlOffsetStore, *handlers: Handler, prepare: Callable[[Any], Any] | None = None) -> Exception:
-    with pytest.raises(KafkaStreamError) as raised:
-        _run(store, *handlers, prepare=prepare)
-    _no_circle(raised.value)
-    return raised.value
-
-
-def _no_circle(error: BaseException) -> None:
-    seen = set()
-    current: BaseException | None = error
-    while current is not None:
-        assert id(current) not in seen, "an error must not be its own cause"
-        seen.add(id(current))
-        current = current.__cause__
-
-
 # Whose failure it is --------------------------------------------------------------------------------------------------
 
 
@@ -97,7 +59,7 @@ def _insert(engine: sa.Engine) -> None:
 
 
 def test_an_error_of_another_database_is_not_this_stores(store: SqlOffsetStore, locked: sa.Engine) -> None:
-    failure = _failure(store, lambda prepared, transaction: _insert(locked))
+    failure = failure_of(store, lambda prepared, transaction: _insert(locked))
     assert type(failure) is ProcessingError
     assert isinstance(failure.__cause__, sa.exc.OperationalError)
 
@@ -110,7 +72,7 @@ def test_nor_is_one_that_the_drivers_cursor_raised(store: SqlOffsetStore, locked
         finally:
             driver.close()
 
-    assert type(_failure(store, handler)) is ProcessingError
+    assert type(failure_of(store, handler)) is ProcessingError
 
 
 def test_nor_a_bug_in_what_handles_it(store: SqlOffsetStore, locked: sa.Engine) -> None:
@@ -120,13 +82,13 @@ def test_nor_a_bug_in_what_handles_it(store: SqlOffsetStore, locked: sa.Engine) 
         except sa.exc.OperationalError:
             os.environ["NO_SUCH_VARIABLE"]
 
-    failure = _failure(store, handler)
+    failure = failure_of(store, handler)
     assert type(failure) is ProcessingError
     assert isinstance(failure.__cause__, KeyError)
 
 
 def test_nor_one_that_prepare_ran_into(store: SqlOffsetStore, locked: sa.Engine) -> None:
-    failure = _failure(store, lambda prepared, transaction: None, prepare=lambda batch: _insert(locked))
+    failure = failure_of(store, lambda prepared, transaction: None, prepare=lambda batch: _insert(locked))
     assert type(failure) is ProcessingError
 
 
@@ -162,8 +124,8 @@ def test_what_the_batchs_own_connection_ran_into_is_the_stores(store: SqlOffsetS
         except Exception as error:
             raise ValueError("the handler's own words") from error
 
-    assert isinstance(_failure(store, lambda prepared, transaction: _give_up(transaction, how)), StoreUnavailable)
-    assert isinstance(_failure(store, wrapped), StoreUnavailable)
+    assert isinstance(failure_of(store, lambda prepared, transaction: _give_up(transaction, how)), StoreUnavailable)
+    assert isinstance(failure_of(store, wrapped), StoreUnavailable)
 
 
 def test_an_error_of_the_batchs_connection_that_led_to_a_bug_is_the_bugs(store: SqlOffsetStore) -> None:
@@ -173,7 +135,7 @@ def test_an_error_of_the_batchs_connection_that_led_to_a_bug_is_the_bugs(store: 
         except sa.exc.OperationalError:
             os.environ["NO_SUCH_VARIABLE"]
 
-    assert type(_failure(store, handler)) is ProcessingError
+    assert type(failure_of(store, handler)) is ProcessingError
 
 
 def test_an_error_in_our_words_keeps_what_it_was_raised_from(store: SqlOffsetStore) -> None:
@@ -184,8 +146,8 @@ def test_an_error_in_our_words_keeps_what_it_was_raised_from(store: SqlOffsetSto
             raise RecordError("no text", topic="orders", partition=0, offset=3) from error
 
     for failure in (
-        _failure(store, handler),
-        _failure(store, lambda prepared, transaction: None, prepare=lambda batch: handler(batch, None)),  # type: ignore[arg-type]
+        failure_of(store, handler),
+        failure_of(store, lambda prepared, transaction: None, prepare=lambda batch: handler(batch, None)),  # type: ignore[arg-type]
     ):
         assert isinstance(failure, RecordError)
         assert isinstance(failure.__cause__, UnicodeDecodeError)
@@ -258,7 +220,7 @@ def test_a_databases_error_is_one_sentence_without_values_and_so_is_its_tracebac
     store: SqlOffsetStore, what: str
 ) -> None:
     handler, told = TOLD[what]
-    failure = _failure(store, handler)
+    failure = failure_of(store, handler)
     assert type(failure) is ProcessingError
     assert str(failure).endswith(f" failed on orders[0] [0, 1): {told}; nothing of the batch was committed")
     logged = "".join(traceback.format_exception(failure)).split("\n")
@@ -273,7 +235,7 @@ def test_so_is_one_behind_the_handlers_own_words(store: SqlOffsetStore) -> None:
         except sa.exc.IntegrityError as error:
             raise RecordError("is there already", topic="orders", partition=0, offset=0) from error
 
-    failure = _failure(store, handler)
+    failure = failure_of(store, handler)
     assert str(failure) == "record orders[0]@0: is there already"
     assert SECRET not in "".join(traceback.format_exception(failure))
 
@@ -286,81 +248,23 @@ def test_and_one_of_a_session_that_is_flushed_at_the_end(store: SqlOffsetStore) 
     class Person(Base):
         __table__ = _PEOPLE.to_metadata(Base.metadata)
 
-    failure = _failure(store, lambda _, t: t.session().add(Person(email=SECRET)))
+    failure = failure_of(store, lambda _, t: t.session().add(Person(email=SECRET)))
     assert "could not be flushed: IntegrityError (SQLITE_CONSTRAINT_PRIMARYKEY): UNIQUE" in str(failure)
     assert SECRET not in "".join(traceback.format_exception(failure))
 
 
 @pytest.mark.usefixtures("people")
 def test_an_errors_fields_stay(store: SqlOffsetStore) -> None:
-    cause = _failure(store, TOLD["duplicate"][0]).__cause__
+    cause = failure_of(store, TOLD["duplicate"][0]).__cause__
     assert isinstance(cause, sa.exc.IntegrityError)
     assert isinstance(cause.orig, sqlite3.IntegrityError)
     assert cause.orig.sqlite_errorname == "SQLITE_CONSTRAINT_PRIMARYKEY"
 
 
 def test_what_is_no_databases_error_is_told_as_it_is(store: SqlOffsetStore) -> None:
-    assert "ValueError: 17 is no price; nothing" in str(_failure(store, _no_price))
+    assert "ValueError: 17 is no price; nothing" in str(failure_of(store, _no_price))
     assert store.tell(ValueError("x")) is None
 
 
 def _no_price(prepared: Any, transaction: SqlTransaction) -> None:
     raise ValueError("17 is no price")
-
-
-# What ends with its batch ---------------------------------------------------------------------------------------------
-
-KEPT: dict[str, tuple[Callable[[SqlTransaction], Any], Callable[[Any], object]]] = {
-    "session, add": (SqlTransaction.session, lambda session: session.add(Result(value=2))),
-    "session, add_all": (SqlTransaction.session, lambda session: session.add_all([Result(value=2)])),
-    "session, execute": (SqlTransaction.session, lambda session: session.execute(text("SELECT 1"))),
-    "session, query": (SqlTransaction.session, lambda session: session.query(Result).all()),
-    "session, commit": (SqlTransaction.session, lambda session: session.commit()),
-    "session, with": (SqlTransaction.session, lambda session: session.__enter__().merge(Result(value=2))),
-    "connection": (lambda t: t.connection, lambda connection: write(connection, 2)),
-    "connection, driver": (lambda t: t.connection, lambda connection: connection.exec_driver_sql("SELECT 1")),
-    "connection, savepoint": (lambda t: t.connection, lambda connection: connection.begin_nested()),
-    "transaction": (lambda t: t, lambda transaction: write(transaction.connection, 2)),
-    "transaction, session": (lambda t: t, lambda transaction: transaction.session().add(Result(value=2))),
-}
-
-
-@pytest.mark.parametrize("how", KEPT)
-def test_what_was_kept_from_an_earlier_batch_raises(store: SqlOffsetStore, backend: SqlBackend, how: str) -> None:
-    keep, use = KEPT[how]
-    kept: list[Any] = []
-
-    def first(prepared: Any, transaction: SqlTransaction) -> None:
-        kept.append(keep(transaction))
-
-    def second(prepared: Any, transaction: SqlTransaction) -> None:
-        write(transaction.connection, 1)
-        use(kept[0])
-
-    failure = _failure(store, first, second)
-    assert isinstance(failure, TransactionEscaped)
-    assert "after the batch was over" in str(failure)
-    assert backend.results() == []
-
-
-def test_a_session_that_was_kept_can_be_closed(store: SqlOffsetStore, backend: SqlBackend) -> None:
-    kept: list[Session] = []
-
-    def first(prepared: Any, transaction: SqlTransaction) -> None:
-        kept.append(transaction.session())
-
-    def second(prepared: Any, transaction: SqlTransaction) -> None:
-        kept[0].close()
-        transaction.session().add(Result(value=1))
-
-    _run(store, first, second)
-    assert backend.results() == [1]
-
-
-def test_a_connection_of_ones_own_that_is_closed_is_an_ordinary_mistake(
-    store: SqlOffsetStore, backend: SqlBackend
-) -> None:
-    connection = backend.engine.connect()
-    connection.close()
-    failure = _failure(store, lambda prepared, transaction: write(connection, 1))
-    assert type(failure) is ProcessingError
