@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from pydantic import SecretStr
 
-from kafka_stream.engine.collector import collecting_less_often
+from kafka_stream.engine.interpreter import collecting_less_often, switching_often
 from kafka_stream.engine.loop import Loop, StopRequest
 from kafka_stream.engine.processing import BatchProcessor, FunctionSink
-from kafka_stream.engine.switching import switching_often
 from kafka_stream.errors import ConfigurationError, KafkaStreamError
 from kafka_stream.guarantee import check_guarantee
 from kafka_stream.plugins import store_from_url

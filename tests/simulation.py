@@ -254,9 +254,9 @@ class Simulation:
     def run(self, until: Any = None) -> RunSummary:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(
-                "kafka_stream.engine.loop.time", SimpleNamespace(sleep=self.clock.sleep, monotonic=self.clock)
+                "kafka_stream.engine.patience.time", SimpleNamespace(sleep=self.clock.sleep, monotonic=self.clock)
             )
-            patch.setattr("kafka_stream.engine.loop.random", SimpleNamespace(random=lambda: 0.0))
+            patch.setattr("kafka_stream.engine.patience.random", SimpleNamespace(random=lambda: 0.0))
             return self.loop.run(until)
 
     def next_offsets(self) -> dict[TopicPartition, int]:

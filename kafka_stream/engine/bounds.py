@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from kafka_stream.errors import BoundNotReached, ConfigurationError
-from kafka_stream.protocols import OffsetAt, Source
+from kafka_stream.errors import BoundNotReached, ConfigurationError, StreamClosed
+from kafka_stream.protocols import AdministeredStore, OffsetAt, OffsetStore, Source, TopicInfo
 from kafka_stream.types import TopicPartition
 
 NO_PROGRESS_S = 60.0
@@ -53,6 +53,47 @@ def _check_ends(
             raise ConfigurationError(f"{what} names {tp}, which is not a partition that this stream owns")
         if offset > ends[tp]:
             raise ConfigurationError(f"{what}={offset} of {tp} lies beyond its end, which is {ends[tp]}")
+
+
+class FirstStart:
+    """When each topic of a stream was started, as of this process's start. Used by the loop's thread only."""
+
+    def __init__(self, stream: str, store: OffsetStore, source: Source) -> None:
+        self._stream = stream
+        self._store = store
+        self._source = source
+        self._started_at: Mapping[str, datetime | None] = {}
+
+    def initialise(self, topics: Mapping[str, TopicInfo], start: Any) -> None:
+        """Resolve ``start`` for all partitions of a topic and store it durably, before anything is fetched."""
+        for name, info in topics.items():
+            if self._store.is_started(self._stream, name):
+                continue
+            partitions = [TopicPartition(name, number) for number in range(info.partitions)]
+            offsets = resolve_start(self._source, partitions, start)
+            self._store.initialise(self._stream, name, {tp.partition: offsets[tp] for tp in partitions}, info.topic_id)
+        self._started_at = self._starts()
+
+    def refuse_another(self, topics: Sequence[str]) -> None:
+        """A topic that was deleted, and started again by somebody else meanwhile, is not ours to go on with.
+
+        Raises:
+            StreamClosed: one of them was.
+        """
+        found = self._starts()
+        for name in topics:
+            known, now = self._started_at.get(name), found.get(name)
+            if known is not None and name in found and now != known:
+                raise StreamClosed(
+                    f"topic {name!r} of stream {self._stream!r} was deleted, and started again at {now}, "
+                    "after this process had started: whoever started it goes on with it"
+                )
+
+    def _starts(self) -> Mapping[str, datetime | None]:
+        """When each topic was started. A store without compare-and-set keeps no markers, so it is not asked."""
+        if not isinstance(self._store, AdministeredStore) or not self._store.capabilities.compare_and_set:
+            return {}
+        return {name: marker.started_at for name, marker in self._store.topics(self._stream).items()}
 
 
 @dataclass(slots=True)

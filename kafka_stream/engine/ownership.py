@@ -3,49 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from kafka_stream.claims import outstanding_plan, why_not_ours
-from kafka_stream.engine.bounds import resolve_start
-from kafka_stream.errors import DataLoss, LogTruncated, OffsetOutOfRange, StreamClosed, TopicRecreated, TransientError
-from kafka_stream.protocols import (
-    AdministeredStore,
-    BoundStore,
-    OffsetAt,
-    OffsetStore,
-    PositionLost,
-    RangeSink,
-    Source,
-    TopicInfo,
-)
+from kafka_stream.engine.bounds import FirstStart
+from kafka_stream.engine.losses import Log, find_loss, find_lost_position
+from kafka_stream.engine.positions import Position, Positions
+from kafka_stream.errors import DataLoss, TransientError
+from kafka_stream.protocols import BoundStore, OffsetAt, OffsetStore, PositionLost, RangeSink, Source, TopicInfo
 from kafka_stream.types import Claim, OffsetRange, Owner, PlanKind, StoredPosition, TopicPartition
 
 logger = logging.getLogger("kafka_stream")
-
-
-class Position(NamedTuple):
-    """Where an owned partition stands: the last committed ``until_offset``, and the epoch that we commit under.
-
-    ``planned_until`` is the end of a range that is, or may be, durably planned: the next batch is exactly that one.
-    A tuple, since every batch makes one per partition that it moves.
-    """
-
-    next_offset: int
-    owner_epoch: int
-    leader_epoch: int | None
-    planned_until: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Log:
-    """What the broker has of one partition."""
-
-    first: int
-    end: int
-    topic_id: str | None
 
 
 class Ownership:
@@ -69,10 +38,8 @@ class Ownership:
         self._range_sinks = tuple(range_sinks)
         self._topic_ids: dict[str, str] = {}
         self._told_of_missing_ids = False
-        self._positions: dict[TopicPartition, Position] = {}
-        self._next_offsets: dict[TopicPartition, int] = {}  # as in the positions: a batch asks for them several times
-        self._planned: dict[TopicPartition, int] = {}
-        self._started_at: Mapping[str, datetime | None] = {}
+        self._positions = Positions()
+        self._first_start = FirstStart(stream, store, source)
         self._proved: set[TopicPartition] = set()
         self._starts_of_reading = 0
 
@@ -81,6 +48,10 @@ class Ownership:
         """The partitions that are owned now."""
         return self._positions
 
+    def owns(self, partitions: Collection[TopicPartition]) -> bool:
+        """Whether all of these are owned now."""
+        return self._positions.keys() >= set(partitions)
+
     @property
     def starts(self) -> int:
         """How often reading was started, or started anew: records that were taken before may come again."""
@@ -88,7 +59,7 @@ class Ownership:
 
     def next_offsets(self) -> dict[TopicPartition, int]:
         """The next record to read of each owned partition."""
-        return self._next_offsets.copy()
+        return self._positions.next_offsets()
 
     @property
     def plans_ranges(self) -> bool:
@@ -97,17 +68,11 @@ class Ownership:
 
     def planned(self) -> dict[TopicPartition, int]:
         """The ends of the ranges that are to be repeated exactly, each from its partition's next offset."""
-        return self._planned.copy()
+        return self._positions.planned()
 
     def initialise(self, topics: Mapping[str, TopicInfo], start: Any) -> None:
         """First start: resolve ``start`` for all partitions and store it durably, before anything is fetched."""
-        for name, info in topics.items():
-            if self._store.is_started(self._stream, name):
-                continue
-            partitions = [TopicPartition(name, number) for number in range(info.partitions)]
-            offsets = resolve_start(self._source, partitions, start)
-            self._store.initialise(self._stream, name, {tp.partition: offsets[tp] for tp in partitions}, info.topic_id)
-        self._started_at = self._starts()
+        self._first_start.initialise(topics, start)
 
     def take_over(self, partitions: Sequence[TopicPartition]) -> None:
         """Raise the epochs, check what is stored against what the broker has, and start reading.
@@ -136,7 +101,7 @@ class Ownership:
         ordered = sorted({*partitions, *(tp for tp in self._positions if tp.topic in recreated)})
         stored = self._reclaimed([tp for tp in ordered if tp in self._positions])
         if new := [tp for tp in ordered if tp not in self._positions]:
-            self._refuse_another_start(sorted({tp.topic for tp in new}))
+            self._first_start.refuse_another(sorted({tp.topic for tp in new}))
             stored |= self._store.take_over(self._stream, self._owner, new, topic_ids)
         for tp in ordered:
             self._refuse_unrepeatable_plan(tp, stored[tp])
@@ -144,47 +109,25 @@ class Ownership:
             sink.take_over(self._stream, self._owner, ordered)
         # After the takeover: until then an older owner may have committed past an end that was asked for before.
         logs = self._logs(ordered, topic_ids)
-        taken = {tp: _position(stored[tp]) for tp in ordered}
+        taken = {tp: Position.of(stored[tp]) for tp in ordered}
         losses = [loss for tp in ordered if (loss := find_loss(tp, stored[tp], logs[tp])) is not None]
         for loss in losses:
             tp = loss.partition
             taken[tp] = self._answer_loss(loss, taken[tp], topic_ids)
         # Only now: what failed on the way is found again by the retry.
         for tp, position in taken.items():
-            self._set_position(tp, position)
+            self._positions.put(tp, position)
         self._topic_ids.update(topic_ids)
         self._start_reading(ordered)
         return {loss.partition for loss in losses}
-
-    def _refuse_another_start(self, topics: Sequence[str]) -> None:
-        """A topic that was deleted, and started again by somebody else meanwhile, is not ours to go on with."""
-        found = self._starts()
-        for name in topics:
-            known, now = self._started_at.get(name), found.get(name)
-            if known is not None and name in found and now != known:
-                raise StreamClosed(
-                    f"topic {name!r} of stream {self._stream!r} was deleted, and started again at {now}, "
-                    "after this process had started: whoever started it goes on with it"
-                )
-
-    def _starts(self) -> Mapping[str, datetime | None]:
-        """When each topic was started. A store without compare-and-set keeps no markers, so it is not asked."""
-        if not isinstance(self._store, AdministeredStore) or not self._store.capabilities.compare_and_set:
-            return {}
-        return {name: marker.started_at for name, marker in self._store.topics(self._stream).items()}
 
     def _reclaimed(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, StoredPosition]:
         """Raise the epochs of partitions that we own, if the store agrees that we do."""
         if not partitions:
             return {}
-        found = dict(self._store.reclaim(self.claim(self._unmoved(partitions), {})))
-        for tp in partitions:
-            self._set_position(tp, self._positions[tp]._replace(owner_epoch=found[tp].owner_epoch))
+        found = dict(self._store.reclaim(self.claim(self._positions.unmoved(partitions), {})))
+        self._positions.raise_epochs({tp: found[tp].owner_epoch for tp in partitions})
         return found
-
-    def _unmoved(self, partitions: Iterable[TopicPartition]) -> tuple[OffsetRange, ...]:
-        offsets = {tp: self._positions[tp].next_offset for tp in partitions}
-        return tuple(OffsetRange(tp, offset, offset) for tp, offset in sorted(offsets.items()))
 
     def rewind(self, partitions: Sequence[TopicPartition]) -> None:
         """Read again from the last committed offsets: a batch was dropped."""
@@ -192,18 +135,7 @@ class Ownership:
 
     def drop(self, partitions: Sequence[TopicPartition]) -> None:
         """These are not ours any more."""
-        for tp in partitions:
-            self._positions.pop(tp, None)
-            self._next_offsets.pop(tp, None)
-            self._planned.pop(tp, None)
-
-    def _set_position(self, topic_partition: TopicPartition, position: Position) -> None:
-        self._positions[topic_partition] = position
-        self._next_offsets[topic_partition] = position.next_offset
-        if position.planned_until is not None:
-            self._planned[topic_partition] = position.planned_until
-        elif self._planned:
-            self._planned.pop(topic_partition, None)
+        self._positions.drop(partitions)
 
     def claim(
         self,
@@ -224,7 +156,7 @@ class Ownership:
             stream=self._stream,
             owner=self._owner,
             ranges=ranges,
-            epochs={tp: self._positions[tp].owner_epoch for tp in partitions},
+            epochs=self._positions.owner_epochs(partitions),
             leader_epochs=leader_epochs,
             topic_ids={name: known for name, known in self._topic_ids.items() if name in topics},
         )
@@ -237,9 +169,7 @@ class Ownership:
         Raises:
             OwnershipLost, OutstandingPlan, TransientError: as ``OffsetStore.plan`` does.
         """
-        for r in claim.ranges:
-            tp = r.topic_partition
-            self._set_position(tp, self._positions[tp]._replace(planned_until=r.until_offset))
+        self._positions.plan(claim.ranges)
         self._store.plan(claim)
 
     def refresh(self) -> None:
@@ -249,7 +179,7 @@ class Ownership:
             OwnershipLost, TransientError: as ``BoundStore.refresh`` does.
         """
         if isinstance(self._store, BoundStore) and self._positions:
-            self._store.refresh(self.claim(self._unmoved(self._positions), {}))
+            self._store.refresh(self.claim(self._positions.unmoved(self._positions), {}))
 
     def look(self) -> None:
         """Of partitions that nothing was committed of since the last look: are they still ours?
@@ -268,20 +198,18 @@ class Ownership:
         except TransientError as error:
             logger.warning("the stored positions could not be looked at, and will be again: %s", error)
             return
-        epochs = {tp: self._positions[tp].owner_epoch for tp in idle}
-        claim = Claim(self._stream, self._owner, self._unmoved(idle), epochs, {}, {})
+        claim = Claim(
+            self._stream, self._owner, self._positions.unmoved(idle), self._positions.owner_epochs(idle), {}, {}
+        )
         if (lost := why_not_ours(claim, stored, self._store.describe())) is not None:
             raise lost
 
     def committed(self, claim: Claim, epochs: Mapping[TopicPartition, int] | None = None) -> None:
         """The claim's ranges are durable; ``epochs`` are the new ones, where settling the commit raised them."""
-        epochs = claim.epochs if epochs is None else epochs
-        leader_epochs = claim.leader_epochs
-        for r in claim.ranges:
-            tp = r.topic_partition
-            leader_epoch = leader_epochs[tp] if tp in leader_epochs else self._positions[tp].leader_epoch
-            self._set_position(tp, Position(r.until_offset, epochs[tp], leader_epoch))
-            self._proved.add(tp)
+        self._positions.commit(claim.ranges, claim.leader_epochs)
+        if epochs is not None:
+            self._positions.raise_epochs(epochs)
+        self._proved.update([r.topic_partition for r in claim.ranges])
 
     def settle(self, claim: Claim) -> bool:
         """A commit's outcome was unknown: ask the store, which raises our epoch. True if it had happened.
@@ -298,7 +226,7 @@ class Ownership:
         for r in claim.ranges:
             tp = r.topic_partition
             self._refuse_unrepeatable_plan(tp, found[tp])
-            self._set_position(tp, _position(found[tp]))
+            self._positions.put(tp, Position.of(found[tp]))
         return False
 
     def check_topics(self, topics: Mapping[str, TopicInfo]) -> None:
@@ -329,21 +257,16 @@ class Ownership:
         if tp in self._take_over([tp]):  # raises the fitting error if the stored position is gone
             return
         log = self._logs([tp], self._topic_ids)[tp]
-        if event.truncated:
-            loss: DataLoss = _truncated(tp, event.offset, log)
-        elif not log.first <= event.offset <= log.end:
-            loss = _out_of_range(tp, event.offset, log)
-        else:
+        loss = find_lost_position(tp, event.offset, log, diverged=event.truncated)
+        if loss is None:
             return
-        self._set_position(tp, self._answer_loss(loss, self._positions[tp], self._topic_ids))
+        self._positions.put(tp, self._answer_loss(loss, self._positions[tp], self._topic_ids))
         self._start_reading([tp])
 
-    def _logs(
-        self, partitions: Sequence[TopicPartition], topic_ids: Mapping[str, str]
-    ) -> Mapping[TopicPartition, _Log]:
+    def _logs(self, partitions: Sequence[TopicPartition], topic_ids: Mapping[str, str]) -> Mapping[TopicPartition, Log]:
         first = self._source.offsets(partitions, OffsetAt.EARLIEST)
         end = self._source.offsets(partitions, OffsetAt.HIGH_WATERMARK)
-        return {tp: _Log(first[tp], end[tp], topic_ids.get(tp.topic)) for tp in partitions}
+        return {tp: Log(first[tp], end[tp], topic_ids.get(tp.topic)) for tp in partitions}
 
     def _answer_loss(self, loss: DataLoss, position: Position, topic_ids: Mapping[str, str]) -> Position:
         if self._on_data_loss == "stop":
@@ -374,55 +297,11 @@ class Ownership:
         if self._range_sinks:
             self._source.read_on_until({tp: self._positions[tp].planned_until or 0 for tp in partitions})
         self._starts_of_reading += 1
-        self._source.start_reading(
-            {tp: (self._positions[tp].next_offset, self._positions[tp].leader_epoch) for tp in partitions}
-        )
+        self._source.start_reading(self._positions.starts_of_reading(partitions))
 
 
 def _topic_ids(topics: Mapping[str, TopicInfo]) -> Mapping[str, str]:
     return {name: info.topic_id for name, info in topics.items() if info.topic_id is not None}
 
 
-def _position(stored: StoredPosition) -> Position:
-    return Position(stored.next_offset, stored.owner_epoch, stored.leader_epoch, stored.planned_until)
-
-
-def find_loss(topic_partition: TopicPartition, stored: StoredPosition, log: _Log) -> DataLoss | None:
-    """Whether a stored position can still be read from, as far as the broker's offsets and topic id tell."""
-    if stored.topic_id is not None and log.topic_id is not None and stored.topic_id != log.topic_id:
-        return TopicRecreated(
-            f"topic {topic_partition.topic!r} was deleted and created again: {topic_partition} was read up to offset "
-            f"{stored.next_offset} of the old topic (id {stored.topic_id}), and the new one (id {log.topic_id}) holds "
-            f"[{log.first}, {log.end}). Choose with on_data_loss='earliest' or 'latest', or reset the offsets.",
-            partition=topic_partition,
-            wanted=stored.next_offset,
-            available=(log.first, log.end),
-        )
-    if stored.next_offset < log.first:
-        return _out_of_range(topic_partition, stored.next_offset, log)
-    read_up_to = stored.next_offset if stored.planned_until is None else stored.planned_until
-    if read_up_to > log.end:
-        return _truncated(topic_partition, read_up_to, log)
-    return None
-
-
-def _out_of_range(topic_partition: TopicPartition, wanted: int, log: _Log) -> OffsetOutOfRange:
-    return OffsetOutOfRange(
-        f"{topic_partition} was to be read from offset {wanted}, but retention (or a delete) has left "
-        f"[{log.first}, {log.end}): up to {max(0, log.first - wanted)} records are gone unread. Choose with "
-        "on_data_loss='earliest' or 'latest', or reset the offsets.",
-        partition=topic_partition,
-        wanted=wanted,
-        available=(log.first, log.end),
-    )
-
-
-def _truncated(topic_partition: TopicPartition, wanted: int, log: _Log) -> LogTruncated:
-    return LogTruncated(
-        f"the log of {topic_partition} was truncated below offset {wanted}, up to which it had been read; it holds "
-        f"[{log.first}, {log.end}) now, and records may have been replaced. Choose with on_data_loss='earliest' or "
-        "'latest', or reset the offsets.",
-        partition=topic_partition,
-        wanted=wanted,
-        available=(log.first, log.end),
-    )
+__all__ = ["Ownership"]

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from kafka_stream.batch import Batch
-from kafka_stream.engine.loop import LOOK_INTERVAL_S
 from kafka_stream.engine.planner import IDLE_COMMIT_S
 from kafka_stream.engine.planning import FIRST_BATCH_RECORDS
+from kafka_stream.engine.topic_look import LOOK_INTERVAL_S
 from kafka_stream.errors import BoundNotReached, ConfigurationError, TopicNotFound
 from kafka_stream.progress import StreamState, StreamStatus
 from kafka_stream.testing import MemoryKafka

@@ -13,8 +13,8 @@ import pytest
 
 from kafka_stream.admin.actions import new_action
 from kafka_stream.admin.transfer import delete
-from kafka_stream.engine.loop import LOOK_INTERVAL_S
 from kafka_stream.engine.recorder import LONGEST_INTERVAL_S
+from kafka_stream.engine.topic_look import LOOK_INTERVAL_S
 from kafka_stream.errors import OwnershipLost, StoreUnavailable, StreamClosed
 from kafka_stream.protocols import ActionKind, Change
 from kafka_stream.testing import MemoryKafka, MemoryOffsetStore

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from kafka_stream.batch import Batch
-from kafka_stream.engine.loop import LOOK_INTERVAL_S, START_TIMEOUT_S
+from kafka_stream.engine.loop import START_TIMEOUT_S
 from kafka_stream.engine.retry import FIRST_DELAY_S
+from kafka_stream.engine.topic_look import LOOK_INTERVAL_S
 from kafka_stream.errors import (
     BrokerUnavailable,
     CommitOutcomeUnknown,

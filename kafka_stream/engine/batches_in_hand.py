@@ -1,0 +1,98 @@
+"""The batch that is next, and the one behind it: which may be taken, and when what was taken is void."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from kafka_stream.batch import Batch
+from kafka_stream.engine.ownership import Ownership
+from kafka_stream.engine.planner import Plan, Planner
+from kafka_stream.engine.preparing import BatchInHand, PreparingThread
+from kafka_stream.errors import OwnershipLost
+from kafka_stream.progress import Listeners
+from kafka_stream.protocols import Source
+from kafka_stream.types import Phase, TopicPartition
+
+
+class BatchesInHand:
+    """What is taken from the source and not committed yet: one batch, and at most one that is prepared behind it.
+
+    Whatever happens to one of them, or to its partitions, drops both: they are read again from the committed offsets.
+    Used by the loop's thread only.
+    """
+
+    def __init__(
+        self, planner: Planner, preparing: PreparingThread, ownership: Ownership, source: Source, listeners: Listeners
+    ) -> None:
+        self._planner = planner
+        self._preparing = preparing
+        self._ownership = ownership
+        self._source = source
+        self._listeners = listeners
+        self._batches: deque[BatchInHand] = deque()
+        self._committed: BatchInHand | None = None  # the batch before them, to be let go of
+
+    def next(self) -> BatchInHand | None:
+        """The batch that was taken ahead, if nothing has happened to its partitions; else a new one, if any.
+
+        Raises:
+            OwnershipLost: a partition is being, or was, revoked.
+        """
+        if self._batches:
+            if not self._is_void(self._batches[0]):
+                return self._batches[0]
+            self.read_again()
+        plan = self._planner.next()
+        return None if plan is None else self._take(plan)
+
+    def empty(self) -> BatchInHand | None:
+        """Progress over ranges without a record, if there is any; nothing else is in hand."""
+        plan = self._planner.empty()
+        return None if plan is None else self._take(plan)
+
+    def take_behind(self) -> None:
+        """While a batch is written: take the one behind it and begin to prepare it, if there is anything to prepare."""
+        if len(self._batches) > 1 or not self._preparing.runs_ahead:
+            return
+        plan = self._planner.behind(self._batches[0].plan)
+        if plan is None or self._source.is_revoking(plan.partitions):
+            return
+        try:
+            behind = self._take(plan)
+        except OwnershipLost:
+            return  # it is void: in its turn it is dropped, and what was taken of it is read again
+        committed, self._committed = self._committed, None
+        self._preparing.begin(behind, committed)
+
+    def committed(self) -> None:
+        """The batch in hand is committed: the one behind it is next."""
+        batch = self._batches.popleft()
+        self._committed = batch if self._batches else None
+
+    def drop(self) -> list[TopicPartition]:
+        """Forget what is not committed; return the partitions that it was taken from, which are to be read again."""
+        partitions = {tp for dropped in self._batches for tp in dropped.plan.partitions}
+        for dropped in self._batches:
+            dropped.drop()
+        self._batches.clear()
+        return sorted(partitions)
+
+    def read_again(self) -> None:
+        """Drop what is in hand, and read it again."""
+        self._ownership.rewind(self.drop())
+
+    def _take(self, plan: Plan) -> BatchInHand:
+        """Take the records of a plan."""
+        taken = BatchInHand(plan)
+        self._batches.append(taken)
+        taken.batch = Batch(plan.ranges, self._source.take(plan.ranges))
+        taken.starts = self._ownership.starts
+        self._listeners.on_phase(Phase.AFTER_FETCH, plan.ranges)
+        return taken
+
+    def _is_void(self, taken: BatchInHand) -> bool:
+        """Whether its records may come again, or are not ours any more, or were not all taken."""
+        return taken.starts != self._ownership.starts or not self._ownership.owns(taken.plan.partitions)
+
+
+__all__ = ["BatchesInHand"]

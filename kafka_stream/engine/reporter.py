@@ -1,0 +1,98 @@
+"""What a run says about itself: its status at any time, each batch's progress, and their sum at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from kafka_stream.engine.ownership import Ownership
+from kafka_stream.engine.planner import Plan
+from kafka_stream.engine.processing import Timings
+from kafka_stream.progress import RunSummary, StreamStatus
+from kafka_stream.protocols import BatchProgress
+from kafka_stream.types import Guarantee, OffsetRange, Owner, TopicPartition
+
+
+class Reporter:
+    """Keeps ``status``, which any thread may look at. Everything else is used by the loop's thread only."""
+
+    def __init__(
+        self,
+        stream: str,
+        owner: Owner,
+        guarantee: Guarantee,
+        ownership: Ownership,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream = stream
+        self._guarantee = guarantee
+        self._ownership = ownership
+        self._clock = clock
+        self._started_at = clock()
+        self._ends: Mapping[TopicPartition, int] = {}
+        self._moved: dict[TopicPartition, OffsetRange] = {}
+        self.status = StreamStatus(owner=owner, guarantee=guarantee)
+
+    def set(self, **changes: Any) -> None:
+        """Change the status."""
+        self.status = replace(self.status, **changes)
+
+    def positions_changed(self) -> None:
+        """Partitions came, went, or stand elsewhere."""
+        self.set(positions=self._ownership.next_offsets(), lag=self._lag())
+
+    def ends_are(self, ends: Mapping[TopicPartition, int]) -> None:
+        """What lag is measured to, from now on."""
+        self._ends = ends
+
+    def committed(self, plan: Plan, timings: Timings) -> BatchProgress:
+        """A batch is committed."""
+        for r in plan.ranges:
+            first = self._moved.get(r.topic_partition, r)
+            start = min(first.from_offset, r.until_offset)
+            self._moved[r.topic_partition] = OffsetRange(r.topic_partition, start, r.until_offset)
+        progress = BatchProgress(
+            stream=self._stream,
+            batch=self.status.batches + 1,
+            ranges=plan.ranges,
+            records=plan.records,
+            bytes=plan.value_bytes,
+            prepare_s=timings.prepare_s,
+            claim_s=timings.claim_s,
+            write_s=timings.write_s,
+            commit_s=timings.commit_s,
+            lag=self._lag(),
+            guarantee=self._guarantee,
+            committed_at=datetime.now(UTC),
+        )
+        self.set(
+            positions=self._ownership.next_offsets(),
+            lag=progress.lag,
+            batches=progress.batch,
+            records=self.status.records + progress.records,
+            batch_started_at=None,
+            committed_at=progress.committed_at,
+        )
+        return progress
+
+    def summary(self) -> RunSummary:
+        """What the run did."""
+        return RunSummary(
+            self.status.batches,
+            self.status.records,
+            tuple(self._moved[tp] for tp in sorted(self._moved)),
+            self._clock() - self._started_at,
+        )
+
+    def _lag(self) -> Mapping[TopicPartition, int | None]:
+        ends = self._ends
+        return {
+            tp: None if tp not in ends else max(0, ends[tp] - offset)
+            for tp, offset in self._ownership.next_offsets().items()
+        }
+
+
+__all__ = ["Reporter"]
