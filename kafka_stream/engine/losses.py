@@ -1,11 +1,17 @@
-"""Pure: whether a stored position can still be read from, and what to say where it cannot."""
+"""Whether a stored position can still be read from, what to say where not, and what ``on_data_loss`` does then."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from kafka_stream.engine.positions import Position
 from kafka_stream.errors import DataLoss, LogTruncated, OffsetOutOfRange, TopicRecreated
-from kafka_stream.types import StoredPosition, TopicPartition
+from kafka_stream.protocols import OffsetAt, OffsetStore, RangeSink, Source
+from kafka_stream.types import Claim, OffsetRange, Owner, PlanKind, StoredPosition, TopicPartition
+
+logger = logging.getLogger("kafka_stream")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +21,57 @@ class Log:
     first: int
     end: int
     topic_id: str | None
+
+
+class Losses:
+    """What the broker still has, and the user's choice about what it has not. Used by the loop's thread only."""
+
+    def __init__(
+        self,
+        stream: str,
+        owner: Owner,
+        store: OffsetStore,
+        source: Source,
+        on_data_loss: str,
+        range_sinks: Sequence[RangeSink],
+    ) -> None:
+        self._stream = stream
+        self._owner = owner
+        self._store = store
+        self._source = source
+        self._on_data_loss = on_data_loss
+        self._range_sinks = range_sinks
+
+    def logs(self, partitions: Sequence[TopicPartition], topic_ids: Mapping[str, str]) -> Mapping[TopicPartition, Log]:
+        """What the broker has of each now."""
+        first = self._source.offsets(partitions, OffsetAt.EARLIEST)
+        end = self._source.offsets(partitions, OffsetAt.HIGH_WATERMARK)
+        return {tp: Log(first[tp], end[tp], topic_ids.get(tp.topic)) for tp in partitions}
+
+    def answer(self, loss: DataLoss, position: Position, topic_ids: Mapping[str, str]) -> Position:
+        """Where to go on, once that is stored.
+
+        Raises:
+            DataLoss: the loss, where ``on_data_loss`` is ``"stop"``.
+            OwnershipLost: the partition is not ours any more.
+        """
+        if self._on_data_loss == "stop":
+            raise loss
+        tp = loss.partition
+        offset = self._source.offsets([tp], OffsetAt(self._on_data_loss))[tp]
+        logger.warning("%s Going on at offset %d, as on_data_loss=%r says.", loss, offset, self._on_data_loss)
+        known = {tp.topic: topic_ids[tp.topic]} if tp.topic in topic_ids else {}
+        kind = PlanKind.TRANSACTION
+        if position.planned_until is not None:
+            kind = PlanKind.RANGE
+            planned = OffsetRange(tp, position.next_offset, position.planned_until)
+            for sink in self._range_sinks:
+                sink.discard(planned)
+        move = OffsetRange(tp, offset, offset)
+        epoch = position.owner_epoch
+        member = self._source.group_metadata([tp])
+        self._store.reposition(Claim(self._stream, self._owner, (move,), {tp: epoch}, {}, known, kind, member))
+        return Position(offset, epoch, None)
 
 
 def find_loss(topic_partition: TopicPartition, stored: StoredPosition, log: Log) -> DataLoss | None:
@@ -63,4 +120,4 @@ def _truncated(topic_partition: TopicPartition, wanted: int, log: Log) -> LogTru
     )
 
 
-__all__ = ["Log", "find_loss", "find_lost_position"]
+__all__ = ["Log", "Losses", "find_loss", "find_lost_position"]

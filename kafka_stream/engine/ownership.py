@@ -8,10 +8,10 @@ from typing import Any
 
 from kafka_stream.claims import outstanding_plan, why_not_ours
 from kafka_stream.engine.bounds import FirstStart
-from kafka_stream.engine.losses import Log, find_loss, find_lost_position
+from kafka_stream.engine.losses import Losses, find_loss, find_lost_position
 from kafka_stream.engine.positions import Position, Positions
-from kafka_stream.errors import DataLoss, TransientError
-from kafka_stream.protocols import BoundStore, OffsetAt, OffsetStore, PositionLost, RangeSink, Source, TopicInfo
+from kafka_stream.errors import TransientError
+from kafka_stream.protocols import BoundStore, OffsetStore, PositionLost, RangeSink, Source, TopicInfo
 from kafka_stream.types import Claim, OffsetRange, Owner, PlanKind, StoredPosition, TopicPartition
 
 logger = logging.getLogger("kafka_stream")
@@ -34,12 +34,12 @@ class Ownership:
         self._owner = owner
         self._store = store
         self._source = source
-        self._on_data_loss = on_data_loss
         self._range_sinks = tuple(range_sinks)
         self._topic_ids: dict[str, str] = {}
         self._told_of_missing_ids = False
         self._positions = Positions()
         self._first_start = FirstStart(stream, store, source)
+        self._losses = Losses(stream, owner, store, source, on_data_loss, self._range_sinks)
         self._proved: set[TopicPartition] = set()
         self._starts_of_reading = 0
 
@@ -108,12 +108,12 @@ class Ownership:
         for sink in self._range_sinks:
             sink.take_over(self._stream, self._owner, ordered)
         # After the takeover: until then an older owner may have committed past an end that was asked for before.
-        logs = self._logs(ordered, topic_ids)
+        logs = self._losses.logs(ordered, topic_ids)
         taken = {tp: Position.of(stored[tp]) for tp in ordered}
         losses = [loss for tp in ordered if (loss := find_loss(tp, stored[tp], logs[tp])) is not None]
         for loss in losses:
             tp = loss.partition
-            taken[tp] = self._answer_loss(loss, taken[tp], topic_ids)
+            taken[tp] = self._losses.answer(loss, taken[tp], topic_ids)
         # Only now: what failed on the way is found again by the retry.
         for tp, position in taken.items():
             self._positions.put(tp, position)
@@ -256,36 +256,12 @@ class Ownership:
             return
         if tp in self._take_over([tp]):  # raises the fitting error if the stored position is gone
             return
-        log = self._logs([tp], self._topic_ids)[tp]
+        log = self._losses.logs([tp], self._topic_ids)[tp]
         loss = find_lost_position(tp, event.offset, log, diverged=event.truncated)
         if loss is None:
             return
-        self._positions.put(tp, self._answer_loss(loss, self._positions[tp], self._topic_ids))
+        self._positions.put(tp, self._losses.answer(loss, self._positions[tp], self._topic_ids))
         self._start_reading([tp])
-
-    def _logs(self, partitions: Sequence[TopicPartition], topic_ids: Mapping[str, str]) -> Mapping[TopicPartition, Log]:
-        first = self._source.offsets(partitions, OffsetAt.EARLIEST)
-        end = self._source.offsets(partitions, OffsetAt.HIGH_WATERMARK)
-        return {tp: Log(first[tp], end[tp], topic_ids.get(tp.topic)) for tp in partitions}
-
-    def _answer_loss(self, loss: DataLoss, position: Position, topic_ids: Mapping[str, str]) -> Position:
-        if self._on_data_loss == "stop":
-            raise loss
-        tp = loss.partition
-        offset = self._source.offsets([tp], OffsetAt(self._on_data_loss))[tp]
-        logger.warning("%s Going on at offset %d, as on_data_loss=%r says.", loss, offset, self._on_data_loss)
-        known = {tp.topic: topic_ids[tp.topic]} if tp.topic in topic_ids else {}
-        kind = PlanKind.TRANSACTION
-        if position.planned_until is not None:
-            kind = PlanKind.RANGE
-            planned = OffsetRange(tp, position.next_offset, position.planned_until)
-            for sink in self._range_sinks:
-                sink.discard(planned)
-        move = OffsetRange(tp, offset, offset)
-        epoch = position.owner_epoch
-        member = self._source.group_metadata([tp])
-        self._store.reposition(Claim(self._stream, self._owner, (move,), {tp: epoch}, {}, known, kind, member))
-        return Position(offset, epoch, None)
 
     def _refuse_unrepeatable_plan(self, tp: TopicPartition, stored: StoredPosition) -> None:
         """Stop where a range was planned that no sink of ours repeats: nobody knows what became of it."""
