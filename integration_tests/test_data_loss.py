@@ -255,6 +255,30 @@ def test_a_log_that_lost_its_tail_is_read_on_by_choice(
     assert stream.run(until="latest").records == 5
 
 
+@pytest.mark.parametrize("outcome", ["commit", "abort"])
+def test_a_marker_that_was_written_after_a_restart_of_the_broker_is_no_truncation(
+    private_kafka: PrivateKafka, postgres: PostgresDatabase, table: ResultTable, outcome: str
+) -> None:
+    """The marker has a newer leader epoch than the last record, and then the partition stays quiet."""
+    topic = private_kafka.create_topic(partitions=1)
+    private_kafka.produce(topic, values(0, 5))
+    transaction = private_kafka.open_transaction(topic, values(5, 5))
+    private_kafka.stop()
+    private_kafka.start()
+    transaction.commit() if outcome == "commit" else transaction.abort()
+    stream = stream_of(private_kafka, postgres, topic)
+    expected = 10 if outcome == "commit" else 5
+    assert wait_until(lambda: private_kafka.end_offsets(topic) == {0: 11}, WAIT_S)
+    assert stream.run(until="latest").records == expected
+    for _ in range(2):
+        assert stream.run(until="latest").records == 0
+    with stream:
+        private_kafka.produce(topic, values(10, 5))
+        wait_for_rows(table, expected + 5, stream)
+    (epoch,) = postgres.execute("SELECT leader_epoch FROM kafka_stream_offsets")
+    assert epoch > (0,), "that of the newest records, which is known again"
+
+
 def test_a_log_that_lost_its_tail_under_a_running_stream(logs: CutLogs) -> None:
     assert isinstance(logs.failure, LogTruncated)
     assert (logs.failure.partition, logs.failure.wanted) == (TopicPartition(logs.running, 0), 60)

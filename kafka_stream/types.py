@@ -162,7 +162,9 @@ class StoredPosition:
 class Claim:
     """What one transaction moves: sorted ranges, each under the owner epoch that this process took over with.
 
-    ``leader_epochs`` and ``topic_ids`` (by topic) ride along and are stored with the advance where they are known.
+    ``leader_epochs`` ride along and replace what is stored of each range's partition: one that is not given is unknown
+    from then on, since an older one would make the new offset look truncated. ``topic_ids`` (by topic) ride along too,
+    and are kept where they are not given.
     ``plan_kind`` is ``RANGE`` if the ranges were made durable by ``OffsetStore.plan`` before. ``group_metadata`` is the
     consumer group membership that was captured when the batch was planned, for stores whose fence it is.
     """

@@ -279,7 +279,7 @@ class Loop:
             self._listeners.on_phase(Phase.AFTER_PREPARE, ranges)
         started = self._clock()
         plan_kind = self._plan_kind(batch)
-        claim = self._ownership.claim(ranges, leader_epochs_of(batch.records), plan_kind)
+        claim = self._ownership.claim(ranges, leader_epochs_of(ranges, batch.records), plan_kind)
         if plan_kind is PlanKind.RANGE:
             self._ownership.plan(claim)
         self._listeners.on_phase(Phase.AFTER_PLAN, ranges)

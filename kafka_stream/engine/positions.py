@@ -100,10 +100,10 @@ class Positions(Mapping[TopicPartition, Position]):
         self._planned.update([(r.topic_partition, r.until_offset) for r in ranges])
 
     def commit(self, ranges: Iterable[OffsetRange], leader_epochs: Mapping[TopicPartition, int]) -> None:
-        """These ranges are durable: no plan is left of them."""
+        """These ranges are durable: no plan is left of them. An epoch that is not given is unknown from now on."""
         for r in ranges:
             self._next_offsets[r.topic_partition] = r.until_offset
-        self._leader_epochs.update(leader_epochs)
+            self._leader_epochs[r.topic_partition] = leader_epochs.get(r.topic_partition)
         if self._planned:
             for r in ranges:
                 self._planned.pop(r.topic_partition, None)

@@ -23,13 +23,25 @@ def offset_of(message: Message) -> int:
     return offset
 
 
-def leader_epochs_of(records: Mapping[TopicPartition, Sequence[Message]]) -> Mapping[TopicPartition, int]:
-    """The epoch of each partition's last record, with which a later truncation is detected (KIP-320)."""
+def offset_after(message: Message) -> int:
+    """The next offset to read, once a record was: the one place where an offset becomes the one after it."""
+    return offset_of(message) + 1
+
+
+def leader_epochs_of(
+    ranges: Sequence[OffsetRange], records: Mapping[TopicPartition, Sequence[Message]]
+) -> Mapping[TopicPartition, int]:
+    """The epoch that each range's end was read under, where known: a later truncation is detected by it (KIP-320).
+
+    It is that of the last record, if the range ends right after it. A marker, or an aborted record, in between may have
+    been written under a newer one, which the client does not tell.
+    """
     epochs = {}
-    for tp, messages in records.items():
-        epoch = messages[-1].leader_epoch() if messages else None
-        if epoch is not None and epoch >= 0:
-            epochs[tp] = epoch
+    for r in ranges:
+        if messages := records.get(r.topic_partition):
+            epoch = messages[-1].leader_epoch()
+            if epoch is not None and epoch >= 0 and offset_after(messages[-1]) == r.until_offset:
+                epochs[r.topic_partition] = epoch
     return epochs
 
 
@@ -132,7 +144,7 @@ class PartitionBuffer:
         if not run:
             return 0
         added = sum(self._append_part(run[i : i + _RUN_RECORDS]) for i in range(0, len(run), _RUN_RECORDS))
-        self.position = offset_of(run[-1]) + 1  # the one place where an offset becomes the next one to read
+        self.position = offset_after(run[-1])
         return added
 
     def _append_part(self, part: Sequence[Message]) -> int:
@@ -187,4 +199,4 @@ class PartitionBuffer:
             records, value_bytes = records - run[0], value_bytes - run[1]
 
 
-__all__ = ["BufferSnapshot", "PartitionBuffer", "leader_epochs_of", "offset_of"]
+__all__ = ["BufferSnapshot", "PartitionBuffer", "leader_epochs_of", "offset_after", "offset_of"]

@@ -136,6 +136,12 @@ class MemoryKafka:
             self.log(TopicPartition(topic, partition)).delete_before(before_offset)
             self._changed()
 
+    def elect_leader(self, topic: str, partition: int) -> None:
+        """Do what a restart of the partition's broker does: nothing is lost, and the leader epoch grows."""
+        with self._lock:
+            self.log(TopicPartition(topic, partition)).elect_leader()
+            self._changed()
+
     def truncate(self, topic: str, partition: int, from_offset: int) -> None:
         """Lose the tail of a log, as an unclean leader election does; the leader epoch grows."""
         with self._lock:

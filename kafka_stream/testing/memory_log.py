@@ -31,7 +31,7 @@ class MemoryLog:
 
     @property
     def leader_epoch(self) -> int:
-        """It grows when the log's tail is replaced."""
+        """It grows when a leader is elected, also where the log's tail is replaced."""
         return len(self._epoch_starts) - 1
 
     def append(
@@ -86,14 +86,17 @@ class MemoryLog:
         """Lose the tail from ``offset`` on, as an unclean leader election does; what follows has a new leader epoch."""
         self.end = min(self.end, max(offset, self.start))
         del self._records[self._index(self.end) :]
+        self.elect_leader()
+
+    def elect_leader(self) -> None:
+        """Have what follows a new leader epoch."""
         self._epoch_starts.append(self.end)
 
     def diverges(self, offset: int, leader_epoch: int) -> bool:
         """Whether what was read up to ``offset`` under that epoch has been replaced since (KIP-320)."""
         if leader_epoch > self.leader_epoch:
             return True
-        later = self._epoch_starts[leader_epoch + 1 :]
-        return offset > (later[0] if later else self.end)
+        return offset > min(self._epoch_starts[leader_epoch + 1 :], default=self.end)
 
     def fetch(self, position: int, records: int, value_bytes: int) -> tuple[list[Message], int]:
         """Visible records from ``position`` on, up to either limit, and where reading has come to with them."""

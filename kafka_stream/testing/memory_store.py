@@ -373,7 +373,7 @@ class MemoryOffsetStore:
             claim = transaction.claim
             for r in claim.ranges:
                 before = self._positions[claim.stream, r.topic_partition]
-                leader_epoch = claim.leader_epochs.get(r.topic_partition, before.leader_epoch)
+                leader_epoch = claim.leader_epochs.get(r.topic_partition)
                 topic_id = claim.topic_ids.get(r.topic, before.topic_id)
                 self._change(
                     claim.stream,

@@ -251,16 +251,38 @@ class OffsetStoreContract:
         store.reposition(claim_of(OLDER, {P0: (MAX_OFFSET, MAX_OFFSET), P2: (MAX_OFFSET, MAX_OFFSET)}, taken))
         assert next_offsets(opened()) == {P0: MAX_OFFSET, P1: MAX_OFFSET, P2: MAX_OFFSET}
 
-    def test_leader_epochs_and_topic_ids_ride_along(self, store: OffsetStore) -> None:
-        taken = store.take_over(STREAM, OLDER, [P0, P1], {TOPIC: "id-1"})
-        claim = Claim(STREAM, OLDER, (OffsetRange(P0, 0, 5),), epochs_of(taken), {P0: 7}, {TOPIC: "id-2"})
+    def test_leader_epochs_and_topic_ids_ride_along(
+        self, store: OffsetStore, opened: Callable[[], OffsetStore]
+    ) -> None:
+        epochs = epochs_of(store.take_over(STREAM, OLDER, [P0, P1], {TOPIC: "id-1"}))
+        self._advance(store, Claim(STREAM, OLDER, (OffsetRange(P0, 0, 5),), epochs, {P0: 7}, {TOPIC: "id-2"}))
+        stored = opened().positions(STREAM)
+        assert (stored[P0].leader_epoch, stored[P0].topic_id) == (7, "id-2")
+        assert (stored[P1].leader_epoch, stored[P1].topic_id) == (None, "id-1")
+        self._advance(store, Claim(STREAM, OLDER, (OffsetRange(P1, 0, 1),), epochs, {P1: 0}, {}))
+        stored = opened().positions(STREAM)
+        assert (stored[P0].leader_epoch, stored[P0].topic_id) == (7, "id-2"), "another partition moved"
+        assert (stored[P1].leader_epoch, stored[P1].topic_id) == (0, "id-1"), "a topic's id is kept"
+
+    def test_an_offset_that_moves_without_a_leader_epoch_has_none(
+        self, store: OffsetStore, opened: Callable[[], OffsetStore]
+    ) -> None:
+        """The epoch before is that of another offset: beside the new one it would say that the log was truncated."""
+        epochs = epochs_of(store.take_over(STREAM, OLDER, [P0, P1], {TOPIC: "id-1"}))
+        ranges = (OffsetRange(P0, 0, 5), OffsetRange(P1, 0, 5))
+        self._advance(store, Claim(STREAM, OLDER, ranges, epochs, {P0: 7, P1: 7}, {}))
+        ranges = (OffsetRange(P0, 5, 6), OffsetRange(P1, 5, 8))
+        self._advance(store, Claim(STREAM, OLDER, ranges, epochs, {P1: 8}, {}))
+        stored = opened().positions(STREAM)
+        assert (stored[P0].next_offset, stored[P0].leader_epoch, stored[P0].topic_id) == (6, None, "id-1")
+        assert (stored[P1].next_offset, stored[P1].leader_epoch) == (8, 8)
+        taken = store.take_over(STREAM, NEWER, [P0, P1], {})
+        assert (taken[P0].leader_epoch, taken[P1].leader_epoch) == (None, 8), "so the next owner reads on"
+
+    def _advance(self, store: OffsetStore, claim: Claim) -> None:
         with store.begin(claim) as transaction:
             transaction.advance()
             transaction.commit()
-        commit(store, OLDER, {P0: (5, 6), P1: (0, 1)}, epochs_of(taken))
-        stored = store.positions(STREAM)
-        assert (stored[P0].leader_epoch, stored[P0].topic_id) == (7, "id-2"), "kept where nothing new is known"
-        assert (stored[P1].leader_epoch, stored[P1].topic_id) == (None, "id-1")
 
     # Handlers that leave their transaction --------------------------------------------------------------------------
 

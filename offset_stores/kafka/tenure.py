@@ -244,7 +244,7 @@ class Tenure:
             claim,
             lambda r, position: replace(
                 _advanced(position, r),
-                leader_epoch=claim.leader_epochs.get(r.topic_partition, position.leader_epoch),
+                leader_epoch=claim.leader_epochs.get(r.topic_partition),
                 topic_id=claim.topic_ids.get(r.topic, position.topic_id),
             ),
         )

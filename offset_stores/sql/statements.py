@@ -103,7 +103,7 @@ class Statements:
                     {
                         "next_offset": "w.until_offset",
                         **unplanned,
-                        "leader_epoch": "coalesce(w.leader_epoch, o.leader_epoch)",
+                        "leader_epoch": "w.leader_epoch",
                         "topic_id": "coalesce(w.topic_id, o.topic_id)",
                     },
                 )

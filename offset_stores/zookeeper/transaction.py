@@ -174,7 +174,7 @@ class ZooKeeperTransaction:
             next_offset=r.until_offset,
             planned_until=None,
             plan_kind=None,
-            leader_epoch=self._claim.leader_epochs.get(r.topic_partition, before.leader_epoch),
+            leader_epoch=self._claim.leader_epochs.get(r.topic_partition),
             topic_id=self._claim.topic_ids.get(r.topic, before.topic_id),
             changed_at=now,
         )

@@ -57,6 +57,9 @@ class Log:
         if self._open:
             self._open.pop(which % len(self._open))[0].abort()
 
+    def elect(self, partition: int, _: int) -> None:
+        self.kafka.elect_leader("orders", partition % self.partitions)
+
     def grow(self, _: int, __: int) -> None:
         if self.partitions < 4:
             self.partitions += 1
@@ -69,7 +72,7 @@ class Log:
 
 Change = tuple[str, int, int]
 CHANGES = st.tuples(
-    st.sampled_from(["produce", "produce", "skip", "begin", "commit", "abort", "grow"]),
+    st.sampled_from(["produce", "produce", "skip", "begin", "commit", "abort", "elect", "grow"]),
     st.integers(0, 3),
     st.integers(1, 6),
 )

@@ -189,7 +189,7 @@ def test_committed_ranges_move_the_position_and_remember_the_leader_epoch() -> N
     assert claim.topic_ids == {"orders": "id-1"}
     world.ownership.committed(claim)
     world.ownership.rewind([ORDERS_0, ORDERS_1])
-    assert world.source.reading == {ORDERS_0: (50, 3), ORDERS_1: (60, 1)}
+    assert world.source.reading == {ORDERS_0: (50, 3), ORDERS_1: (60, None)}, "that of another offset says nothing"
 
 
 def test_a_rewind_reads_again_from_what_was_committed_and_only_what_is_ours() -> None:
