@@ -48,6 +48,7 @@ OWNER = Owner("0123", "host-1", "v1")
         (errors.ProcessingError("x"), ExitStatus.FAILED),
         (errors.RecordError("x", topic="t", partition=0, offset=1), ExitStatus.FAILED),
         (errors.TransactionEscaped("x"), ExitStatus.FAILED),
+        (errors.CauseElsewhere("x"), ExitStatus.FAILED),
         (errors.KafkaStreamError("x"), ExitStatus.FAILED),
         (ZeroDivisionError("x"), ExitStatus.FAILED),
     ],
