@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
+from asyncio import CancelledError
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -88,7 +89,7 @@ class Listeners(StreamListener):
         for listener in self._listeners:
             try:
                 call(listener)
-            except Exception:
+            except (Exception, CancelledError, GeneratorExit):
                 logger.exception("listener %r failed; the stream goes on", listener)
 
     def on_start(self, stream: str, owner: Owner, guarantee: Guarantee) -> None:

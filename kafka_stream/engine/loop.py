@@ -190,12 +190,13 @@ class Loop:
 
     def _close(self, failure: BaseException | None) -> None:
         self._watchdog.stop()
+        self._in_hand.drop()
         if not self._request.drop_batch:
             self._recorder.stopped()
         self._source.close()
         self._store.close()
         try:
-            self._preparing.close(self._has_time)
+            self._preparing.close(lambda: failure is None and self._has_time())  # a failure is told at once
         finally:  # a stop whose time runs out interrupts the main thread while it waits
             state = StreamState.STOPPED if failure is None else StreamState.FAILED
             self._reporter.set(state=state, error=failure, batch_started_at=None)

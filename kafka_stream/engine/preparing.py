@@ -8,6 +8,7 @@ ahead, and it is dropped together with the one before it.)
 from __future__ import annotations
 
 import contextvars
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from typing import Any
 from kafka_stream.batch import Batch
 from kafka_stream.engine.planner import Plan
 from kafka_stream.engine.processing import BatchDropped, BatchProcessor
+
+logger = logging.getLogger("kafka_stream")
 
 _LOOK_S = 0.2
 """How often a wait for user code looks whether the batch is still wanted."""
@@ -106,14 +109,20 @@ class PreparingThread:
                     ) from None
 
     def close(self, is_waited_for: Callable[[], bool]) -> None:
-        """End the thread, after what was begun; user code that is stuck is waited for as long as that is wanted."""
+        """End the thread, after what was begun; user code that is stuck is waited for as long as that is wanted.
+
+        It is left behind then, on a thread that ends with it, or with the process.
+        """
         thread, self._thread = self._thread, None
         if thread is None:
             self._processor.close()
             return
         self._wanted.put(None)
+        thread.join(_LOOK_S)
         while thread.is_alive() and is_waited_for():
             thread.join(_LOOK_S)
+        if thread.is_alive():
+            logger.warning("prepare of stream %r is still at work, on a batch that will not be committed", self._stream)
 
     def _work(self) -> None:
         while (wanted := self._wanted.get()) is not None:

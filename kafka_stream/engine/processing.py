@@ -15,6 +15,10 @@ from kafka_stream.progress import Listeners
 from kafka_stream.protocols import OffsetStore, OverlappingSink, RangeSink, Sink, StoreTransaction, TellingStore
 from kafka_stream.types import Claim, OffsetRange, Phase, Writes
 
+FAULTS = (Exception, asyncio.CancelledError, GeneratorExit)
+"""What user code fails with. A cancelled await and a closed generator are its own faults, too: nobody else cancels or
+closes anything here. What ends the process (``KeyboardInterrupt``, ``SystemExit``) comes through."""
+
 
 @dataclass(frozen=True, slots=True)
 class FunctionSink:
@@ -111,7 +115,7 @@ class BatchProcessor:
                 {r: sink.prepare(part) for r, part in parts.items()} if each_range else sink.prepare(whole)
                 for sink, each_range in zip(self._sinks, self._by_range, strict=True)
             ]
-        except Exception as error:
+        except FAULTS as error:
             failure = self._meaning(error, "prepare", batch)
             if failure is error:
                 raise
@@ -171,7 +175,7 @@ class BatchProcessor:
                     if overlapping is not None
                     else sink.write(value, transaction)  # type: ignore[func-returns-value]
                 )
-            except Exception as error:
+            except FAULTS as error:
                 failure = self._meaning(error, sink.describe(), batch)
                 if failure is error:
                     raise
@@ -184,7 +188,7 @@ class BatchProcessor:
                     "(async def prepare(batch)) and write in the transaction with plain calls"
                 )
 
-    def _meaning(self, error: Exception, where: str, batch: Batch) -> KafkaStreamError:
+    def _meaning(self, error: BaseException, where: str, batch: Batch) -> KafkaStreamError:
         """What an error of user code means; our own stay as they are, with what they were raised from."""
         told = self._telling.tell(error) if self._telling is not None else None
         if isinstance(error, KafkaStreamError):
@@ -192,5 +196,5 @@ class BatchProcessor:
         if (known := self._store.classify(error)) is not None:
             return known
         ranges = ", ".join(map(str, batch.ranges[:3])) + (", …" if len(batch.ranges) > 3 else "")
-        reason = told or f"{type(error).__name__}: {error}"
+        reason = told or ": ".join(filter(None, (type(error).__name__, str(error))))
         return ProcessingError(f"{where} failed on {ranges}: {reason}; nothing of the batch was committed")

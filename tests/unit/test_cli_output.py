@@ -50,6 +50,7 @@ OWNER = Owner("0123", "host-1", "v1")
         (errors.TransactionEscaped("x"), ExitStatus.FAILED),
         (errors.CauseElsewhere("x"), ExitStatus.FAILED),
         (errors.KafkaStreamError("x"), ExitStatus.FAILED),
+        (errors.CauseElsewhere("x"), ExitStatus.FAILED),
         (ZeroDivisionError("x"), ExitStatus.FAILED),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import threading
 import weakref
@@ -13,6 +14,7 @@ import pytest
 
 from kafka_stream.batch import Batch
 from kafka_stream.errors import OwnershipLost, ProcessingError, SinkUnavailable, StoreUnavailable
+from kafka_stream.progress import StreamState
 from kafka_stream.testing import MemoryKafka
 from kafka_stream.types import OffsetRange, Owner, Phase, Writes
 from tests.fakes import ORDERS_0, ORDERS_1
@@ -348,3 +350,92 @@ def test_a_stop_waits_no_longer_than_its_time_for_a_batch_ahead_that_is_stuck(
     assert not released.is_set()
     assert (len(store.rows), run.story.stopped) == (10, [None])
     released.set()
+
+
+@pytest.mark.parametrize("error", [KeyError("price"), KeyboardInterrupt()], ids=["failed", "interrupted"])
+def test_a_failure_is_told_at_once_although_the_batch_ahead_is_stuck(
+    kafka: MemoryKafka, store: ResultsStore, caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    released, ahead_is_stuck, told = threading.Event(), threading.Event(), list[BaseException]()
+
+    def stuck_ahead(batch: Batch) -> Batch:
+        if batch.ranges[0].from_offset > 0:
+            ahead_is_stuck.set()
+            released.wait(LONG_S)
+        return batch
+
+    def failing(batch: Batch, transaction: Any) -> None:
+        assert ahead_is_stuck.wait(LONG_S)
+        raise error
+
+    def run_it() -> None:
+        try:
+            run.run()
+        except BaseException as failure:
+            told.append(failure)
+
+    run = _stream(kafka, store, prepare=stuck_ahead, sink=failing)
+    loop = threading.Thread(target=run_it)
+    loop.start()
+    loop.join(LONG_S / 2)
+    assert not loop.is_alive(), "it waits for user code that nobody needs any more"
+    assert not released.is_set()
+    (failure,) = told
+    assert error in (failure, failure.__cause__)
+    assert (run.loop.status.state, run.loop.status.error, run.story.stopped) == (StreamState.FAILED, failure, [failure])
+    assert "prepare of stream 's' is still at work" in caplog.text
+    released.set()
+
+
+@pytest.mark.parametrize("cancelled", [asyncio.CancelledError, GeneratorExit])
+@pytest.mark.parametrize("where", ["prepare", "async prepare", "sink"])
+def test_what_user_code_cancelled_itself_is_its_failure(
+    kafka: MemoryKafka, store: ResultsStore, where: str, cancelled: type[BaseException]
+) -> None:
+    def give_up(batch: Batch, *_: Any) -> Batch:
+        raise cancelled
+
+    async def give_up_later(batch: Batch) -> Batch:
+        await asyncio.sleep(0)
+        return give_up(batch)
+
+    user_code: dict[str, dict[str, Any]] = {
+        "prepare": {"prepare": give_up},
+        "async prepare": {"prepare": give_up_later},
+        "sink": {"sink": give_up},
+    }
+    run = _stream(kafka, store, **user_code[where])
+    with pytest.raises(ProcessingError, match=rf"failed on orders\[0\] \[0, 5\).*: {cancelled.__name__}; ") as caught:
+        run.run()
+    assert isinstance(caught.value.__cause__, cancelled)
+    assert run.loop.status.error is caught.value
+
+
+def test_a_task_that_cancels_itself_ends_no_task_group_in_silence(kafka: MemoryKafka, store: ResultsStore) -> None:
+    async def prepare(batch: Batch) -> Batch:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+        return batch
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.to_thread(_stream(kafka, store, prepare=prepare).run))
+
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(main())
+    assert caught.group_contains(ProcessingError, match="prepare failed on .*CancelledError")
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, GeneratorExit])
+def test_a_listener_that_cancels_itself_changes_nothing(
+    kafka: MemoryKafka, store: ResultsStore, error: type[BaseException]
+) -> None:
+    def give_up() -> None:
+        raise error
+
+    run = _stream(kafka, store)
+    run.story.on[Phase.AFTER_WRITE] = give_up
+    run.run("latest")
+    assert sorted(store.rows) == EVERYTHING
