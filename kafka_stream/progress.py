@@ -33,6 +33,8 @@ class StreamStatus:
 
     ``lag`` is in offsets, as of the last look at the ends (every few seconds); ``error`` is what stopped the stream or
     what it is retrying after. ``batch_started_at`` is when the batch in hand began: a stuck handler shows here.
+    ``pinned`` are the partitions of which nothing more can be read before somebody's open transaction ends, if it has
+    been so for a minute, and since when it was seen: their lag is measured to that transaction.
     """
 
     state: StreamState = StreamState.NEW
@@ -40,6 +42,7 @@ class StreamStatus:
     guarantee: Guarantee | None = None
     positions: Mapping[TopicPartition, int] = field(default_factory=dict)
     lag: Mapping[TopicPartition, int | None] = field(default_factory=dict)
+    pinned: Mapping[TopicPartition, datetime] = field(default_factory=dict)
     batches: int = 0
     records: int = 0
     batch_started_at: datetime | None = None

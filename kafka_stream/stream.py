@@ -123,6 +123,8 @@ class DirectStream:
     def run(self, until: Any = None) -> RunSummary:
         """Run until stopped, or, with ``until``, up to ``"latest"``, an aware datetime or ``{TopicPartition: offset}``.
 
+        ``"latest"`` ends before an open transaction; the others do not, if it holds records that belong to the run.
+
         On the main thread SIGTERM and SIGINT finish the batch in hand and leave within 25 s (a batch that takes longer
         is dropped, uncommitted); a second signal ends the process at once. The garbage collector looks less often
         meanwhile, unless a threshold was chosen for it. On another thread neither is touched.

@@ -106,6 +106,14 @@ def timestamp_ms(at: datetime) -> int:
     return -((_EPOCH - at) // _MILLISECOND)
 
 
+def is_before_all_records(at: datetime) -> bool:
+    """Whether an aware time lies before Kafka's first, 1970: every record is at or after it.
+
+    In Kafka's requests a negative time means something else (-1 the end).
+    """
+    return at < _EPOCH
+
+
 class PositionState(enum.StrEnum):
     """Whether a stored position may be worked from."""
 

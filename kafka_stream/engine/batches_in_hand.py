@@ -92,7 +92,9 @@ class BatchesInHand:
 
     def _is_void(self, taken: BatchInHand) -> bool:
         """Whether its records may come again, or are not ours any more, or were not all taken."""
-        return taken.starts != self._ownership.starts or not self._ownership.owns(taken.plan.partitions)
+        return taken.starts != self._ownership.starts or not self._ownership.positions.keys() >= set(
+            taken.plan.partitions
+        )
 
 
 __all__ = ["BatchesInHand"]

@@ -33,11 +33,14 @@ def resolve_start(source: Source, partitions: Sequence[TopicPartition], start: A
 def resolve_until(source: Source, partitions: Sequence[TopicPartition], until: Any) -> Mapping[TopicPartition, int]:
     """An ``until`` as offsets; partitions that a mapping does not name are not read.
 
-    ``"latest"`` is the last stable offset now, so that nobody's open transaction is waited for.
+    ``"latest"`` is the last stable offset now, so that nobody's open transaction is waited for. A time is the end of
+    the records from before it, those of open transactions included: until these end, what the run is to read is open.
 
     Raises:
         ConfigurationError: an offset lies beyond the partition's end, or the partition is not ours.
     """
+    if isinstance(until, datetime):
+        return source.ends_before(partitions, until)
     if not isinstance(until, Mapping):
         return resolve_start(source, partitions, until)
     _check_ends(source, partitions, until, "until")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from kafka_stream.engine.positions import Position
 from kafka_stream.errors import DataLoss, LogTruncated, OffsetOutOfRange, TopicRecreated
-from kafka_stream.protocols import OffsetAt, OffsetStore, RangeSink, Source
+from kafka_stream.protocols import OffsetAt, OffsetStore, RangeSink, Source, TopicInfo
 from kafka_stream.types import Claim, OffsetRange, Owner, PlanKind, StoredPosition, TopicPartition
 
 logger = logging.getLogger("kafka_stream")
@@ -21,6 +21,26 @@ class Log:
     first: int
     end: int
     topic_id: str | None
+
+
+class TopicIds:
+    """The ids of the topics that our positions belong to: a topic that is created again has another one."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, str] = {}
+        self._told_of_missing_ones = False
+
+    def of(self, topics: Mapping[str, TopicInfo]) -> Mapping[str, str]:
+        """Those that the broker gives; that it gives none is said once."""
+        ids = {name: info.topic_id for name, info in topics.items() if info.topic_id is not None}
+        if ids.keys() != topics.keys() and not self._told_of_missing_ones:
+            self._told_of_missing_ones = True
+            logger.info("the broker gives no topic ids: a topic that is deleted and created again is not noticed")
+        return ids
+
+    def changed(self, ids: Mapping[str, str]) -> set[str]:
+        """The topics that were created again."""
+        return {name for name, known in self.known.items() if ids.get(name, known) != known}
 
 
 class Losses:
@@ -48,6 +68,28 @@ class Losses:
         end = self._source.offsets(partitions, OffsetAt.HIGH_WATERMARK)
         return {tp: Log(first[tp], end[tp], topic_ids.get(tp.topic)) for tp in partitions}
 
+    def refuse_unless_chosen(
+        self, stored: Mapping[TopicPartition, StoredPosition], topic_ids: Mapping[str, str]
+    ) -> None:
+        """Before anything is done about positions of ours: may we go on, if they are gone?
+
+        Raises:
+            DataLoss: one is, and ``on_data_loss`` is ``"stop"``.
+        """
+        logs = self.logs(sorted(stored), topic_ids) if stored else {}
+        for tp, log in logs.items():
+            if (loss := find_loss(tp, stored[tp], log)) is not None:
+                self._refuse_unless_chosen(loss)
+
+    def go_on_without(self, loss: DataLoss) -> None:
+        """Give the partition up, if that is the user's choice.
+
+        Raises:
+            DataLoss: it is not.
+        """
+        self._refuse_unless_chosen(loss)
+        logger.warning("%s Going on without it, as on_data_loss=%r says.", loss, self._on_data_loss)
+
     def answer(self, loss: DataLoss, position: Position, topic_ids: Mapping[str, str]) -> Position:
         """Where to go on, once that is stored.
 
@@ -55,8 +97,7 @@ class Losses:
             DataLoss: the loss, where ``on_data_loss`` is ``"stop"``.
             OwnershipLost: the partition is not ours any more.
         """
-        if self._on_data_loss == "stop":
-            raise loss
+        self._refuse_unless_chosen(loss)
         tp = loss.partition
         offset = self._source.offsets([tp], OffsetAt(self._on_data_loss))[tp]
         logger.warning("%s Going on at offset %d, as on_data_loss=%r says.", loss, offset, self._on_data_loss)
@@ -72,6 +113,10 @@ class Losses:
         member = self._source.group_metadata([tp])
         self._store.reposition(Claim(self._stream, self._owner, (move,), {tp: epoch}, {}, known, kind, member))
         return Position(offset, epoch, None)
+
+    def _refuse_unless_chosen(self, loss: DataLoss) -> None:
+        if self._on_data_loss == "stop":
+            raise loss
 
 
 def find_loss(topic_partition: TopicPartition, stored: StoredPosition, log: Log) -> DataLoss | None:
@@ -89,6 +134,18 @@ def find_loss(topic_partition: TopicPartition, stored: StoredPosition, log: Log)
         return _out_of_range(topic_partition, stored.next_offset, log)
     read_up_to = stored.next_offset if stored.planned_until is None else stored.planned_until
     return _truncated(topic_partition, read_up_to, log) if read_up_to > log.end else None
+
+
+def find_vanished(topic_partition: TopicPartition, read_up_to: int, topic: TopicInfo) -> TopicRecreated:
+    """The loss of a partition that its topic, created again with fewer, does not have any more."""
+    return TopicRecreated(
+        f"topic {topic_partition.topic!r} was deleted and created again with {topic.partitions} partition(s): "
+        f"{topic_partition}, which was read up to offset {read_up_to} of the old topic, is not among them. Choose with "
+        "on_data_loss='earliest' or 'latest' to go on with the others, or reset the offsets.",
+        partition=topic_partition,
+        wanted=read_up_to,
+        available=None,
+    )
 
 
 def find_lost_position(topic_partition: TopicPartition, offset: int, log: Log, *, diverged: bool) -> DataLoss | None:
@@ -120,4 +177,4 @@ def _truncated(topic_partition: TopicPartition, wanted: int, log: Log) -> LogTru
     )
 
 
-__all__ = ["Log", "Losses", "find_loss", "find_lost_position"]
+__all__ = ["Log", "Losses", "TopicIds", "find_loss", "find_lost_position", "find_vanished"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from kafka_stream.claims import outstanding_plan, why_not_ours
 from kafka_stream.engine.bounds import FirstStart
-from kafka_stream.engine.losses import Losses, find_loss, find_lost_position
+from kafka_stream.engine.losses import Losses, TopicIds, find_loss, find_lost_position, find_vanished
 from kafka_stream.engine.positions import Position, Positions
 from kafka_stream.errors import TransientError
 from kafka_stream.protocols import BoundStore, OffsetStore, PositionLost, RangeSink, Source, TopicInfo
@@ -35,22 +36,19 @@ class Ownership:
         self._store = store
         self._source = source
         self._range_sinks = tuple(range_sinks)
-        self._topic_ids: dict[str, str] = {}
-        self._told_of_missing_ids = False
+        self._topic_ids = TopicIds()
         self._positions = Positions()
         self._first_start = FirstStart(stream, store, source)
         self._losses = Losses(stream, owner, store, source, on_data_loss, self._range_sinks)
         self._proved: set[TopicPartition] = set()
         self._starts_of_reading = 0
+        self.vanished: set[TopicPartition] = set()
+        """Given up with a topic that has fewer partitions now, and perhaps still assigned."""
 
     @property
     def positions(self) -> Mapping[TopicPartition, Position]:
         """The partitions that are owned now."""
         return self._positions
-
-    def owns(self, partitions: Collection[TopicPartition]) -> bool:
-        """Whether all of these are owned now."""
-        return self._positions.keys() >= set(partitions)
 
     @property
     def starts(self) -> int:
@@ -74,35 +72,63 @@ class Ownership:
         """First start: resolve ``start`` for all partitions and store it durably, before anything is fetched."""
         self._first_start.initialise(topics, start)
 
-    def take_over(self, partitions: Sequence[TopicPartition]) -> None:
+    def take_over(self, partitions: Sequence[TopicPartition]) -> Collection[TopicPartition]:
         """Raise the epochs, check what is stored against what the broker has, and start reading.
+
+        Also the other partitions of a topic that was recreated; returns those whose loss was answered. What is ours
+        already is looked at again only as long as it is: a position that is gone may be that of an owner who was
+        replaced long ago, and must not take the partition from its successor.
 
         Raises:
             OutstandingPlan: a planned range was never committed, and no sink is there to repeat it.
             DataLoss: the stored offset is gone, and ``on_data_loss`` is ``"stop"``.
             StreamClosed: an admin command closed the stream.
         """
-        self._take_over(partitions)
-
-    def _take_over(self, partitions: Sequence[TopicPartition]) -> Collection[TopicPartition]:
-        """Also the other partitions of a topic that was recreated; returns those whose loss was answered.
-
-        What is ours already is looked at again only as long as it is: a position that is gone may be that of an owner
-        who was replaced long ago, and must not take the partition from its successor.
-        """
         if not partitions:
             return ()
         topics = self._source.topics()
-        topic_ids = _topic_ids(topics)
-        if topic_ids.keys() != topics.keys() and not self._told_of_missing_ids:
-            self._told_of_missing_ids = True
-            logger.info("the broker gives no topic ids: a topic that is deleted and created again is not noticed")
-        recreated = {name for name, known in self._topic_ids.items() if topic_ids.get(name, known) != known}
-        ordered = sorted({*partitions, *(tp for tp in self._positions if tp.topic in recreated)})
-        stored = self._reclaimed([tp for tp in ordered if tp in self._positions])
-        if new := [tp for tp in ordered if tp not in self._positions]:
-            self._first_start.refuse_another(sorted({tp.topic for tp in new}))
-            stored |= self._store.take_over(self._stream, self._owner, new, topic_ids)
+        topic_ids = self._topic_ids.of(topics)
+        recreated = self._topic_ids.changed(topic_ids)
+        of_recreated = [tp for tp in sorted(self._positions) if tp.topic in recreated]
+        ordered = sorted({*partitions, *of_recreated})
+        forgotten = self._forgotten(of_recreated)
+        stored = self._reclaimed([tp for tp in ordered if tp in self._positions and tp not in forgotten])
+        vanished = {tp for tp in of_recreated if tp.partition >= topics[tp.topic].partitions}
+        for tp in sorted(vanished):
+            self._losses.go_on_without(find_vanished(tp, self._positions[tp].next_offset, topics[tp.topic]))
+        self._positions.drop(vanished)
+        self.vanished |= vanished
+        ordered = [tp for tp in ordered if tp not in vanished]
+        stored |= self._taken_over([tp for tp in ordered if tp not in stored], forgotten, topic_ids)
+        return vanished | self._take_up(ordered, stored, topic_ids)
+
+    def _forgotten(self, of_recreated: Sequence[TopicPartition]) -> Mapping[TopicPartition, StoredPosition]:
+        """What we know of positions that are not stored any more: Kafka deletes a group's offsets with their topic."""
+        stored, ids = self._store.positions(self._stream) if of_recreated else {}, self._topic_ids.known
+        return {tp: self._positions[tp].as_stored(ids[tp.topic]) for tp in of_recreated if tp not in stored}
+
+    def _taken_over(
+        self,
+        partitions: Sequence[TopicPartition],
+        forgotten: Mapping[TopicPartition, StoredPosition],
+        topic_ids: Mapping[str, str],
+    ) -> Mapping[TopicPartition, StoredPosition]:
+        """Those that are new to us; and those that the store has forgotten, as they were, if we may go on with them."""
+        if not partitions:
+            return {}
+        lost = {tp: forgotten[tp] for tp in partitions if tp in forgotten}
+        self._losses.refuse_unless_chosen(lost, topic_ids)
+        self._first_start.refuse_another(sorted({tp.topic for tp in partitions}))
+        taken = self._store.take_over(self._stream, self._owner, partitions, topic_ids)
+        return {**taken, **{tp: replace(lost[tp], owner_epoch=taken[tp].owner_epoch) for tp in lost}}
+
+    def _take_up(
+        self,
+        ordered: Sequence[TopicPartition],
+        stored: Mapping[TopicPartition, StoredPosition],
+        topic_ids: Mapping[str, str],
+    ) -> set[TopicPartition]:
+        """Look whether what is stored can be read from, and start reading; returns those whose loss was answered."""
         for tp in ordered:
             self._refuse_unrepeatable_plan(tp, stored[tp])
         for sink in self._range_sinks:
@@ -112,12 +138,11 @@ class Ownership:
         taken = {tp: Position.of(stored[tp]) for tp in ordered}
         losses = [loss for tp in ordered if (loss := find_loss(tp, stored[tp], logs[tp])) is not None]
         for loss in losses:
-            tp = loss.partition
-            taken[tp] = self._losses.answer(loss, taken[tp], topic_ids)
+            taken[loss.partition] = self._losses.answer(loss, taken[loss.partition], topic_ids)
         # Only now: what failed on the way is found again by the retry.
         for tp, position in taken.items():
             self._positions.put(tp, position)
-        self._topic_ids.update(topic_ids)
+        self._topic_ids.known.update(topic_ids)
         self._start_reading(ordered)
         return {loss.partition for loss in losses}
 
@@ -158,7 +183,7 @@ class Ownership:
             ranges=ranges,
             epochs=self._positions.owner_epochs(partitions),
             leader_epochs=leader_epochs,
-            topic_ids={name: known for name, known in self._topic_ids.items() if name in topics},
+            topic_ids={name: known for name, known in self._topic_ids.known.items() if name in topics},
         )
 
     def plan(self, claim: Claim) -> None:
@@ -235,11 +260,8 @@ class Ownership:
         Raises:
             TopicRecreated: unless ``on_data_loss`` chooses where to go on.
         """
-        for name, info in topics.items():
-            known = self._topic_ids.get(name)
-            if info.topic_id is not None and known is not None and info.topic_id != known:
-                partitions = [tp for tp in sorted(self._positions) if tp.topic == name]
-                self.take_over(partitions)
+        if recreated := self._topic_ids.changed(self._topic_ids.of(topics)):
+            self.take_over([tp for tp in sorted(self._positions) if tp.topic in recreated])
 
     def position_lost(self, event: PositionLost) -> None:
         """The broker refused the position that is being read: find out why.
@@ -254,14 +276,13 @@ class Ownership:
         if event.offset < self._positions[tp].next_offset:  # reported before we moved on
             self._start_reading([tp])
             return
-        if tp in self._take_over([tp]):  # raises the fitting error if the stored position is gone
+        if tp in self.take_over([tp]):  # raises the fitting error if the stored position is gone
             return
-        log = self._losses.logs([tp], self._topic_ids)[tp]
-        loss = find_lost_position(tp, event.offset, log, diverged=event.truncated)
-        if loss is None:
-            return
-        self._positions.put(tp, self._losses.answer(loss, self._positions[tp], self._topic_ids))
-        self._start_reading([tp])
+        ids = self._topic_ids.known
+        loss = find_lost_position(tp, event.offset, self._losses.logs([tp], ids)[tp], diverged=event.truncated)
+        if loss is not None:
+            self._positions.put(tp, self._losses.answer(loss, self._positions[tp], ids))
+            self._start_reading([tp])
 
     def _refuse_unrepeatable_plan(self, tp: TopicPartition, stored: StoredPosition) -> None:
         """Stop where a range was planned that no sink of ours repeats: nobody knows what became of it."""
@@ -274,10 +295,6 @@ class Ownership:
             self._source.read_on_until({tp: self._positions[tp].planned_until or 0 for tp in partitions})
         self._starts_of_reading += 1
         self._source.start_reading(self._positions.starts_of_reading(partitions))
-
-
-def _topic_ids(topics: Mapping[str, TopicInfo]) -> Mapping[str, str]:
-    return {name: info.topic_id for name, info in topics.items() if info.topic_id is not None}
 
 
 __all__ = ["Ownership"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, KeysView, Mapping
 from typing import NamedTuple
 
-from kafka_stream.types import OffsetRange, StoredPosition, TopicPartition
+from kafka_stream.types import OffsetRange, PlanKind, StoredPosition, TopicPartition
 
 
 class Position(NamedTuple):
@@ -23,6 +23,13 @@ class Position(NamedTuple):
     def of(cls, stored: StoredPosition) -> Position:
         """What a store holds of a partition."""
         return cls(stored.next_offset, stored.owner_epoch, stored.leader_epoch, stored.planned_until)
+
+    def as_stored(self, topic_id: str) -> StoredPosition:
+        """What a store has held of it."""
+        kind = None if self.planned_until is None else PlanKind.RANGE
+        return StoredPosition(
+            self.next_offset, self.owner_epoch, planned_until=self.planned_until, plan_kind=kind, topic_id=topic_id
+        )
 
 
 class Positions(Mapping[TopicPartition, Position]):

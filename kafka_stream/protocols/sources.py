@@ -136,6 +136,13 @@ class Source(Protocol):
         A fixed number of requests, whatever the number of partitions. Raises ``BrokerUnavailable``.
         """
 
+    def ends_before(self, partitions: Sequence[TopicPartition], at: datetime) -> Mapping[TopicPartition, int]:
+        """Where each partition's records from before a time end: the offset of the first at or after it, else its end.
+
+        Records of open transactions count: whether those from before the time are ever to be read is not known yet.
+        A fixed number of requests, whatever the number of partitions. Raises ``BrokerUnavailable``.
+        """
+
     def cluster_id(self) -> str | None:
         """The id of the cluster that is read; ``None`` where there is none. Raises ``BrokerUnavailable``."""
 

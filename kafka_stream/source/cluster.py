@@ -25,7 +25,7 @@ from kafka_stream.protocols import OffsetAt, TopicInfo
 from kafka_stream.source.connection import connection_settings
 from kafka_stream.source.kafka_errors import is_missing_topic, is_not_authenticated, is_without_leader, refusal
 from kafka_stream.source.renewed import Renewed
-from kafka_stream.types import TopicPartition, timestamp_ms
+from kafka_stream.types import TopicPartition, is_before_all_records, timestamp_ms
 
 REQUEST_TIMEOUT_S = 10.0
 LEADER_TIMEOUT_S = 3.0  # for a partition to have a leader that knows it: after its creation, or when another took over
@@ -155,6 +155,8 @@ class Cluster:
             return self._list_offsets(partitions, spec, patience_s, committed=at is not OffsetAt.HIGH_WATERMARK)
         if at.tzinfo is None:
             raise ValueError(f"the time {at} has no zone; give an aware datetime")
+        if is_before_all_records(at):
+            return self._list_offsets(partitions, _EARLIEST, patience_s, committed=True)
         found = self._list_offsets(partitions, OffsetSpec.for_timestamp(timestamp_ms(at)), patience_s, committed=True)
         if without := [partition for partition, offset in found.items() if offset < 0]:
             return {**found, **self._list_offsets(without, _LATEST, patience_s, committed=True)}
@@ -163,11 +165,13 @@ class Cluster:
     def first_offsets_after(self, partitions: Sequence[TopicPartition], at: datetime) -> Mapping[TopicPartition, int]:
         """Of those that have a record at or after a time, the offset of the first one, committed or not.
 
+        Before 1970, where each log starts.
+
         Raises:
             TopicNotFound, NotAuthorized, BrokerUnavailable.
         """
         self._admin.poll(0)
-        at_or_after = OffsetSpec.for_timestamp(timestamp_ms(at))
+        at_or_after = _EARLIEST if is_before_all_records(at) else OffsetSpec.for_timestamp(timestamp_ms(at))
         found = self._list_offsets(partitions, at_or_after, LEADER_TIMEOUT_S, committed=False)
         return {partition: offset for partition, offset in found.items() if offset >= 0}
 

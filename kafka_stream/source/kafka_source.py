@@ -103,6 +103,12 @@ class KafkaSource:
         """The offset of each partition's end, or of its first record at or after a time (else its latest end)."""
         return self._opened()[0].offsets(partitions, at, patience_s=0)  # the loop has others to serve, and asks again
 
+    def ends_before(self, partitions: Sequence[TopicPartition], at: datetime) -> Mapping[TopicPartition, int]:
+        """Where the records from before a time end, those of open transactions included."""
+        cluster = self._opened()[0]
+        ends = cluster.offsets(partitions, OffsetAt.HIGH_WATERMARK)  # first: what comes after it came later
+        return {**ends, **cluster.first_offsets_after(partitions, at)}
+
     def cluster_id(self) -> str | None:
         """The id of the cluster that is read."""
         return self._opened()[0].cluster_id()

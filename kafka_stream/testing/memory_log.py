@@ -122,6 +122,11 @@ class MemoryLog:
                 return offset_of(record)
         return None
 
+    def end_before(self, timestamp_ms: int) -> int:
+        """The first record at or after a time, of an open transaction or not; else the end."""
+        later = (offset_of(record) for record in self._records if record.timestamp()[1] >= timestamp_ms)
+        return next(later, self.end)
+
     def _index(self, offset: int) -> int:
         return bisect_left(self._records, offset, key=offset_of)
 

@@ -10,11 +10,11 @@ from typing import Protocol
 
 from confluent_kafka import Message
 
-from kafka_stream.errors import OwnershipLost
+from kafka_stream.errors import OwnershipLost, TopicNotFound
 from kafka_stream.protocols import Buffered, OffsetAt, SourceEvent, TopicInfo
 from kafka_stream.source.inbox import Inbox, SourceLimits
 from kafka_stream.testing.memory_log import MemoryLog
-from kafka_stream.types import OffsetRange, TopicPartition, timestamp_ms
+from kafka_stream.types import OffsetRange, TopicPartition, is_before_all_records, timestamp_ms
 
 
 class Logs(Protocol):
@@ -114,6 +114,11 @@ class MemorySource:
         """The offset of each partition's end, or of its first record at or after a time (else its latest end)."""
         with self._lock:
             return {partition: _offset(self._logs.log(partition), at) for partition in partitions}
+
+    def ends_before(self, partitions: Sequence[TopicPartition], at: datetime) -> Mapping[TopicPartition, int]:
+        """Where the records from before a time end, those of open transactions included."""
+        with self._lock:
+            return {partition: self._logs.log(partition).end_before(timestamp_ms(at)) for partition in partitions}
 
     def cluster_id(self) -> str | None:
         """There is no cluster."""
@@ -221,7 +226,10 @@ class MemorySource:
                 left = 1.0 - fill.get(partition, 1.0)
                 if position is None:
                     continue
-                log = self._logs.log(partition)
+                try:
+                    log = self._logs.log(partition)
+                except TopicNotFound:  # created again with fewer: a client goes on asking
+                    continue
                 if not log.start <= position <= log.end:
                     self._lose_position(partition, truncated=False, reason="the offset is out of range")
                 elif left > 0:
@@ -239,6 +247,8 @@ class MemorySource:
 
 def _offset(log: MemoryLog, at: OffsetAt | datetime) -> int:
     if isinstance(at, datetime):
+        if is_before_all_records(at):
+            return log.start
         found = log.offset_at(timestamp_ms(at))
         return log.stable_end if found is None else found
     return {OffsetAt.EARLIEST: log.start, OffsetAt.LATEST: log.stable_end, OffsetAt.HIGH_WATERMARK: log.end}[at]

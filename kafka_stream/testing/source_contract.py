@@ -8,90 +8,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
 
 import pytest
 
-from kafka_stream.errors import OwnershipLost, TopicNotFound
-from kafka_stream.protocols import Assigned, OffsetAt
+from kafka_stream.errors import OwnershipLost
+from kafka_stream.protocols import Assigned
 from kafka_stream.source.inbox import SourceLimits
+from kafka_stream.testing.source_offsets_contract import SourceOffsetsContract
 from kafka_stream.testing.source_reader import WAIT_S, Reader, SourceHarness
 from kafka_stream.types import OffsetRange, TopicPartition
 
 
-class SourceContract:
+class SourceContract(SourceOffsetsContract):
     """Every source passes this class. Readers are closed after each test."""
-
-    @pytest.fixture
-    def harness(self) -> SourceHarness:
-        """The Kafka under test; subclasses define it."""
-        raise NotImplementedError
-
-    @pytest.fixture
-    def opened(self, harness: SourceHarness) -> Iterator[Callable[..., Reader]]:
-        """A function that opens a source and gives its reader."""
-        with ExitStack() as stack:
-
-            def open_reader(
-                topics: str | Sequence[str], *, group_id: str | None = None, limits: SourceLimits | None = None
-            ) -> Reader:
-                names = [topics] if isinstance(topics, str) else topics
-                source = harness.source(group_id or f"group-{names[0]}", names, limits or SourceLimits())
-                source.open(WAIT_S)
-                stack.callback(source.close)
-                return Reader(source)
-
-            yield open_reader
-
-    # Topics and offsets ---------------------------------------------------------------------------------------------
-
-    def test_topics_have_partitions_and_ids(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
-        topic = harness.create_topic(3)
-        info = opened(topic).source.topics()[topic]
-        assert info.partitions == 3
-        assert info.topic_id
-
-    def test_a_missing_topic_is_named_and_not_created(self, opened: Callable[..., Reader]) -> None:
-        reader = opened("no-such-topic")
-        for _ in range(2):
-            with pytest.raises(TopicNotFound, match="'no-such-topic' does not exist"):
-                reader.source.topics()
-
-    def test_new_partitions_are_seen(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
-        topic = harness.create_topic(1)
-        reader = opened(topic)
-        assert reader.source.topics()[topic].partitions == 1
-        harness.add_partitions(topic, 3)
-        assert reader.source.topics()[topic].partitions == 3
-        harness.produce(topic, 2, ["a"])
-        added = TopicPartition(topic, 2)
-        reader.assign([added])
-        reader.read({added: 0}, {added: 1})
-        assert reader.values[added] == ["a"]
-
-    def test_a_recreated_topic_has_another_id(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
-        topic = harness.create_topic(1)
-        reader = opened(topic)
-        before = reader.source.topics()[topic].topic_id
-        harness.recreate_topic(topic)
-        assert reader.source.topics()[topic].topic_id != before
-
-    def test_offsets_of_all_kinds(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
-        topic = harness.create_topic(2)
-        first, empty = TopicPartition(topic, 0), TopicPartition(topic, 1)
-        harness.produce(topic, 0, ["a", "b", "c"])
-        harness.abort(topic, 0, ["x", "y"])
-        harness.open_transaction(topic, 0, ["z"])
-        harness.delete_records(topic, 0, 1)
-        source = opened(topic).source
-        assert source.offsets([first, empty], OffsetAt.EARLIEST) == {first: 1, empty: 0}
-        assert source.offsets([first, empty], OffsetAt.LATEST) == {first: 6, empty: 0}
-        assert source.offsets([first, empty], OffsetAt.HIGH_WATERMARK) == {first: 7, empty: 0}
-        now = datetime.now(UTC)
-        assert source.offsets([first, empty], now - timedelta(days=1)) == {first: 1, empty: 0}
-        assert source.offsets([first, empty], now + timedelta(days=1)) == {first: 6, empty: 0}
 
     # Reading --------------------------------------------------------------------------------------------------------
 

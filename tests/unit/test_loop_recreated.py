@@ -1,0 +1,154 @@
+"""A topic that was deleted and created again under a running stream: smaller, and with what its store has forgotten."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from kafka_stream.engine.topic_look import LOOK_INTERVAL_S
+from kafka_stream.errors import OwnershipLost, StreamClosed, TopicRecreated
+from kafka_stream.testing import MemoryKafka, MemoryOffsetStore
+from kafka_stream.types import Owner, TopicPartition
+from tests.simulation import ResultsStore, Simulation
+
+PARTITIONS = [TopicPartition("orders", number) for number in range(3)]
+SOON = 4 * LOOK_INTERVAL_S
+
+
+@pytest.fixture
+def kafka() -> MemoryKafka:
+    """Three partitions of twenty records."""
+    kafka = MemoryKafka({"orders": 3})
+    _produce(kafka, 3, 20)
+    return kafka
+
+
+def _produce(kafka: MemoryKafka, partitions: int, count: int) -> None:
+    for number in range(partitions):
+        for _ in range(count):
+            kafka.produce("orders", "x", partition=number)
+
+
+def _recreate(kafka: MemoryKafka, partitions: int, count: int = 20) -> None:
+    kafka.recreate_topic("orders", partitions)
+    _produce(kafka, partitions, count)
+
+
+def _forget(store: ResultsStore) -> None:
+    """Do what Kafka does with the offsets of a group when their topic is deleted."""
+    assert isinstance(store.inner, MemoryOffsetStore)
+    store.inner._positions.clear()
+
+
+def _new_rows(store: ResultsStore) -> list[tuple[str, int, int]]:
+    return sorted(store.rows[60:])
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+@pytest.mark.parametrize("assignment", ["static", "group"])
+@pytest.mark.parametrize("partitions", [1, 2, 3])
+def test_a_topic_with_fewer_partitions_is_read_on_by_choice(
+    kafka: MemoryKafka,
+    store: ResultsStore,
+    caplog: pytest.LogCaptureFixture,
+    assignment: str,
+    partitions: int,
+    forgotten: bool,
+) -> None:
+    run = Simulation(kafka, store, on_data_loss="earliest", assignment=assignment)
+
+    def recreate() -> None:
+        _recreate(kafka, partitions)
+        if forgotten:
+            _forget(store)
+
+    run.at(1, recreate)
+    run.at(SOON, run.stop)
+    run.run()
+    assert _new_rows(store) == [("orders", number, offset) for number in range(partitions) for offset in range(20)]
+    assert run.loop.status.positions == dict.fromkeys(PARTITIONS[:partitions], 20)
+    source: Any = run.source
+    assert assignment == "group" or source._inner._assigned == frozenset(PARTITIONS[:partitions])
+    gone = re.findall(r"created again with \d partition\(s\): (orders\[\d\])", caplog.text)
+    assert gone == ([str(tp) for tp in PARTITIONS[partitions:]] if assignment == "static" else gone)
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_topic_with_fewer_partitions_stops_and_says_so(
+    kafka: MemoryKafka, store: ResultsStore, forgotten: bool
+) -> None:
+    run = Simulation(kafka, store)
+
+    def recreate() -> None:
+        _recreate(kafka, 1)
+        if forgotten:
+            _forget(store)
+
+    run.at(1, recreate)
+    with pytest.raises(
+        TopicRecreated, match=r"created again with 1 partition\(s\): orders\[1\], .* up to offset 20 of"
+    ):
+        run.run()
+    assert _new_rows(store) == []
+
+
+def test_a_partition_that_comes_back_is_read_from_its_start(kafka: MemoryKafka, store: ResultsStore) -> None:
+    run = Simulation(kafka, store, on_data_loss="earliest")
+
+    def grow() -> None:
+        kafka.add_partitions("orders", 3)
+        kafka.produce("orders", "x", partition=2)
+
+    run.at(1, lambda: _recreate(kafka, 2))
+    run.at(SOON, grow)
+    run.at(2 * SOON, run.stop)
+    run.run()
+    assert run.next_offsets() == {PARTITIONS[0]: 20, PARTITIONS[1]: 20, PARTITIONS[2]: 1}
+    assert ("orders", 2, 0) in _new_rows(store)
+
+
+@pytest.mark.parametrize("on_data_loss", ["stop", "earliest", "latest"])
+def test_what_the_store_has_forgotten_with_the_topic_is_a_loss_all_the_same(
+    kafka: MemoryKafka, store: ResultsStore, on_data_loss: str
+) -> None:
+    run = Simulation(kafka, store, on_data_loss=on_data_loss)
+
+    def recreate() -> None:
+        _recreate(kafka, 3)
+        _forget(store)
+
+    run.at(1, recreate)
+    run.at(SOON, lambda: _produce(kafka, 3, 1))
+    run.at(2 * SOON, run.stop)
+    if on_data_loss == "stop":
+        with pytest.raises(TopicRecreated, match=r"orders\[0\] was read up to offset 20 of the old topic"):
+            run.run()
+        assert store.positions("s") == {}, "nothing is begun anew before somebody has chosen"
+        return
+    run.run()
+    first = 0 if on_data_loss == "earliest" else 20
+    assert _new_rows(store) == [("orders", tp.partition, offset) for tp in PARTITIONS for offset in range(first, 21)]
+    assert run.story.retries == []
+
+
+@pytest.mark.parametrize("recreated", [False, True])
+def test_a_position_that_only_the_store_has_lost_is_none_of_the_topics(
+    kafka: MemoryKafka, store: ResultsStore, recreated: bool
+) -> None:
+    """Who has removed rows, or taken them over, is asked before any loss is answered."""
+    run = Simulation(kafka, store, on_data_loss="earliest")
+
+    def meanwhile() -> None:
+        if recreated:
+            _recreate(kafka, 3)
+            store.inner.take_over("s", Owner("other", "elsewhere"), PARTITIONS, {})
+        else:
+            _forget(store)
+
+    run.at(1, meanwhile)
+    expected: type[OwnershipLost] = OwnershipLost if recreated else StreamClosed
+    with pytest.raises(expected):
+        run.run()
+    assert _new_rows(store) == []
