@@ -82,6 +82,27 @@ def database_of(engine: Any) -> Database:
     return database
 
 
+def seen_schema(engine: Engine | None, schema: str | None) -> str | None:
+    """Where an engine puts the tables of a schema: a ``schema_translate_map`` of the user's holds for ours, too.
+
+    Some statements pass it by (texts, the inspector), so that the tables are defined where it leads; those that it
+    translates find no more to translate.
+
+    Raises:
+        ConfigurationError: it would translate once more.
+    """
+    seen: dict[str | None, str | None] = (
+        {} if engine is None else dict(engine.get_execution_options().get("schema_translate_map") or {})
+    )
+    where = seen.get(schema, schema)
+    if seen.get(where, where) != where:
+        raise ConfigurationError(
+            f"the engine's schema_translate_map leads from {schema!r} to {where!r} and on to {seen[where]!r}, so that "
+            "the offsets' tables would be in two places: give the store the schema that is translated only once"
+        )
+    return where
+
+
 def made(url: URL, database: Database) -> Engine:
     """Our own engine.
 
@@ -101,4 +122,4 @@ def made(url: URL, database: Database) -> Engine:
     return engine
 
 
-__all__ = ["database_of", "made", "parsed"]
+__all__ = ["database_of", "made", "parsed", "seen_schema"]

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Connection,
     Dialect,
     Inspector,
-    MetaData,
     Table,
     insert,
     inspect,
@@ -28,7 +27,7 @@ from kafka_stream.offset_stores.sql.tables import (
     OLDEST_COMPATIBLE_VERSION,
     SCHEMA_VERSION,
     Tables,
-    define_tables,
+    own_tables,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def schema_sql(dialect: str | URL, schema: str | None = None, table_prefix: str 
     name = {"postgres": "postgresql"}.get(url.get_backend_name(), url.get_backend_name())
     if name not in DATABASES:
         raise ConfigurationError(f"there is no schema for {name!r}; supported: {', '.join(sorted(DATABASES))}")
-    return tables_sql(define_tables(MetaData(), schema, table_prefix), URL.create(name).get_dialect()())
+    return tables_sql(own_tables(schema, table_prefix), URL.create(name).get_dialect()())
 
 
 def tables_sql(tables: Tables, dialect: Dialect) -> str:

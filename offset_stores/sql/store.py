@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Literal
 from weakref import WeakSet
 
-from sqlalchemy import URL, Connection, Engine, MetaData, Table, exc, select
+from sqlalchemy import URL, Connection, Engine, Table, exc, select
 
 from kafka_stream.errors import ConfigurationError, KafkaStreamError, StoreUnavailable, TransactionEscaped
 from kafka_stream.offset_stores.sql import administration, takeover
@@ -18,7 +18,7 @@ from kafka_stream.offset_stores.sql import schema as schemas
 from kafka_stream.offset_stores.sql.access import Access
 from kafka_stream.offset_stores.sql.errors import TRANSIENT, causes, reason_of
 from kafka_stream.offset_stores.sql.session import KEPT
-from kafka_stream.offset_stores.sql.tables import DEFAULT_PREFIX, define_tables
+from kafka_stream.offset_stores.sql.tables import DEFAULT_PREFIX, own_tables
 from kafka_stream.offset_stores.sql.transaction import SqlTransaction
 from kafka_stream.offset_stores.sql.users_errors import connection_at_work, tell
 from kafka_stream.protocols import (
@@ -40,7 +40,8 @@ class SqlOffsetStore:
     """Keeps positions in tables of the database that the results go to, and commits both together.
 
     ``url_or_engine`` is a SQLAlchemy URL (``postgres://`` and ``postgresql://`` mean psycopg) or the application's
-    own ``Engine``, which is used as it is and never disposed. ``tables="create"`` creates what is missing when the
+    own ``Engine``, which is used as it is and never disposed; its ``schema_translate_map`` says where the tables are,
+    too. ``tables="create"`` creates what is missing when the
     store is opened; ``"verify"`` only looks (for tables that a migration creates, see ``define_tables``).
     ``takeover_lock_timeout_s`` bounds each wait for a dead owner's locks.
 
@@ -70,7 +71,7 @@ class SqlOffsetStore:
         else:
             database = engines.database_of(url_or_engine)
             users_engine, url = url_or_engine, url_or_engine.url
-        defined = define_tables(MetaData(), schema, table_prefix)
+        defined = own_tables(engines.seen_schema(users_engine, schema), table_prefix)
         self._access = Access(url, database, defined, users_engine, takeover_lock_timeout_s)
         self._create = tables == "create"
         self._latest: SqlTransaction | None = None

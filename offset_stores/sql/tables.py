@@ -83,51 +83,60 @@ class Tables(NamedTuple):
     history: Table
 
 
+PLAIN_MOMENT: TypeEngine[datetime] = DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), *_MYSQL)
+"""What ``UtcDateTime`` is in each database, in SQLAlchemy's own types: a generated migration knows no others."""
+
+
 def define_tables(metadata: MetaData, schema: str | None = None, table_prefix: str = DEFAULT_PREFIX) -> Tables:
     """Put the store's tables into an application's ``MetaData``, so that its migrations (Alembic) bring them along.
 
     Pass the same ``schema`` and ``table_prefix`` to ``SqlOffsetStore``, with ``tables="verify"``. The row of the
     version table is written by ``kafka-stream schema apply`` or a store with ``tables="create"``; without it the
-    columns alone are compared.
+    columns alone are compared. The columns' types are SQLAlchemy's own: a generated migration runs as it is.
 
     Raises:
         ConfigurationError: the prefix is no identifier, or too long.
     """
+    return _defined(metadata, schema, table_prefix, PLAIN_MOMENT)
+
+
+def own_tables(schema: str | None, table_prefix: str) -> Tables:
+    """The same tables as the store itself reads and writes them: its times are aware. Raises as ``define_tables``."""
+    return _defined(MetaData(), schema, table_prefix, UtcDateTime())
+
+
+def _defined(metadata: MetaData, schema: str | None, table_prefix: str, moment: TypeEngine[datetime]) -> Tables:
     if not _IDENTIFIER.fullmatch(table_prefix) or len(table_prefix) > _LONGEST_PREFIX:
         raise ConfigurationError(
             f"table_prefix {table_prefix!r} cannot begin a table's name; use letters, digits and underscores, "
             f"{_LONGEST_PREFIX} at most"
         )
+
+    def table(name: str, *columns: Column[Any]) -> Table:
+        return Table(f"{table_prefix}{name}", metadata, *columns, schema=schema, **_OPTIONS)
+
     return Tables(
-        schema=Table(
-            f"{table_prefix}schema",
-            metadata,
+        schema=table(
+            "schema",
             Column("version", Integer, primary_key=True, autoincrement=False),
             Column("oldest_compatible_version", Integer, nullable=False),
-            schema=schema,
-            **_OPTIONS,
         ),
-        topics=Table(
-            f"{table_prefix}topics",
-            metadata,
+        topics=table(
+            "topics",
             Column("stream", String(255), primary_key=True),
             Column("topic", String(249), primary_key=True),
             Column("topic_id", String(64)),
             Column("state", String(16), nullable=False),
             Column("state_reason", String(1000)),
-            Column("started_at", UtcDateTime, nullable=False),
-            schema=schema,
-            **_OPTIONS,
+            Column("started_at", moment, nullable=False),
         ),
-        offsets=_offsets(metadata, schema, table_prefix),
-        history=_history(metadata, schema, table_prefix),
+        offsets=table("offsets", *_position_columns(moment)),
+        history=table("history", *_history_columns(moment)),
     )
 
 
-def _offsets(metadata: MetaData, schema: str | None, table_prefix: str) -> Table:
-    return Table(
-        f"{table_prefix}offsets",
-        metadata,
+def _position_columns(moment: TypeEngine[datetime]) -> list[Column[Any]]:
+    return [
         Column("stream", String(255), primary_key=True),
         Column("topic", String(249), primary_key=True),
         Column("partition", Integer, primary_key=True, autoincrement=False),
@@ -142,19 +151,15 @@ def _offsets(metadata: MetaData, schema: str | None, table_prefix: str) -> Table
         Column("owner_epoch", BigInteger, nullable=False),
         Column("state", String(16), nullable=False),
         Column("state_reason", String(1000)),
-        Column("changed_at", UtcDateTime, nullable=False),
-        schema=schema,
-        **_OPTIONS,
-    )
+        Column("changed_at", moment, nullable=False),
+    ]
 
 
-def _history(metadata: MetaData, schema: str | None, table_prefix: str) -> Table:
+def _history_columns(moment: TypeEngine[datetime]) -> list[Column[Any]]:
     """A row per action, whatever the number of partitions: ``moves`` is JSON (see ``history.py``)."""
-    return Table(
-        f"{table_prefix}history",
-        metadata,
+    return [
         Column("stream", String(255), primary_key=True),
-        Column("at", UtcDateTime, primary_key=True),
+        Column("at", moment, primary_key=True),
         Column("action", String(64), primary_key=True),
         Column("kind", String(16), nullable=False),
         Column("actor", String(255), nullable=False),
@@ -162,9 +167,7 @@ def _history(metadata: MetaData, schema: str | None, table_prefix: str) -> Table
         Column("records", BigInteger),
         Column("duration_s", Double),
         Column("moves", Text().with_variant(mysql.LONGTEXT(), *_MYSQL), nullable=False),
-        schema=schema,
-        **_OPTIONS,
-    )
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +203,12 @@ def position_of(row: Any) -> StoredPosition:
 __all__ = [
     "DEFAULT_PREFIX",
     "OLDEST_COMPATIBLE_VERSION",
+    "PLAIN_MOMENT",
     "SCHEMA_VERSION",
     "Names",
     "Tables",
     "UtcDateTime",
     "define_tables",
+    "own_tables",
     "position_of",
 ]

@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import BigInteger, Column, Engine, Integer, MetaData, Table, create_engine, insert, inspect, text
+from sqlalchemy import BigInteger, Column, Engine, Integer, MetaData, Table, create_engine, event, insert, inspect, text
 
 from kafka_stream.errors import ConfigurationError, MissingExtra, SchemaMismatch
 from kafka_stream.offset_stores.sql import SqlOffsetStore, define_tables, schema_sql
 from kafka_stream.offset_stores.sql import engine as engines
 from kafka_stream.offset_stores.sql import schema as schemas
 from kafka_stream.offset_stores.sql.tables import SCHEMA_VERSION, Tables
-from kafka_stream.testing.store_backend import OLDER, P0, STREAM, at_once, commit, next_offsets
+from kafka_stream.testing.store_backend import OLDER, P0, STREAM, at_once, claim_of, commit, next_offsets
+from tests.alembic_application import AlembicApplication, recipe
 
 NAMES = {"kafka_stream_schema", "kafka_stream_topics", "kafka_stream_offsets", "kafka_stream_history"}
 
@@ -115,6 +116,68 @@ def test_alembic_proposes_no_change_where_the_store_created_the_tables(engine: E
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, metadata) == []
+
+
+@pytest.mark.parametrize("arguments", ["", ", table_prefix='ours_'"])
+def test_a_migration_that_alembic_generates_runs_as_it_is(tmp_path: Path, engine: Engine, arguments: str) -> None:
+    url = engine.url.render_as_string()
+    application = AlembicApplication(tmp_path, url, f"define_tables(metadata{arguments})")
+    assert "kafka_stream.offset_stores" not in application.generate()
+    application.check()
+    store = SqlOffsetStore(url, tables="verify", table_prefix="ours_" if arguments else "kafka_stream_")
+    store.open()
+    assert _works(store)
+    application.check()
+    store.close()
+
+
+def test_tables_that_the_store_created_are_left_alone_by_the_documented_recipe(tmp_path: Path, engine: Engine) -> None:
+    store = SqlOffsetStore(engine)
+    store.open()
+    application = AlembicApplication(tmp_path, engine.url.render_as_string(), recipe())
+    assert "kafka_stream_" not in application.generate()
+    application.check()
+    assert _works(store)
+
+
+# An engine that leads to another schema -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tenant(engine: Engine, tmp_path: Path) -> Engine:
+    """An engine whose tables are a tenant's; SQLite attaches a file for each schema."""
+
+    def attach(driver: Any, record: object) -> None:
+        driver.execute(f"ATTACH DATABASE '{tmp_path}/tenant.db' AS tenant")
+
+    event.listen(engine, "connect", attach)
+    return engine.execution_options(schema_translate_map={None: "tenant", "template": "tenant"})
+
+
+@pytest.mark.parametrize("schema", [None, "template", "tenant"])
+def test_the_tables_are_where_a_schema_translate_map_leads(engine: Engine, tenant: Engine, schema: str | None) -> None:
+    store = SqlOffsetStore(tenant, schema=schema)
+    for _ in range(2):
+        store.open()
+    assert "(table tenant.kafka_stream_offsets)" in store.describe()
+    assert _works(store)
+    assert store.topics(STREAM)
+    assert set(inspect(engine).get_table_names(schema="tenant")) == NAMES
+    assert inspect(engine).get_table_names() == []
+    claim = claim_of(OLDER, {P0: (5, 6)}, store.take_over(STREAM, OLDER, [P0], {}))
+    orders = Table("orders", MetaData(), Column("id", Integer, primary_key=True))
+    with store.begin(claim) as transaction:
+        orders.create(transaction.connection)
+        transaction.advance()
+        transaction.commit()
+    assert inspect(engine).has_table("orders", schema="tenant"), "the handler's tables are still the tenant's"
+
+
+def test_a_map_that_leads_on_is_refused(engine: Engine) -> None:
+    twice = engine.execution_options(schema_translate_map={None: "a", "a": "b"})
+    with pytest.raises(ConfigurationError, match=r"from None to 'a' and on to 'b'"):
+        SqlOffsetStore(twice)
+    SqlOffsetStore(twice, schema="a")
 
 
 def _versions(engine: Engine, version: int, oldest: int) -> None:
