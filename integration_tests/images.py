@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 OFFICIAL_IMAGES = {
@@ -29,6 +29,8 @@ _PACKAGES = {
     # MariaDB's programs alone: the package mariadb-server would also start a server for the whole machine.
     "/usr/sbin/mariadbd": ("mariadb-server-core",),
     "/usr/bin/mariadb": ("mariadb-client-core",),
+    # Not in an image: a test starts one of its own.
+    "/usr/sbin/pgbouncer": ("pgbouncer",),
 }
 
 
@@ -59,11 +61,23 @@ def is_debian_with_root() -> bool:
 
 
 def install_packages(log: Path) -> None:
-    """Install what the private engine and the image recipe need, if it is not all there."""
-    missing = [names for file, names in _PACKAGES.items() if not glob.glob(file)]
-    if not missing:
+    """Install what the private engine, the image recipe and some tests need, if it is not all there."""
+    if missing := [names for file, names in _PACKAGES.items() if not glob.glob(file)]:
+        _install(missing, log)
+
+
+def install_program(program: Path, package: str, log: Path) -> None:
+    """Install one program that a test starts by itself, where the servers came by other means."""
+    if program.exists():
         return
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    if not is_debian_with_root():
+        raise CannotPrepareServers(f"{program} is missing: install the package {package}")
+    _install([(package,)], log)
+
+
+def _install(missing: Sequence[tuple[str, ...]], log: Path) -> None:
+    # A run level in which packages start no service: a program that comes with one would be up for the whole machine.
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     apt_get = ["apt-get", "-y", "-qq", "-o", "DPkg::Lock::Timeout=300"]
     with log.open("ab") as output:
         for command in (["update"], ["install", "--no-install-recommends"]):

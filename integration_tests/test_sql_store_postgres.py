@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import create_engine, text
 
+from integration_tests.frozen_owners import frozen_owners
 from integration_tests.proxy import PostgresProxy
 from integration_tests.servers import PostgresDatabase
 from kafka_stream.errors import (
@@ -287,72 +287,12 @@ def test_deadlocks_and_serialization_failures_of_a_handler_are_transient(
 
 # Frozen owners --------------------------------------------------------------------------------------------------------
 
-FROZEN = """
-import os, signal, sys, threading
-from sqlalchemy import create_engine, text
-from kafka_stream.testing.store_backend import OLDER, P0, P1, STREAM, claim_of
-from kafka_stream.offset_stores.sql import SqlOffsetStore
-from tests.sql_backend import write
-
-def freeze():
-    os.kill(os.getpid(), signal.SIGSTOP)
-
-def freeze_in_the_insert():
-    with create_engine(sys.argv[1], isolation_level="AUTOCOMMIT").connect() as looking:
-        sleeping = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
-        while looking.execute(text(f"SELECT count(*) {sleeping}")).scalar_one() == 0:
-            pass
-    freeze()
-
-store = SqlOffsetStore(sys.argv[1])
-store.open()
-claim = claim_of(OLDER, {P0: (0, 5)}, store.take_over(STREAM, OLDER, [P0, P1], {}))
-try:
-    with store.begin(claim) as transaction:
-        connection = transaction.connection
-        match sys.argv[2]:
-            case "after the claim":
-                freeze()
-            case "mid-INSERT":  # the server is at work on it while this process is frozen
-                threading.Thread(target=freeze_in_the_insert, daemon=True).start()
-                connection.execute(text("INSERT INTO results SELECT n, n FROM generate_series(1, 9) n, pg_sleep(600)"))
-            case "mid-COPY":
-                with connection.connection.driver_connection.cursor().copy("COPY results (value) FROM STDIN") as copy:
-                    for number in range(100_000):
-                        copy.write_row((number,))
-                    freeze()
-            case "after the advance":
-                write(connection, 1)
-                transaction.advance()
-                freeze()
-        if sys.argv[2] != "after the advance":
-            transaction.advance()
-        transaction.commit()
-except Exception as error:
-    print(type(store.classify(error) or error).__name__, flush=True)
-else:
-    print("committed", flush=True)
-os._exit(0)
-"""
-
 
 @pytest.fixture
 def frozen(postgres: PostgresDatabase, backend: SqlBackend) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
     """Starts an owner that freezes inside its transaction, and waits until it has."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(where: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", FROZEN, postgres.url, where]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        started.append(process)
-        _, status = os.waitpid(process.pid, os.WUNTRACED)
-        assert os.WIFSTOPPED(status)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    with frozen_owners(postgres.url) as start:
+        yield start
 
 
 @pytest.mark.parametrize("where", ["after the claim", "mid-INSERT", "mid-COPY", "after the advance"])
@@ -363,7 +303,9 @@ def test_a_takeover_past_a_frozen_owner(
     taken = store.take_over(STREAM, NEWER, [P0, P1], {})
     assert (taken[P0].next_offset, taken[P0].planned_until, taken[P0].owner) == (0, None, NEWER)
     with store.begin(claim_of(NEWER, {P0: (0, 3)}, taken)) as transaction:
-        transaction.connection.execute(text("LOCK TABLE results IN ACCESS EXCLUSIVE MODE NOWAIT"))
+        # Its rows are free a moment before the locks of its tables are.
+        transaction.connection.execute(text("SET LOCAL lock_timeout = '30s'"))
+        transaction.connection.execute(text("LOCK TABLE results IN ACCESS EXCLUSIVE MODE"))
         write(transaction.connection, 7)
         transaction.advance()
         transaction.commit()

@@ -106,21 +106,23 @@ class Access:
         connection = self.database.connect(self.engine)
         try:
             yield connection
-        finally:
-            clean(connection, self.database)
+        except BaseException as error:
+            clean(connection, self.database, after=error)
+            raise
+        clean(connection, self.database)
 
     @contextmanager
     def writing(self, session: str, timeout_s: float) -> Iterator[Connection]:
         """A transaction that waits for locks no longer than this; committed if the body succeeds."""
         connection = self.database.connect(self.engine)
-        committed = False
         try:
             transaction = self.database.begin_bounded(connection, session, timeout_s)
             yield connection
             transaction.commit()
-            committed = True
-        finally:
-            clean(connection, self.database, keep=committed)
+        except BaseException as error:
+            clean(connection, self.database, after=error)
+            raise
+        clean(connection, self.database, keep=True)
 
     def read(
         self, connection: Connection, stream: str, partitions: Sequence[TopicPartition] | None = None

@@ -5,13 +5,20 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from kafka_stream.offset_stores.sql.dialects import Database
+from kafka_stream.offset_stores.sql.errors import Verdict, causes
+from kafka_stream.offset_stores.sql.pool import discard_idle
 
 
-def clean(connection: Connection, database: Database, *, keep: bool = False) -> None:
+def clean(
+    connection: Connection, database: Database, *, keep: bool = False, after: BaseException | None = None
+) -> None:
     """Close a connection, rolled back for certain unless ``keep``: the pool's next user must not commit our rest.
 
-    SQLAlchemy may take the transaction for finished while the driver does not (an exception in a commit event).
+    SQLAlchemy may take the transaction for finished while the driver does not (an exception in a commit event). One
+    that was given up ``after`` an error of its server is not used again; where the session was read-only, because it
+    began amid a failover, those beside it in the pool may be, too.
     """
+    verdicts = {database.verdict(error) for error in causes(after)} if after is not None else set()
     if connection.closed or connection.invalidated:
         connection.close()
         return
@@ -22,6 +29,9 @@ def clean(connection: Connection, database: Database, *, keep: bool = False) -> 
         if not keep:
             connection.rollback()
             connection.connection.rollback()
+        if verdicts & {Verdict.UNAVAILABLE, Verdict.READ_ONLY}:
+            connection.invalidate()
+            return
         database.after_transaction(connection)
     except BaseException as error:
         connection.invalidate()
@@ -29,6 +39,8 @@ def clean(connection: Connection, database: Database, *, keep: bool = False) -> 
             raise
     finally:
         connection.close()
+        if Verdict.READ_ONLY in verdicts:
+            discard_idle(connection.engine)
 
 
 __all__ = ["clean"]

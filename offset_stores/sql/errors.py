@@ -25,6 +25,7 @@ class Verdict(enum.Enum):
     LOCKED = "waited for another session's lock in vain"
     GAVE_UP = "the database gave the transaction up"
     UNAVAILABLE = "the database does not answer, or the connection broke"
+    READ_ONLY = "the session takes no writes, and will not: it began while the server took none"
     LOGIN = "the database asked for the password and then did not let us in"
     REFUSED = "the database refused a permission"
     MISMATCH = "a table or column is missing"
@@ -32,7 +33,7 @@ class Verdict(enum.Enum):
     OTHER = "anything else"
 
 
-TRANSIENT = frozenset({Verdict.LOCKED, Verdict.GAVE_UP, Verdict.UNAVAILABLE})
+TRANSIENT = frozenset({Verdict.LOCKED, Verdict.GAVE_UP, Verdict.UNAVAILABLE, Verdict.READ_ONLY})
 """What may work the next time."""
 
 
@@ -69,6 +70,8 @@ def mapped(error: BaseException, verdict: Verdict, doing: str, where: str) -> Ka
             return StoreUnavailable(f"{where} gave the transaction up while {doing}: {reason}")
         case Verdict.UNAVAILABLE:
             return StoreUnavailable(f"{where} did not answer while {doing}: {reason}")
+        case Verdict.READ_ONLY:
+            return StoreUnavailable(f"{where} took no writes while {doing}: {reason}")
         case Verdict.LOGIN | Verdict.REFUSED:
             return NotAuthorized(
                 f"{where} refused us while {doing}: {reason}; check user, password, database and grants"

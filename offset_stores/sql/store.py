@@ -16,7 +16,7 @@ from kafka_stream.offset_stores.sql import engine as engines
 from kafka_stream.offset_stores.sql import history as histories
 from kafka_stream.offset_stores.sql import schema as schemas
 from kafka_stream.offset_stores.sql.access import Access
-from kafka_stream.offset_stores.sql.errors import TRANSIENT, causes, reason_of
+from kafka_stream.offset_stores.sql.errors import causes, reason_of
 from kafka_stream.offset_stores.sql.session import KEPT
 from kafka_stream.offset_stores.sql.tables import DEFAULT_PREFIX, own_tables
 from kafka_stream.offset_stores.sql.transaction import SqlTransaction
@@ -171,14 +171,12 @@ class SqlOffsetStore:
             connection = access.database.connect(access.engine)
         transaction = self._latest = SqlTransaction(access, connection, claim)
         self._connections.add(connection)
-        try:
+        with transaction:
             with access.mapping("claiming the batch's ranges"):
                 claimed = transaction.claim()
             if claimed == len(claim.ranges):
                 yield transaction
                 return
-        finally:
-            transaction.close()
         raise takeover.why_not(access, claim)
 
     def classify(self, error: BaseException) -> KafkaStreamError | None:
@@ -187,16 +185,10 @@ class SqlOffsetStore:
         Its ``connection`` that was kept for a later batch is closed by then: ``TransactionEscaped``.
         """
         for cause in causes(error):
-            if (
-                self._access.database.verdict(cause) in TRANSIENT
-                and self._latest is not None
-                and self._latest.raised(cause)
-            ):
+            if self._latest is not None and self._latest.gave_up(cause):
                 return StoreUnavailable(f"{self.describe()} gave the batch's transaction up: {reason_of(cause)}")
-            if (
-                isinstance(cause, exc.ResourceClosedError)
-                and connection_at_work(cause, self._access.database) in self._connections
-            ):
+            is_closed = isinstance(cause, exc.ResourceClosedError)
+            if is_closed and connection_at_work(cause, self._access.database) in self._connections:
                 return TransactionEscaped(KEPT)
         return None
 

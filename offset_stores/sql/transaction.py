@@ -57,6 +57,7 @@ class SqlTransaction:
         self._advanced = False
         self._committed = False
         self._over = False
+        self._lost = False
         self._escape: str | None = None
         self._driver = connection.connection.driver_connection
 
@@ -91,12 +92,23 @@ class SqlTransaction:
         """
         return tell(error)
 
-    def raised(self, error: BaseException) -> bool:
-        """Whether an error of this database's driver came out of this batch's connection, and not of another one."""
+    def gave_up(self, error: BaseException) -> bool:
+        """Whether an error means that this batch's connection, and not another one, gave its transaction up.
+
+        A driver may raise anything when its connection breaks: then that it came out of this one is enough.
+        """
+        connection, verdict = self._connection, self._database.verdict(error)
+        if verdict not in TRANSIENT and not self._is_lost():
+            return False
         found = connection_at_work(error, self._database)
         if found is None:  # a driver without frames of its own: has the transaction ended by an error?
-            return not (self._over or self._connection.closed or self._still_open())
-        return found is self._connection or found is self._driver
+            return verdict in TRANSIENT and not (self._over or connection.closed or self._still_open())
+        return found is connection or found is self._driver
+
+    def _is_lost(self) -> bool:
+        if not self._lost and not self._connection.closed:
+            self._lost = self._connection.invalidated or self._database.is_lost(self._connection)
+        return self._lost
 
     def claim(self) -> int:
         """Begin, and claim the ranges: the first statement. Returns how many partitions were claimed."""
@@ -144,15 +156,19 @@ class SqlTransaction:
             raise self._commit_failure(error) from error
         self._committed = True
 
-    def close(self) -> None:
-        """Roll back what was not committed, and give the connection back clean. Never raises an ``Exception``."""
+    def close(self, after: BaseException | None = None) -> None:
+        """Roll back what was not committed, and give the connection back clean. Never raises an ``Exception``.
+
+        After an error of its server it is not given back.
+        """
         self._over = True
         try:
+            self._is_lost()  # as long as it can be seen
             if self._session is not None and not self._database.is_busy(self._connection):
                 self._session.discard()
         except Exception as error:  # noqa: BLE001 - on the way out, after the error that counts
             logger.debug("closing the batch's ORM session failed: %s", type(error).__name__)
-        clean(self._connection, self._database, keep=self._committed)
+        clean(self._connection, self._database, keep=self._committed, after=after)
 
     def __enter__(self) -> Self:
         return self
@@ -160,7 +176,7 @@ class SqlTransaction:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(error)
 
     @property
     def _where(self) -> str:

@@ -82,7 +82,7 @@ def test_tables_roll_back_and_tell_names_times_and_offsets_apart(dialect: str) -
         (2006, Verdict.UNAVAILABLE),
         (2013, Verdict.UNAVAILABLE),
         (1047, Verdict.UNAVAILABLE),
-        (1290, Verdict.UNAVAILABLE),
+        (1290, Verdict.READ_ONLY),
         (1927, Verdict.UNAVAILABLE),
         (1040, Verdict.UNAVAILABLE),
         (1045, Verdict.LOGIN),

@@ -223,6 +223,10 @@ class MySQL:
         driver: Any = _driver(connection)  # its types lack the attribute
         return bool(driver.open and driver.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)
 
+    def is_lost(self, connection: Connection) -> bool:
+        """The driver has closed it."""
+        return not _driver(connection).open
+
     def is_busy(self, connection: Connection) -> bool:
         """Never: the driver reads what is left of a result that was left open."""
         return False

@@ -38,11 +38,11 @@ _NUMBERS = {
         *(1040, 1203, 1226),  # too many connections, or too much of something for this user
         *(1047, 1053, 1079),  # a Galera node that is not ready; the server shuts down
         *(1152, 1158, 1159, 1160, 1161, 1184),  # the connection broke, as the server saw it
-        *(1290, 1836),  # a read-only server: after a failover it will be another one
         1637,  # too many transactions
         *(1927, 3169, 4031),  # the session was ended
         *(2002, 2003, 2005, 2006, 2013, 2014, 2045, 2055),  # no connection, or no longer
     ),
+    Verdict.READ_ONLY: (1290, 1836),  # after a failover it will be another server
     Verdict.LOGIN: (1045, 1698),
     Verdict.REFUSED: (
         *(1044, 1049, 1130, 1142, 1143, 1227, 1370, 1410),

@@ -109,6 +109,9 @@ class Database(Protocol):
     def in_transaction(self, connection: Connection) -> bool:
         """Whether the driver knows its transaction to be open and unbroken; no round trip."""
 
+    def is_lost(self, connection: Connection) -> bool:
+        """Whether the driver knows that there is nobody at the other end any more; no round trip."""
+
     def is_busy(self, connection: Connection) -> bool:
         """Whether a statement (a COPY) is under way that would block even a rollback; no round trip."""
 

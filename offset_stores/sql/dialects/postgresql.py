@@ -16,6 +16,7 @@ from kafka_stream.errors import ConfigurationError, NotAuthorized, StoreUnavaila
 from kafka_stream.offset_stores.sql.dialects.blocking_sessions import SESSION_PREFIX, BlockingSessions
 from kafka_stream.offset_stores.sql.dialects.postgresql_errors import psycopg_error, verdict_of, words_of
 from kafka_stream.offset_stores.sql.errors import Verdict
+from kafka_stream.offset_stores.sql.pool import discard_idle
 from kafka_stream.offset_stores.sql.statements import Grammar, Wanted
 from kafka_stream.offset_stores.sql.tables import Tables
 from kafka_stream.offset_stores.sql.update_from import UpdateFrom
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import psycopg
 
 _CURSOR = "kafka_stream_cursor"
+_PREPARE = "prepare_threshold"
 _ISOLATION: Final = "READ COMMITTED"
 _READABLE_ID = re.compile(r"[A-Za-z0-9_.-]{1,48}")
 
@@ -60,8 +62,14 @@ class PostgreSQL:
     )
 
     def create_engine(self, url: URL) -> Engine:
-        """Our own engine: one connection for batches, and room for readers."""
-        defaults = {name: value for name, value in _CONNECT_DEFAULTS.items() if name not in url.query}
+        """Our own engine: one connection for batches, and room for readers.
+
+        ``prepare_threshold=none`` in the URL keeps the driver from preparing statements, for poolers that lose them.
+        """
+        defaults: dict[str, Any] = {name: value for name, value in _CONNECT_DEFAULTS.items() if name not in url.query}
+        if (prepare := url.query.get(_PREPARE)) is not None:  # the driver's own, which no URL of its can say
+            url = url.difference_update_query([_PREPARE])
+            defaults[_PREPARE] = None if prepare == "none" else int(str(prepare))
         return create_engine(url, pool_size=2, max_overflow=4, connect_args=defaults, isolation_level=_ISOLATION)
 
     def exists(self, engine: Engine) -> bool:
@@ -97,9 +105,12 @@ class PostgreSQL:
 
     def refuse_tables(self, connection: Connection, tables: Tables, where: str) -> None:
         """Refuse unlogged tables, which a crash empties while the results stay, and missing privileges."""
-        recovering, read_only = connection.exec_driver_sql(
-            "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'"
-        ).one()
+        recovering, read_only = _takes_no_writes(connection)
+        if read_only and not recovering:  # perhaps it began amid a failover: what do new ones say?
+            connection.rollback()
+            connection.invalidate()
+            discard_idle(connection.engine)
+            recovering, read_only = _takes_no_writes(connection)
         if recovering:
             raise StoreUnavailable(f"{where} is a standby and takes no writes; point the store at the primary")
         if read_only:
@@ -210,6 +221,10 @@ class PostgreSQL:
         driver = _driver(connection)
         return driver.pgconn.transaction_status == TransactionStatus.INTRANS
 
+    def is_lost(self, connection: Connection) -> bool:
+        """The driver has closed it."""
+        return _driver(connection).closed != 0
+
     def is_busy(self, connection: Connection) -> bool:
         """A COPY that was left open holds psycopg's own lock: a rollback would wait for it for ever."""
         from psycopg.pq import TransactionStatus
@@ -219,8 +234,12 @@ class PostgreSQL:
         return _driver(connection).pgconn.transaction_status == TransactionStatus.ACTIVE
 
     def ending_blockers(self, engine: Engine, waiting: Connection) -> BlockingSessions:
-        """Through ``pg_blocking_pids`` and ``pg_terminate_backend``, on a second connection."""
-        return BlockingSessions(engine, _driver(waiting).info.backend_pid, session_name)
+        """Through ``pg_blocking_pids`` and ``pg_terminate_backend``, on a second connection.
+
+        The driver knows the number of a pooler's session, where there is one between; the server is asked for its own.
+        """
+        pid = waiting.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        return BlockingSessions(engine, pid, session_name)
 
     def verdict(self, error: BaseException) -> Verdict | None:
         """By SQLSTATE. Where the client library gives none, the connection broke, or never came about."""
@@ -239,6 +258,13 @@ class PostgreSQL:
         """Name and SQLSTATE, the message where it holds no value, and the names that the server gives; no DETAIL."""
         driver = psycopg_error(error)
         return None if driver is None else words_of(driver)
+
+
+def _takes_no_writes(connection: Connection) -> tuple[bool, bool]:
+    """Whether the server is a standby, and whether the session only reads."""
+    asking = "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'"
+    recovering, read_only = connection.exec_driver_sql(asking).one()
+    return recovering, read_only
 
 
 def _array(elements: Sequence[str]) -> str:

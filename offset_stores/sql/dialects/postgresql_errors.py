@@ -18,7 +18,7 @@ _VERDICTS = {
     "08": Verdict.UNAVAILABLE,
     "22": Verdict.DATA,
     "23": Verdict.DATA,
-    "25006": Verdict.UNAVAILABLE,  # a read-only server: after a failover it will be another one
+    "25006": Verdict.READ_ONLY,  # after a failover it will be another server, or another session of this one
     "25P03": Verdict.UNAVAILABLE,  # idle_in_transaction_session_timeout ended the session
     "25P04": Verdict.UNAVAILABLE,  # transaction_timeout did
     "28": Verdict.REFUSED,
@@ -35,6 +35,10 @@ _VERDICTS = {
     "57P": Verdict.UNAVAILABLE,
     "P0": Verdict.DATA,
 }
+
+# A table was altered since the driver prepared the statement, which it forgets with the rollback; it has no SQLSTATE of
+# its own.
+_STALE_PLAN = "RevalidateCachedQuery"
 
 _QUOTES_ROWS = frozenset({"22021", "P0"})  # bytes that are no text; what a trigger or a function says (RAISE)
 _QUOTES_VALUES = frozenset({"22", "42601"})  # a value that does not fit; a statement that cannot be read
@@ -54,6 +58,8 @@ def verdict_of(error: psycopg.Error) -> Verdict:
     """By SQLSTATE, or by what the client library knows."""
     import psycopg
 
+    if error.diag.source_function == _STALE_PLAN:
+        return Verdict.GAVE_UP
     if error.sqlstate is not None:
         fitting = [state for state in _VERDICTS if error.sqlstate.startswith(state)]
         return _VERDICTS[max(fitting, key=len)] if fitting else Verdict.OTHER

@@ -196,6 +196,10 @@ class SQLite:
         """As the driver sees it."""
         return _driver(connection).in_transaction
 
+    def is_lost(self, connection: Connection) -> bool:
+        """Never: there is no other end."""
+        return False
+
     def is_busy(self, connection: Connection) -> bool:
         """Never: a cursor that was left open is reset."""
         return False

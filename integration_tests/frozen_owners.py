@@ -1,0 +1,81 @@
+"""Processes of an owner on PostgreSQL that freeze inside the transaction of a batch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+_FROZEN = """
+import os, signal, sys, threading
+from sqlalchemy import create_engine, text
+from kafka_stream.testing.store_backend import OLDER, P0, P1, STREAM, claim_of
+from kafka_stream.offset_stores.sql import SqlOffsetStore
+from tests.sql_backend import write
+
+def freeze():
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+def freeze_in_the_insert():
+    with create_engine(sys.argv[1], isolation_level="AUTOCOMMIT").connect() as looking:
+        sleeping = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+        while looking.execute(text(f"SELECT count(*) {sleeping}")).scalar_one() == 0:
+            pass
+    freeze()
+
+store = SqlOffsetStore(sys.argv[1])
+store.open()
+claim = claim_of(OLDER, {P0: (0, 5)}, store.take_over(STREAM, OLDER, [P0, P1], {}))
+try:
+    with store.begin(claim) as transaction:
+        connection = transaction.connection
+        match sys.argv[2]:
+            case "after the claim":
+                freeze()
+            case "mid-INSERT":  # the server is at work on it while this process is frozen
+                threading.Thread(target=freeze_in_the_insert, daemon=True).start()
+                connection.execute(text("INSERT INTO results SELECT n, n FROM generate_series(1, 9) n, pg_sleep(600)"))
+            case "mid-COPY":
+                with connection.connection.driver_connection.cursor().copy("COPY results (value) FROM STDIN") as copy:
+                    for number in range(100_000):
+                        copy.write_row((number,))
+                    freeze()
+            case "after the advance":
+                write(connection, 1)
+                transaction.advance()
+                freeze()
+        if sys.argv[2] != "after the advance":
+            transaction.advance()
+        transaction.commit()
+except Exception as error:
+    print(type(store.classify(error) or error).__name__, flush=True)
+else:
+    print("committed", flush=True)
+os._exit(0)
+"""
+
+
+@contextlib.contextmanager
+def frozen_owners(url: str) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """A function that starts one, and waits until it is frozen where it was told to be."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(where: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", _FROZEN, url, where]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        _, status = os.waitpid(process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        return process
+
+    try:
+        yield start
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
