@@ -73,7 +73,7 @@ class DirectStream:
             self._store.bind(self.settings.binding())
         self._guarantee = check_guarantee(self._sinks, self._store.capabilities, self.settings.guarantee)
         self._mirrors = _mirrors(self.settings.listeners, self._store)
-        self._owner = Owner(uuid.uuid4().hex, socket.gethostname(), self.settings.code_version)
+        self._owner = self._new_owner()
         self._request = StopRequest()
         self._source: Source | None = None
         self._loop: Loop | None = None
@@ -212,7 +212,7 @@ class DirectStream:
             raise RuntimeError(f"stream {self.name!r} is running already")
         settings = self.settings
         listeners = Listeners(settings.listeners)
-        self._owner = Owner(uuid.uuid4().hex, socket.gethostname(), settings.code_version)
+        self._owner = self._new_owner()
         self._request = StopRequest()
         self._source = self._new_source()
         for mirror in self._mirrors:
@@ -232,6 +232,12 @@ class DirectStream:
         self._runs_on = None
         self._ended.clear()
         return self._loop
+
+    def _new_owner(self) -> Owner:
+        settings, number, host = self.settings, uuid.uuid4().hex, socket.gethostname()
+        if settings.assignment != "group" or isinstance(self._store, BoundStore):  # whose group is its name
+            return Owner(number, host, settings.code_version)
+        return Owner.member(number, host, settings.code_version, settings.group_id or settings.name)
 
     def _run_here(self, loop: Loop, until: Any) -> RunSummary:
         self._runs_on = threading.current_thread()

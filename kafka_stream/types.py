@@ -15,6 +15,8 @@ from typing import NamedTuple, Self
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_IN_GROUP = " in group "
+_LONGEST_HOST = 255  # as stores keep it
 
 MAX_OFFSET = 2**63 - 1
 """Kafka's offsets are signed 64-bit integers; every store keeps the whole range."""
@@ -135,6 +137,18 @@ class Owner:
     id: str
     host: str
     code_version: str | None = None
+
+    @classmethod
+    def member(cls, id: str, host: str, code_version: str | None, group: str) -> Self:  # noqa: A002
+        """One that is in a consumer group; stores keep the name as part of its host, which older code only shows."""
+        said = f"{host}{_IN_GROUP}{group}"
+        return cls(id, said if len(said) <= _LONGEST_HOST else host, code_version)
+
+    @property
+    def group(self) -> str | None:
+        """The consumer group it is in; ``None`` if it is static, or does not say (older code)."""
+        _, found, group = self.host.partition(_IN_GROUP)
+        return group if found else None
 
     def __str__(self) -> str:
         version = f", version {self.code_version}" if self.code_version else ""

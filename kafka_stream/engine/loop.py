@@ -14,6 +14,7 @@ from kafka_stream.batch import Batch
 from kafka_stream.engine.assignment import GroupAssignment, assignment_from
 from kafka_stream.engine.batches_in_hand import BatchesInHand
 from kafka_stream.engine.bounds import NO_PROGRESS_S, BoundedRun, resolve_until
+from kafka_stream.engine.namesakes import Namesakes
 from kafka_stream.engine.ownership import Ownership
 from kafka_stream.engine.patience import Patience, jitter
 from kafka_stream.engine.planner import Planner
@@ -103,6 +104,7 @@ class Loop:
         self._planner = Planner(settings, source, self._ownership, clock)
         self._preparing = PreparingThread(processor, settings.name, clock)
         self._in_hand = BatchesInHand(self._planner, self._preparing, self._ownership, source, listeners)
+        self._namesakes = Namesakes(settings.name, settings.group_id or settings.name, owner, store, source)
         self._bounded: BoundedRun | None = None
         self._to_acquire: set[TopicPartition] = set()
         self._events: deque[SourceEvent] = deque()
@@ -148,6 +150,7 @@ class Loop:
             self._refuse_live_group()
         self._ownership.initialise(topics, self._settings.start)
         if isinstance(self._assignment, GroupAssignment) and until is None:
+            self._namesakes.refuse(topics)
             self._source.subscribe()
             return
         static = assignment_from("static") if isinstance(self._assignment, GroupAssignment) else self._assignment
@@ -258,6 +261,7 @@ class Loop:
             return False
         partitions = sorted(self._to_acquire)
         self._ownership.take_over(partitions)
+        self._namesakes.look_again()
         self._to_acquire.clear()
         positions = self._ownership.next_offsets()
         self._recorder.took_over({tp: positions[tp] for tp in partitions})

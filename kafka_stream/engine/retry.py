@@ -54,7 +54,8 @@ def decide(error: Exception, *, owner: Owner, in_group: bool, failures: int, jit
     """What to do about an error, which is the ``failures``-th in a row (from 1).
 
     Two owners who each take over again would commit nothing for ever: only a fence by an admin command (the stored
-    owner is cleared, or still ours) is answered with another takeover.
+    owner is cleared, or still ours) is answered with another takeover. Nor does a member join again that was fenced by
+    one of another group, which is as good a group as its own.
     """
     if isinstance(error, TransientError):
         return RetryAfter(backoff_s(failures, jitter))
@@ -62,4 +63,5 @@ def decide(error: Exception, *, owner: Owner, in_group: bool, failures: int, jit
         return Stop()
     if error.other is None or error.other.id == owner.id:
         return TakeOverAgain(0.0 if failures == 1 else backoff_s(failures, jitter))
-    return Rejoin(backoff_s(failures, jitter)) if in_group else Stop()
+    in_our_group = in_group and (error.other.group is None or error.other.group == owner.group)
+    return Rejoin(backoff_s(failures, jitter)) if in_our_group else Stop()

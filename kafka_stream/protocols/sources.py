@@ -168,6 +168,12 @@ class Source(Protocol):
         Raises ``BrokerUnavailable``.
         """
 
+    def introduce(self, mark: str) -> None:
+        """Let ``mark`` be seen by the group's other members, as the client id unless the user has given one.
+
+        Called before ``subscribe``; again with the same mark after a failure.
+        """
+
     def subscribe(self) -> None:
         """Join the consumer group; assignments come as events."""
 

@@ -38,6 +38,7 @@ _FORCED: Mapping[str, Any] = {
     "enable.auto.offset.store": False,
     "enable.partition.eof": True,
 }
+_CLIENT_ID = "client.id"
 _MOCK_BROKERS = "test.mock.num.brokers"
 
 
@@ -65,6 +66,7 @@ class KafkaSource:
         self._topics = tuple(topics)
         self._inbox = Inbox(limits)
         self._published = PublishedOffsets()
+        self._mark: str | None = None
         self._cluster: Cluster | None = None
         self._thread: ConsumerThread | None = None
 
@@ -84,9 +86,7 @@ class KafkaSource:
             )
         self._cluster = Cluster(self._config, _librdkafka)
         self._cluster.connect(timeout_s)
-        self._inbox.renew()
-        self._thread = ConsumerThread(self._create, self._topics, self._inbox, self._cluster, self._published)
-        self._thread.begin(f"kafka-stream-consumer-{self._group_id}")
+        self._begin_consumer()
 
     def close(self) -> None:
         """Leave the group, if any, and end the thread."""
@@ -133,6 +133,15 @@ class KafkaSource:
     def group_members(self) -> Sequence[str]:
         """Who is in the consumer group now, as ``client id on host``; empty without a group."""
         return self._opened()[0].group_members(self._group_id)
+
+    def introduce(self, mark: str) -> None:
+        """Show this as the client id, which takes a new consumer; a client id of the user's stays."""
+        if _CLIENT_ID in self._config or self._mark == mark:
+            return
+        self._mark = mark
+        self._opened()[1].close()
+        self._inbox.void()
+        self._begin_consumer()
 
     def subscribe(self) -> None:
         """Join the consumer group; assignments come as events."""
@@ -198,9 +207,17 @@ class KafkaSource:
         assert self._thread is not None, "open() comes first"
         return self._cluster, self._thread
 
+    def _begin_consumer(self) -> None:
+        assert self._cluster is not None, "open() comes first"
+        self._inbox.renew()
+        self._thread = ConsumerThread(self._create, self._topics, self._inbox, self._cluster, self._published)
+        self._thread.begin(f"kafka-stream-consumer-{self._group_id}")
+
     def _create(self, on_error: Callable[[KafkaError], None]) -> Consumer:
         settings = consumer_settings(self._config, self._group_id)
         settings.setdefault("logger", _librdkafka)
+        if self._mark is not None:
+            settings.setdefault(_CLIENT_ID, self._mark)
         users = settings.get("error_cb")
 
         def tell_both(error: KafkaError) -> None:

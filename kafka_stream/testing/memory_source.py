@@ -90,6 +90,7 @@ class MemorySource:
     ) -> None:
         self.inbox = Inbox(limits)
         self.topic_names = tuple(topics)
+        self.mark: str | None = None
         self._logs = logs
         self._lock = lock
         self._group = group
@@ -136,7 +137,12 @@ class MemorySource:
     def group_members(self) -> Sequence[str]:
         """Who is in the consumer group now."""
         with self._lock:
-            return [f"member {number} on this process" for number, _ in enumerate(self._group.members, 1)]
+            members = enumerate(self._group.members, 1)
+            return [f"{member.mark or f'member {number}'} on this process" for number, member in members]
+
+    def introduce(self, mark: str) -> None:
+        """See ``Source``."""
+        self.mark = mark
 
     def subscribe(self) -> None:
         """Join the consumer group; assignments come as events."""
