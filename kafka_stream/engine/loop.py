@@ -14,7 +14,6 @@ from kafka_stream.batch import Batch
 from kafka_stream.engine.assignment import GroupAssignment, assignment_from
 from kafka_stream.engine.batches_in_hand import BatchesInHand
 from kafka_stream.engine.bounds import NO_PROGRESS_S, BoundedRun, resolve_until
-from kafka_stream.engine.namesakes import Namesakes
 from kafka_stream.engine.ownership import Ownership
 from kafka_stream.engine.patience import Patience, jitter
 from kafka_stream.engine.planner import Planner
@@ -33,6 +32,7 @@ from kafka_stream.errors import (
     OwnershipLost,
     TransientError,
 )
+from kafka_stream.namesakes import Namesakes
 from kafka_stream.progress import Listeners, RunSummary, StreamState, StreamStatus
 from kafka_stream.protocols import (
     Assigned,

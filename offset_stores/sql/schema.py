@@ -57,8 +57,8 @@ def tables_sql(tables: Tables, dialect: Dialect) -> str:
     return "".join(f"{statement};\n\n" for statement in statements).rstrip() + "\n"
 
 
-def missing_tables(connection: Connection, tables: Tables) -> list[Table]:
-    """The tables that are not there."""
+def missing_tables(connection: Connection, tables: Iterable[Table]) -> list[Table]:
+    """Those of the tables that are not there; on MariaDB it takes SELECT to see one."""
     inspector = inspect(connection)
     return [table for table in tables if not inspector.has_table(table.name, schema=table.schema)]
 

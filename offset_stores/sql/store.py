@@ -253,7 +253,7 @@ class SqlOffsetStore:
                 yield None
                 return
             with access.reading() as connection:
-                yield None if table in schemas.missing_tables(connection, access.tables) else connection
+                yield None if schemas.missing_tables(connection, [table]) else connection
 
 
 __all__ = ["SqlOffsetStore"]

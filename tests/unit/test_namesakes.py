@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kafka_stream.engine.namesakes import Namesakes, mark_of, members_elsewhere
 from kafka_stream.engine.retry import Rejoin, Stop, decide
 from kafka_stream.errors import ConfigurationError, OwnershipLost
+from kafka_stream.namesakes import Namesakes, mark_of, members_elsewhere
 from kafka_stream.offset_stores.kafka import KafkaOffsetStore
 from kafka_stream.protocols import Action, ActionKind, Change, HistoryEntry, OffsetStore, Source
 from kafka_stream.testing import MemoryOffsetStore

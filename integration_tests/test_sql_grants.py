@@ -1,0 +1,228 @@
+"""The grants that docs/operating.md names are enough, on PostgreSQL and MariaDB, and each of them is needed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import make_url
+
+from integration_tests.command_line import CommandLine
+from integration_tests.servers import KafkaServer, random_name
+from kafka_stream import DirectStream
+from kafka_stream.errors import KafkaStreamError
+from kafka_stream.offset_stores.sql import SqlOffsetStore
+from kafka_stream.protocols import Action, ActionKind, Change, HistoryEntry
+from kafka_stream.testing import MemoryKafka
+from kafka_stream.testing.store_backend import OLDER, P0, P1, STREAM, TOPIC, claim_of, commit
+from tests.alembic_application import OPERATING
+from tests.sql_backend import SqlBackend, write
+
+Grants = Mapping[str, tuple[str, ...]]
+TABLES = ("offsets", "topics", "history", "schema")
+
+
+def documented(of: str) -> Grants:
+    """A row of the page's table."""
+    lines = OPERATING.read_text().splitlines()
+    (row,) = [line for line in lines if line.startswith(f"| {of}") and line.count("|") == len(TABLES) + 2]
+    cells = [cell.strip() for cell in row.strip("|").split("|")][1:]
+    return {table: tuple(re.findall(r"[A-Z]+", cell)) for table, cell in zip(TABLES, cells, strict=True)}
+
+
+STREAM_GRANTS = documented("a stream")
+LOOKING = documented("`streams`")
+CHANGING = documented("`reset`")
+CHECKING = documented("`schema check`")
+
+
+@dataclass
+class Role:
+    """Somebody who may do nothing but what was granted."""
+
+    run: Callable[[str], object]
+    name: str
+    grantee: str
+    url: str
+    owner: SqlOffsetStore
+
+    def grant(self, grants: Grants, but: tuple[str, str] | None = None) -> None:
+        for table, kinds in grants.items():
+            for kind in kinds:
+                if (table, kind) != but:
+                    self.run(f"GRANT {kind} ON {self._prefix}kafka_stream_{table} TO {self.grantee}")
+
+    def initialise(self, topic: str, starts: Mapping[int, int]) -> None:
+        self.owner.initialise(topic, topic, starts, None)
+
+    def grant_on_results(self) -> None:
+        self.run(f"GRANT INSERT, SELECT ON {self._prefix}results TO {self.grantee}")
+        if not self._prefix:
+            self.run(f"GRANT USAGE ON results_id_seq TO {self.grantee}")
+
+    @property
+    def _prefix(self) -> str:
+        return f"{make_url(self.url).database}." if self.url.startswith("mysql") else ""
+
+    @contextmanager
+    def store(self) -> Iterator[SqlOffsetStore]:
+        found = SqlOffsetStore(self.url, tables="verify")
+        try:
+            yield found
+        finally:
+            found.close()
+
+
+@pytest.fixture
+def postgres_role(request: pytest.FixtureRequest) -> Iterator[Role]:
+    database = request.getfixturevalue("postgres")
+    owner = request.getfixturevalue("store")
+    name = random_name("role")
+    database.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'hush'")
+    url = make_url(database.url).set(username=name, password="hush").render_as_string(hide_password=False)
+    yield Role(database.execute, name, name, url, owner)
+    database.execute(f"DROP OWNED BY {name}")
+    database.execute(f"DROP ROLE {name}")
+
+
+@pytest.fixture
+def mariadb_role(request: pytest.FixtureRequest) -> Iterator[Role]:
+    server, database = request.getfixturevalue("mariadb_server"), request.getfixturevalue("mariadb")
+    owner = request.getfixturevalue("mariadb_store")
+    name = random_name("role")
+    server.execute(f"CREATE USER {name}@'%' IDENTIFIED BY 'hush'")
+    url = make_url(database.url).set(username=name, password="hush").render_as_string(hide_password=False)
+    yield Role(server.execute, name, f"{name}@'%'", url, owner)
+    server.execute(f"DROP USER {name}@'%'")
+
+
+@pytest.fixture(params=["postgres", "mariadb"])
+def role(request: pytest.FixtureRequest) -> Role:
+    found: Role = request.getfixturevalue(f"{request.param}_role")
+    return found
+
+
+def _entry(kind: ActionKind, number: str) -> HistoryEntry:
+    return HistoryEntry(datetime.now(UTC), Action(number, kind, "me"), P0, from_offset=0, until_offset=1)
+
+
+def _streams(store: SqlOffsetStore) -> None:
+    """All that a stream does, in one life."""
+    store.open()
+    store.initialise(STREAM, TOPIC, {0: 0}, None)
+    taken = store.take_over(STREAM, OLDER, [P0, P1], {})
+    commit(store, OLDER, {P0: (0, 5)})
+    taken = store.take_over(STREAM, OLDER, [P0, P1], {})
+    store.reposition(claim_of(OLDER, {P0: (5, 7)}, taken))
+    store.reclaim(claim_of(OLDER, {P0: (7, 7)}, taken))
+    store.record(STREAM, [_entry(ActionKind.TAKEOVER, "1")], timedelta(days=1))
+    assert store.topics(STREAM)
+    assert store.live_owners(STREAM)
+
+
+def _looks(store: SqlOffsetStore) -> None:
+    store.streams()
+    store.topics(STREAM)
+    store.positions(STREAM)
+    store.history(STREAM, 10)
+    store.live_owners(STREAM)
+
+
+def _changes(store: SqlOffsetStore) -> None:
+    store.open()
+    _looks(store)
+    to_5 = [Change(P0, 5)]
+    store.change(STREAM, [P0], Action("1", ActionKind.RESET, "me"), lambda found: to_5)
+    store.close_topics(STREAM, [TOPIC], Action("2", ActionKind.DELETE, "me"), None)
+
+
+DOING: dict[str, tuple[Callable[[SqlOffsetStore], object], Grants]] = {
+    "a stream": (_streams, STREAM_GRANTS),
+    "looking": (_looks, LOOKING),
+    "changing": (_changes, CHANGING),
+    "checking": (SqlOffsetStore.check_schema, CHECKING),
+}
+EACH = [
+    (what, table, kind)
+    for what, (_, grants) in DOING.items()
+    for table, kinds in grants.items()
+    for kind in kinds
+    if what != "checking" or table == "schema"  # PostgreSQL shows everybody what columns there are
+]
+
+
+@pytest.mark.parametrize("what", DOING)
+def test_these_are_enough(role: Role, what: str) -> None:
+    do, grants = DOING[what]
+    role.grant(grants)
+    with role.store() as store:
+        do(store)
+
+
+@pytest.mark.parametrize(("what", "table", "kind"), EACH)
+def test_without_any_of_them_it_cannot_be_done(role: Role, what: str, table: str, kind: str) -> None:
+    do, grants = DOING[what]
+    role.grant(grants, but=(table, kind))
+    with role.store() as store, pytest.raises(KafkaStreamError):
+        do(store)
+
+
+def test_a_stream_of_a_role_that_has_nothing_else(
+    role: Role, caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
+) -> None:
+    role.grant(STREAM_GRANTS)
+    role.grant_on_results()
+    kafka = MemoryKafka({"orders": 2})
+    for number in range(10):
+        kafka.produce("orders", value=b"x", partition=number % 2)
+
+    def handler(batch: Any, transaction: Any) -> None:
+        for number, _ in enumerate(batch):
+            write(transaction.connection, number)
+
+    with role.store() as store:
+        for _ in range(2):
+            DirectStream(name="s", topics=["orders"], kafka=kafka, store=store, sink=handler, assignment="static").run(
+                until="latest"
+            )
+            kafka.produce("orders", value=b"x", partition=0)
+        kinds = {entry.action.kind for entry in store.history("s", 100)}
+    assert kinds == {ActionKind.TAKEOVER, ActionKind.BATCH, ActionKind.STOP}
+    assert [record for record in caplog.records if record.levelname != "INFO"] == []
+    backend: SqlBackend = request.getfixturevalue("mariadb_backend" if role.url.startswith("mysql") else "backend")
+    assert len(backend.results()) == 11
+
+
+COMMANDS = {
+    "reset": ["--all-topics", "--to-offset", "0", "--execute"],
+    "undo": ["--yes"],
+    "import": ["offsets.csv", "--yes"],
+    "migrate": ["--to", "sqlite:///other.db", "--yes"],
+    "delete": ["--yes"],
+}
+
+
+def test_the_commands_that_change_something_by_a_role_that_has_nothing_else(
+    role: Role, kafka: KafkaServer, tmp_path: Path
+) -> None:
+    topic = kafka.create_topic()
+    role.initialise(topic, dict.fromkeys(kafka.end_offsets(topic), 5))
+    role.grant(CHANGING)
+    (tmp_path / "offsets.csv").write_text(f"{topic},0,1\n")
+    command_line = CommandLine(
+        tmp_path,
+        {
+            "KAFKA_STREAM_STORE": role.url,
+            "KAFKA_STREAM_NAME": topic,
+            "KAFKA_STREAM_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        },
+    )
+    for command, arguments in COMMANDS.items():
+        done = command_line("offsets", command, *arguments)
+        assert done.status == 0, (command, done.err)
