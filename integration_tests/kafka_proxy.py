@@ -28,6 +28,9 @@ class KafkaProxy(FramedProxy):
         self._there = target_host.encode() + struct.pack(">i", target_port)
         self._here = target_host.encode() + struct.pack(">i", self.port)
         self.forgets = False
+        self.forgotten = 0
+        self.swallows_metadata = False
+        self.metadata_swallowed = 0
         self._arming = 0
         self._of_new_producer = False
 
@@ -43,6 +46,14 @@ class KafkaProxy(FramedProxy):
     def remember_brokers(self) -> None:
         """Metadata as the broker gives it."""
         self.forgets = False
+
+    def swallow_metadata(self) -> None:
+        """Whoever asks for metadata (topics are described so) waits for ever, until ``answer_metadata``."""
+        self.swallows_metadata = True
+
+    def answer_metadata(self) -> None:
+        """Give it again to those who ask from now on."""
+        self.swallows_metadata = False
 
     def cut_before_end(self) -> None:
         """The next transaction's end does not reach the broker."""
@@ -77,7 +88,7 @@ class _KafkaConnection(_Connection):
     def _forward_up(self) -> None:
         for message in framed_messages(self._client):
             kind, version, number = _REQUEST.unpack_from(message, 4)
-            if kind == _METADATA:
+            if kind == _METADATA and version > 0:  # no client of librdkafka's asks in that one
                 assert version >= _FLEXIBLE_METADATA, version
                 self._asked_for_metadata.add(number)
             elif kind == _INIT_PRODUCER_ID:
@@ -98,7 +109,11 @@ class _KafkaConnection(_Connection):
                 return
             if number in self._asked_for_metadata:
                 self._asked_for_metadata.discard(number)
+                if self._kafka.swallows_metadata:
+                    self._kafka.metadata_swallowed += 1
+                    continue
                 if self._kafka.forgets:
+                    self._kafka.forgotten += 1
                     message = _without_brokers(message)
             self._client.sendall(message.replace(self._kafka._there, self._kafka._here))
 

@@ -239,6 +239,13 @@ class KafkaServer:
         if (left := self._producer.flush(_TIMEOUT_S)) or failed:
             raise RuntimeError(f"{left} records to {topic} were not delivered; {len(failed)} failed: {failed[:1]}")
 
+    def produce_large(self, topic: str, value_bytes: int, partition: int) -> None:
+        """Produce one record of a value of that size; the topic must take it (``max_message_bytes=…``)."""
+        producer = Producer(self._config(message_max_bytes=2 * value_bytes))
+        failed = _send(producer, topic, [b"x" * value_bytes], partition)
+        if producer.flush(_TIMEOUT_S) or failed:
+            raise RuntimeError(f"a record of {value_bytes} bytes to {topic} was not delivered: {failed}")
+
     def open_transaction(
         self, topic: str, values: Iterable[Record], partition: int | None = None, timeout_s: float = 600
     ) -> OpenTransaction:

@@ -2,7 +2,8 @@
 
     KafkaStreamError
       ConfigurationError          fix it, start again
-        UnsupportedGuarantee, UnknownStore, UnknownSink, MissingExtra, SchemaMismatch, TopicNotFound, NotAuthorized
+        UnsupportedGuarantee, UnknownStore, UnknownSink, MissingExtra, SchemaMismatch, TopicNotFound, NotAuthorized,
+        RecordTooLarge
       TransientError              the batch is retried
         BrokerUnavailable, StoreUnavailable, SinkUnavailable
       OwnershipLost               fenced by another owner or an admin command
@@ -91,6 +92,15 @@ class TopicNotFound(ConfigurationError):
 
 class NotAuthorized(ConfigurationError):
     """The broker or the database refused the credentials or a permission."""
+
+
+class RecordTooLarge(ConfigurationError):
+    """The next record of a partition, at ``offset`` or after it, is larger than the client's settings let it read."""
+
+    def __init__(self, message: str, *, partition: TopicPartition, offset: int) -> None:
+        super().__init__(message)
+        self.partition = partition
+        self.offset = offset
 
 
 class TransientError(KafkaStreamError):

@@ -31,8 +31,10 @@ class StreamState(enum.StrEnum):
 class StreamStatus:
     """A snapshot, made without I/O. ``positions`` are the next offsets of the partitions that are owned now.
 
-    ``lag`` is in offsets, as of the last look at the ends (every few seconds); ``error`` is what stopped the stream or
-    what it is retrying after. ``batch_started_at`` is when the batch in hand began: a stuck handler shows here.
+    ``lag`` is in offsets, as of the last look at the ends (every few seconds); ``None`` is unknown: nobody answered
+    about an end, or it is older than what was read since. ``error`` is what stopped the stream, what it retries after,
+    or what keeps it from reading, such as brokers that are away. ``batch_started_at`` is when the batch in hand began:
+    a stuck handler shows here.
     ``pinned`` are the partitions of which nothing more can be read before somebody's open transaction ends, if it has
     been so for a minute, and since when it was seen: their lag is measured to that transaction.
     """

@@ -247,11 +247,7 @@ class DirectStream:
             try:
                 return loop.run(until)
             except _StopTimedOut:
-                raise KafkaStreamError(
-                    f"stream {self.name!r} was stopped, and its batch did not finish within {STOP_TIMEOUT_S:g} s: it "
-                    "was dropped, uncommitted, and will be read again; lower target_batch_duration_s or look at the "
-                    "handler"
-                ) from None
+                raise _not_stopped_in_time(self.name, has_batch=loop.status.batch_started_at is not None) from None
 
     def _new_source(self) -> Source:
         settings = self.settings
@@ -305,6 +301,18 @@ class DirectStream:
     def _interrupt(self, main_thread: int, number: int) -> None:
         self._request.drop_batch = True
         signal.pthread_kill(main_thread, number)
+
+
+def _not_stopped_in_time(name: str, *, has_batch: bool) -> KafkaStreamError:
+    if not has_batch:
+        return KafkaStreamError(
+            f"stream {name!r} was stopped, and had not ended within {STOP_TIMEOUT_S:g} s, because a server did not "
+            "answer; it had no batch in hand, so nothing is lost"
+        )
+    return KafkaStreamError(
+        f"stream {name!r} was stopped, and its batch did not finish within {STOP_TIMEOUT_S:g} s: it was dropped, "
+        "uncommitted, and will be read again; lower target_batch_duration_s or look at the handler"
+    )
 
 
 def _values(settings: StreamSettings) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from kafka_stream.batch import Batch
@@ -127,20 +128,35 @@ class Loop:
         try:
             if isinstance(self._store, BoundStore):
                 self._store.bind(self._settings.binding(bounded_by=until))
-            self._patience.retrying_for(START_TIMEOUT_S, self._store.open)
-            self._source.open(START_TIMEOUT_S)
-            self._patience.retrying_for(START_TIMEOUT_S, lambda: self._begin(until))
-            self._listeners.on_start(self._settings.name, self._owner, self._guarantee)
-            self._reporter.set(state=StreamState.RUNNING)
-            while not self._finished():
-                self._turn()
-            self._leave()
+            if self._has_started(until):
+                self._listeners.on_start(self._settings.name, self._owner, self._guarantee)
+                self._reporter.set(state=StreamState.RUNNING)
+                while not self._finished():
+                    self._turn()
+                self._leave()
         except BaseException as error:
             failure = error
             raise
         finally:
             self._close(failure)
         return self._reporter.summary()
+
+    def _has_started(self, until: Any) -> bool:
+        """Open store and source, and begin; false if a stop came first."""
+        open_store = partial(self._patience.retrying_for, START_TIMEOUT_S, self._store.open)
+        open_source = partial(self._source.open, START_TIMEOUT_S, lambda: self._request.stop)
+        # A store in Kafka comes after the source, which says at once why a client cannot reach its brokers.
+        is_in_kafka = self._store.capabilities.transaction == "kafka"
+        try:
+            for step in (open_source, open_store) if is_in_kafka else (open_store, open_source):
+                step()
+            self._patience.retrying_for(START_TIMEOUT_S, lambda: self._begin(until))
+        except TransientError as error:
+            if not self._request.stop:
+                raise
+            logger.warning("stream %r was stopped before it had started: %s", self._settings.name, error)
+            return False
+        return True
 
     def _begin(self, until: Any) -> None:
         if isinstance(self._store, BoundStore):

@@ -11,7 +11,8 @@ from typing import Any
 from kafka_stream.engine.ownership import Ownership
 from kafka_stream.engine.planner import Plan
 from kafka_stream.engine.processing import Timings
-from kafka_stream.progress import RunSummary, StreamStatus
+from kafka_stream.errors import KafkaStreamError
+from kafka_stream.progress import RunSummary, StreamState, StreamStatus
 from kafka_stream.protocols import BatchProgress
 from kafka_stream.types import Guarantee, OffsetRange, Owner, TopicPartition
 
@@ -34,6 +35,7 @@ class Reporter:
         self._started_at = clock()
         self._ends: Mapping[TopicPartition, int] = {}
         self._moved: dict[TopicPartition, OffsetRange] = {}
+        self._trouble: KafkaStreamError | None = None
         self.status = StreamStatus(owner=owner, guarantee=guarantee)
 
     def set(self, **changes: Any) -> None:
@@ -47,6 +49,16 @@ class Reporter:
     def ends_are(self, ends: Mapping[TopicPartition, int]) -> None:
         """What lag is measured to, from now on."""
         self._ends = ends
+        self.set(lag=self._lag())
+
+    def trouble_is(self, trouble: KafkaStreamError | None) -> None:
+        """What the source runs into by itself, and gets over: it shows while the loop has nothing of its own to say."""
+        shown = self.status.error
+        if self.status.state is not StreamState.RUNNING and (shown is None or shown is not self._trouble):
+            return
+        if trouble is not shown:
+            self._trouble = trouble
+            self.set(state=StreamState.RUNNING if trouble is None else StreamState.RETRYING, error=trouble)
 
     def committed(self, plan: Plan, timings: Timings) -> BatchProgress:
         """A batch is committed."""
@@ -88,9 +100,10 @@ class Reporter:
         )
 
     def _lag(self) -> Mapping[TopicPartition, int | None]:
+        """Not known where the end is not, or is so old that we are past it."""
         ends = self._ends
         return {
-            tp: None if tp not in ends else max(0, ends[tp] - offset)
+            tp: None if (end := ends.get(tp, -1)) < offset else end - offset
             for tp, offset in self._ownership.next_offsets().items()
         }
 

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from kafka_stream.engine.assignment import GroupAssignment, StaticAssignment
 from kafka_stream.engine.ownership import Ownership
 from kafka_stream.engine.reporter import Reporter
-from kafka_stream.errors import KafkaStreamError, TopicNotFound, TransientError
-from kafka_stream.protocols import OffsetAt, Source, TopicInfo
+from kafka_stream.errors import TransientError
+from kafka_stream.protocols import Look, Source, TopicInfo
 from kafka_stream.types import TopicPartition
 
 logger = logging.getLogger("kafka_stream")
@@ -32,10 +32,11 @@ class TopicLook:
         self._reporter = reporter
         self._clock = clock
         self._looked_at = clock() - LOOK_INTERVAL_S
+        self._seen: Look | None = None  # and not dealt with
         self._pins = Pins(clock)
 
     def if_due(self, assignment: StaticAssignment | GroupAssignment | None, coming: Collection[TopicPartition]) -> None:
-        """Look, if it is time to.
+        """Have the topics looked at if it is time to, and deal with what was seen: the brokers hold up no batch.
 
         ``assignment`` is what new partitions are assigned by, ``None`` where none are taken; ``coming`` are assigned
         and not taken over yet. A broker that does not answer is asked again the next time.
@@ -46,38 +47,34 @@ class TopicLook:
             TransientError: what is tried again after the backoff, before a batch.
         """
         now = self._clock()
-        if now - self._looked_at < LOOK_INTERVAL_S or not self._ownership.positions:
-            return
+        if now - self._looked_at >= LOOK_INTERVAL_S:
+            self._looked_at = now
+            self._source.begin_look(self._ownership.next_offsets())
         try:
-            topics = self._source.topics()
+            self._seen = self._source.look() or self._seen
         except TransientError as error:
-            self._later(now, error)
-            return
-        self._ownership.check_topics(topics)  # what fails here is tried again after the backoff, before a batch
-        try:
-            self._look_at_ends()
-        except (TransientError, TopicNotFound) as error:  # the latter has changed just now, or does so
-            self._later(now, error)
-            return
-        self._looked_at = now
+            self._reporter.ends_are({})  # what is old says nothing about the lag
+            logger.warning("the topics could not be looked at, and will be again: %s", error)
+        self._reporter.trouble_is(self._source.trouble())
+        if self._seen is not None:
+            self._reporter.ends_are(self._seen.ends)
+            if self._seen.ends:
+                self._reporter.set(pinned=self._pins.seen(self._seen.pinned))
+            self._deal_with(self._seen.topics, assignment, coming)
+            self._seen = None  # only now: what failed is tried again after the backoff, before a batch
+
+    def _deal_with(
+        self,
+        topics: Mapping[str, TopicInfo],
+        assignment: StaticAssignment | GroupAssignment | None,
+        coming: Collection[TopicPartition],
+    ) -> None:
+        self._ownership.check_topics(topics)
         if not isinstance(assignment, GroupAssignment):
             self._ownership.refresh()
         self._ownership.look()
         if isinstance(assignment, StaticAssignment):
             self._assign(assignment, topics, coming)
-        self._reporter.positions_changed()
-
-    def _later(self, now: float, error: KafkaStreamError) -> None:
-        self._looked_at = now
-        logger.warning("the topics could not be looked at, and will be again in %g s: %s", LOOK_INTERVAL_S, error)
-
-    def _look_at_ends(self) -> None:
-        positions = self._ownership.next_offsets()
-        stable = self._source.offsets(sorted(positions), OffsetAt.LATEST)
-        self._reporter.ends_are(stable)
-        waiting = [tp for tp in sorted(positions) if positions[tp] >= stable[tp]]
-        ends = self._source.offsets(waiting, OffsetAt.HIGH_WATERMARK) if waiting else {}
-        self._reporter.set(pinned=self._pins.seen({tp: stable[tp] for tp in waiting if ends[tp] > stable[tp]}))
 
     def _assign(
         self, assignment: StaticAssignment, topics: Mapping[str, TopicInfo], coming: Collection[TopicPartition]

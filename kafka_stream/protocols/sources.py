@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
 from confluent_kafka import Message
 
+from kafka_stream.errors import KafkaStreamError
 from kafka_stream.types import OffsetRange, TopicPartition
 
 
@@ -27,6 +28,19 @@ class TopicInfo:
 
     partitions: int
     topic_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the broker said about a stream's topics when it was asked.
+
+    ``ends`` are the latest, empty where nobody answered about them; ``pinned`` are those up to which everything was
+    read, and behind which an open transaction keeps something.
+    """
+
+    topics: Mapping[str, TopicInfo]
+    ends: Mapping[TopicPartition, int]
+    pinned: Mapping[TopicPartition, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +124,13 @@ class Source(Protocol):
     order, each once per ``start_reading``, none that was aborted, none before the given offset.
     """
 
-    def open(self, timeout_s: float) -> None:
+    def open(self, timeout_s: float, is_stopping: Callable[[], bool] = lambda: False) -> None:
         """Connect and start the consumer's thread.
 
+        From now on nothing is waited for any more, for longer than a moment, once ``is_stopping`` says so.
+
         Raises:
-            BrokerUnavailable: no broker answered within ``timeout_s``.
+            BrokerUnavailable: no broker answered within ``timeout_s``, or before the stop.
             NotAuthorized: it refused us.
         """
 
@@ -142,6 +158,22 @@ class Source(Protocol):
         Records of open transactions count: whether those from before the time are ever to be read is not known yet.
         A fixed number of requests, whatever the number of partitions. Raises ``BrokerUnavailable``.
         """
+
+    def begin_look(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Ask for the topics and the ends of partitions that are read up to here, unless it is being done.
+
+        Returns at once; the answer ends a ``wait``.
+        """
+
+    def look(self) -> Look | None:
+        """The answer that has come since the last call; ``None`` while there is none. Does not wait.
+
+        Raises:
+            TopicNotFound, NotAuthorized, BrokerUnavailable: it is this, in place of an answer.
+        """
+
+    def trouble(self) -> KafkaStreamError | None:
+        """Why nothing can be read just now, as far as it is known without asking. From any thread."""
 
     def cluster_id(self) -> str | None:
         """The id of the cluster that is read; ``None`` where there is none. Raises ``BrokerUnavailable``."""
@@ -225,6 +257,7 @@ __all__ = [
     "Assigned",
     "Buffered",
     "Failed",
+    "Look",
     "Lost",
     "OffsetAt",
     "PositionLost",

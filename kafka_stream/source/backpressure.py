@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from kafka_stream.source.consumer_partitions import ConsumerPartitions
+from kafka_stream.source.consumer.partitions import ConsumerPartitions
 from kafka_stream.source.inbox import Inbox
 from kafka_stream.types import TopicPartition
 

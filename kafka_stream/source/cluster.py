@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from typing import Any
@@ -22,14 +22,28 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from kafka_stream.errors import BrokerUnavailable, CommandRefused, ConfigurationError, KafkaStreamError, TopicNotFound
 from kafka_stream.protocols import OffsetAt, TopicInfo
+from kafka_stream.source.client_log import ClientLog
 from kafka_stream.source.connection import connection_settings
-from kafka_stream.source.kafka_errors import is_missing_topic, is_not_authenticated, is_without_leader, refusal
+from kafka_stream.source.kafka_errors import (
+    is_missing_topic,
+    is_not_authenticated,
+    is_tls_failure,
+    is_without_leader,
+    refusal,
+    tls_refusal,
+)
+from kafka_stream.source.listener_probe import wrong_protocol
 from kafka_stream.source.renewed import Renewed
 from kafka_stream.types import TopicPartition, is_before_all_records, timestamp_ms
 
 REQUEST_TIMEOUT_S = 10.0
 LEADER_TIMEOUT_S = 3.0  # for a partition to have a leader that knows it: after its creation, or when another took over
 _ASK_AGAIN_AFTER_S = 0.1
+_GIVE_UP_WITHIN_S = 0.2
+_CONNECT_STEP_S = 0.5
+_PROBE_AFTER_S = 1.0
+_RENEW_AFTER_S = 5.0  # time enough for a slow broker's connection, and its handshakes
+_OTHERS_PATIENCE_S = 5.0  # for other servers to be tried, where one has a wrong certificate
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
@@ -38,28 +52,52 @@ _MOCK_CLUSTER = "mockCluster"
 _ZERO_UUID = str(Uuid(0, 0))
 
 
+class _LastError:
+    """The error that says most of those that a client has told. It knows no cluster, which would live as long."""
+
+    def __init__(self) -> None:
+        self.error: KafkaError | None = None
+
+    def __call__(self, error: KafkaError) -> None:
+        # What was refused is the cause; "all brokers down", which follows, only its consequence.
+        if self.error is None or not (is_not_authenticated(self.error) or is_tls_failure(self.error)):
+            self.error = error
+
+
+def _never() -> bool:
+    return False
+
+
 class Cluster:
     """An admin client's view of the cluster. Safe to use from several threads.
 
-    ``config`` are librdkafka's settings; only those of the connection are used.
+    ``config`` are librdkafka's settings; only those of the connection are used. What is asked is given up as soon as
+    ``is_given_up`` says so.
     """
 
-    def __init__(self, config: Mapping[str, Any], logger: logging.Logger) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], logger: logging.Logger | ClientLog, is_given_up: Callable[[], bool] = _never
+    ) -> None:
         settings = connection_settings(config)
         self.servers = str(settings.get("bootstrap.servers") or settings.get("metadata.broker.list") or "(no servers)")
-        self._last_error: KafkaError | None = None
+        self._last = last = _LastError()
+        self._is_given_up = is_given_up
+        self._settings = settings
         self._has_topic_ids = True
         self._is_mock = False
-        settings.setdefault("logger", logger)
-        settings["error_cb"] = self._remember
+        client_settings = {"logger": logger, **settings, "error_cb": last}
         try:
-            self._connection = Renewed(lambda: AdminClient(dict(settings)))
+            self._connection = Renewed(lambda: AdminClient(dict(client_settings)))
         except KafkaException as error:
             raise ConfigurationError(f"these Kafka settings were refused: {error.args[0].str()}") from error
 
     @property
     def _admin(self) -> AdminClient:
         return self._connection.client
+
+    def close(self) -> None:
+        """Let the connections go; nothing can be asked any more."""
+        self._connection.close()
 
     def is_found(self, timeout_s: float) -> bool:
         """Whether a new client finds a broker; it takes the old one's place then."""
@@ -75,27 +113,49 @@ class Cluster:
         """Wait until a broker answers.
 
         Raises:
-            BrokerUnavailable: none did within ``timeout_s``.
+            BrokerUnavailable: none did within ``timeout_s``, or before it was given up.
             NotAuthorized: it refused the credentials.
+            ConfigurationError: TLS, or its absence, is not what the broker expects.
         """
-        deadline = time.monotonic() + timeout_s
+        self._is_mock = self._ask_for_id(timeout_s).startswith(_MOCK_CLUSTER)
+        self._has_topic_ids = not self._is_mock
+
+    def _ask_for_id(self, timeout_s: float) -> str:
+        started = time.monotonic()
+        ask_otherwise_at = started + _PROBE_AFTER_S
         while True:
             try:
-                cluster_id = self._admin.cluster_id(timeout=max(0.01, min(0.5, deadline - time.monotonic())))
+                cluster_id = str(self._admin.cluster_id(timeout=min(_CONNECT_STEP_S, timeout_s)))
             except KafkaException as error:
-                self._admin.poll(0)
-                last = self._last_error or error.args[0]
-                if (refused := refusal(last, self.servers, "the cluster")) is not None:
-                    raise refused from error
-                if time.monotonic() >= deadline:
-                    raise BrokerUnavailable(
-                        f"no Kafka broker answered at {self.servers} within {timeout_s:g} s ({last.str()}); "
-                        "check bootstrap.servers, and that it is running and reachable from here"
-                    ) from error
+                now = time.monotonic()
+                self._refuse(error, now - started, timeout_s)
+                if now >= ask_otherwise_at:
+                    ask_otherwise_at = now + _RENEW_AFTER_S
+                    if (wrong := wrong_protocol(self._settings)) is not None:
+                        raise wrong from error
+                    self._connection.failed(error.args[0])
             else:
-                self._is_mock = str(cluster_id).startswith(_MOCK_CLUSTER)
-                self._has_topic_ids = not self._is_mock
-                return
+                self._last.error = None
+                return cluster_id
+
+    def _refuse(self, error: KafkaException, waited_s: float, timeout_s: float) -> None:
+        """Raise what a client that was not connected in all that time has to say, if that is the end of it."""
+        self._admin.poll(0)
+        last = self._last.error or error.args[0]
+        refused = refusal(last, self.servers, "access to the cluster")
+        if refused is None and ("," not in self.servers or waited_s >= _OTHERS_PATIENCE_S):
+            refused = tls_refusal(last, self.servers)
+        if refused is not None:
+            raise refused from error
+        if self._is_given_up():
+            raise BrokerUnavailable(
+                f"no Kafka broker had answered at {self.servers} ({last.str()}) when waiting for it was given up"
+            ) from error
+        if waited_s >= timeout_s:
+            raise BrokerUnavailable(
+                f"no Kafka broker answered at {self.servers} within {timeout_s:g} s ({last.str()}); "
+                "check bootstrap.servers, and that it is running and reachable from here"
+            ) from error
 
     def cluster_id(self) -> str:
         """The id that the brokers of one cluster share.
@@ -103,10 +163,7 @@ class Cluster:
         Raises:
             NotAuthorized, BrokerUnavailable.
         """
-        try:
-            return str(self._admin.cluster_id(timeout=REQUEST_TIMEOUT_S))
-        except KafkaException as error:
-            raise self._translated(error, "the cluster's id") from error
+        return self._ask_for_id(REQUEST_TIMEOUT_S)
 
     def topics(self, names: Sequence[str]) -> Mapping[str, TopicInfo]:
         """These topics as the broker knows them now.
@@ -187,7 +244,7 @@ class Cluster:
         admin.poll(0)
         answer = admin.describe_consumer_groups([group_id], request_timeout=REQUEST_TIMEOUT_S)[group_id]
         try:
-            members = answer.result().members
+            members = self._answer(answer).members
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                 return ()
@@ -208,7 +265,7 @@ class Cluster:
         admin = self._admin
         answer = admin.alter_consumer_group_offsets([request], request_timeout=REQUEST_TIMEOUT_S)[group_id]
         try:
-            failed = [(tp.topic, tp.error) for tp in answer.result().topic_partitions if tp.error is not None]
+            failed = [(tp.topic, tp.error) for tp in self._answer(answer).topic_partitions if tp.error is not None]
         except KafkaException as error:
             failed = [(wanted[0].topic, error.args[0])]
         if not failed:
@@ -228,10 +285,26 @@ class Cluster:
             f"topic {topic!r} does not exist on {self.servers}; create it, or correct topics=[{listed}]"
         )
 
-    def _remember(self, error: KafkaError) -> None:
-        # Authentication is the cause; "all brokers down", which follows, only its consequence.
-        if self._last_error is None or not is_not_authenticated(self._last_error):
-            self._last_error = error
+    def _answer(self, asked: Future[Any]) -> Any:
+        """What was asked for; who is refused meanwhile, or gives up, does not wait for the request's time-out."""
+        while True:
+            try:
+                answer = asked.result(_GIVE_UP_WITHIN_S)
+            except TimeoutError:
+                self._admin.poll(0)
+                if (refused := self._refused()) is not None:
+                    raise refused from None
+                if self._is_given_up():
+                    raise BrokerUnavailable(
+                        f"{self.servers} had not answered when waiting for it was given up"
+                    ) from None
+            else:
+                self._last.error = None
+                return answer
+
+    def _refused(self) -> KafkaStreamError | None:
+        error = self._last.error
+        return None if error is None else refusal(error, self.servers, "access to the cluster")
 
     def _described(self, names: Sequence[str]) -> Mapping[str, TopicInfo]:
         admin = self._admin
@@ -241,7 +314,7 @@ class Cluster:
         infos = {}
         for name in names:
             try:
-                description = described[name].result()
+                description = self._answer(described[name])
             except KafkaException as error:
                 if is_missing_topic(error.args[0]):
                     continue
@@ -281,7 +354,7 @@ class Cluster:
             wanted = {}
             for partition, answer in answers.items():
                 try:
-                    found[TopicPartition(partition.topic, partition.partition)] = int(answer.result().offset)
+                    found[TopicPartition(partition.topic, partition.partition)] = int(self._answer(answer).offset)
                 except KafkaException as error:
                     if is_missing_topic(error.args[0]):
                         raise self.not_found(partition.topic, [partition.topic]) from error
@@ -294,7 +367,7 @@ class Cluster:
 
     def _translated(self, error: KafkaException, what: str) -> KafkaStreamError:
         reason = error.args[0]
-        if (refused := refusal(reason, self.servers, what)) is not None:
+        if (refused := refusal(reason, self.servers, f"access to {what}")) is not None:
             return refused
         self._connection.failed(reason)
         return BrokerUnavailable(

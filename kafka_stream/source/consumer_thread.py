@@ -10,16 +10,17 @@ from threading import Thread
 
 from confluent_kafka import Consumer, KafkaError, Message
 
+from kafka_stream.errors import KafkaStreamError
 from kafka_stream.source.backpressure import Backpressure
 from kafka_stream.source.cluster import Cluster
-from kafka_stream.source.consumer_errors import ConsumerErrors
-from kafka_stream.source.consumer_partitions import ConsumerPartitions
+from kafka_stream.source.consumer.errors import ConsumerErrors
+from kafka_stream.source.consumer.partition_states import Start
+from kafka_stream.source.consumer.partitions import ConsumerPartitions
+from kafka_stream.source.consumer.rebalancing import Rebalancing
 from kafka_stream.source.inbox import Inbox
 from kafka_stream.source.lost_brokers import LostBrokers
 from kafka_stream.source.membership import Membership
-from kafka_stream.source.partition_states import Start
 from kafka_stream.source.published_offsets import PublishedOffsets
-from kafka_stream.source.rebalancing import Rebalancing
 from kafka_stream.types import TopicPartition
 
 logger = logging.getLogger("kafka_stream.source")
@@ -59,6 +60,11 @@ class ConsumerThread:
         self._errors = ConsumerErrors(inbox, cluster, self._topics, self._lost_brokers)
         self.membership = Membership()
         self._begin_anew()
+
+    @property
+    def trouble(self) -> KafkaStreamError | None:
+        """What keeps the consumer from reading, as far as it is known; from any thread."""
+        return self._lost_brokers.trouble
 
     # From the loop's thread -----------------------------------------------------------------------------------------
 
@@ -123,7 +129,7 @@ class ConsumerThread:
     def _step(self) -> None:
         self._run_commands(wait_s=0.0)
         self._partitions.start_reading()
-        self._errors.check_missing_topic()
+        self._errors.look_into(self._partitions)
         if self._lost_brokers.has(self._consumer, self._topics[0]):
             self._replace_consumer()
         self._published.send_due(self._consumer, self._partitions.owned)

@@ -255,6 +255,11 @@ class Inbox:
             entry = self._reading(partition)
             return None if entry is None else entry.buffer.position
 
+    def positions(self) -> dict[TopicPartition, int]:
+        """Where reading has come to, of all that are being read."""
+        with self._changed:
+            return {p: e.buffer.position for p, e in self._entries.items() if e.stage is _Stage.READING}
+
     def used(self) -> float:
         """How much of the limits is used; 1.0 is all of it."""
         return self._usage.used()

@@ -17,13 +17,13 @@ _NO_SUCH_TOPIC = frozenset(
     }
 )
 _NOT_AUTHENTICATED = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
-_NOT_AUTHORIZED = frozenset(
-    {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    }
-)
+_CREDENTIALS = "check security.protocol, sasl.mechanism, and its credentials (such as sasl.username and sasl.password)"
+_MISSING_RIGHTS = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "{topic_rights} on the topic",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "READ on the consumer group",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "DESCRIBE on the cluster",
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "WRITE and DESCRIBE on the transactional ids",
+}
 _NOT_ADMITTED = {
     KafkaError.INVALID_SESSION_TIMEOUT: (
         "set session.timeout.ms between the broker's group.min.session.timeout.ms and group.max.session.timeout.ms"
@@ -93,6 +93,11 @@ def is_passing(error: KafkaError) -> bool:
     return error.code() in _PASSING
 
 
+def is_no_broker_left(error: KafkaError) -> bool:
+    """Whether a client has no connection to any broker."""
+    return error.code() == KafkaError._ALL_BROKERS_DOWN
+
+
 def is_missing_topic(error: KafkaError) -> bool:
     """Whether the broker says that there is no such topic or partition."""
     return error.code() in _NO_SUCH_TOPIC
@@ -108,14 +113,40 @@ def is_not_authenticated(error: KafkaError) -> bool:
     return error.code() in _NOT_AUTHENTICATED
 
 
-def refusal(error: KafkaError, servers: str, what: str) -> NotAuthorized | ConfigurationError | None:
-    """The typed error if the broker has refused us: it would the next time, too."""
+def is_tls_failure(error: KafkaError) -> bool:
+    """Whether a TLS handshake has failed for a reason that lies in certificates or settings."""
+    return error.code() == KafkaError._SSL
+
+
+def is_unreadable_response(error: KafkaError) -> bool:
+    """Whether a response could not be read, such as one that is larger than ``receive.message.max.bytes``."""
+    return error.code() == KafkaError._BAD_MSG
+
+
+def tls_refusal(error: KafkaError, servers: str) -> ConfigurationError | None:
+    """The typed error if a TLS handshake has failed, and would the next time."""
+    if not is_tls_failure(error):
+        return None
+    return ConfigurationError(
+        f"the TLS handshake with {servers} failed ({error.str()}); check ssl.ca.location, that the broker's "
+        "certificate has not expired and is for the name by which it is reached, and ssl.certificate.location where "
+        "it asks for one"
+    )
+
+
+def refusal(
+    error: KafkaError, servers: str, what: str, *, topic_rights: str = "READ and DESCRIBE"
+) -> NotAuthorized | ConfigurationError | None:
+    """The typed error if the broker has refused us: it would the next time, too.
+
+    Who is not known needs other credentials; who is known and may not, a right, which is named. ``what`` was refused,
+    and takes ``topic_rights`` where it is refused for a topic.
+    """
     if is_not_authenticated(error):
-        return NotAuthorized(f"{servers} refused the credentials ({error.str()}); check security.protocol and sasl.*")
-    if error.code() in _NOT_AUTHORIZED:
-        return NotAuthorized(
-            f"{servers} refused access to {what} ({error.str()}); grant this principal READ and DESCRIBE"
-        )
+        return NotAuthorized(f"{servers} refused the credentials ({error.str()}); {_CREDENTIALS}")
+    if (rights := _MISSING_RIGHTS.get(error.code())) is not None:
+        missing = rights.format(topic_rights=topic_rights)
+        return NotAuthorized(f"{servers} refused {what} ({error.str()}); grant this principal {missing}")
     if (remedy := _NOT_ADMITTED.get(error.code())) is not None:
         return ConfigurationError(f"{servers} refused this member of the consumer group ({error.str()}): {remedy}")
     return None
@@ -124,11 +155,15 @@ def refusal(error: KafkaError, servers: str, what: str) -> NotAuthorized | Confi
 __all__ = [
     "is_end_of_partition",
     "is_missing_topic",
+    "is_no_broker_left",
     "is_not_authenticated",
     "is_not_started",
     "is_passing",
     "is_position_gone",
+    "is_tls_failure",
     "is_truncation",
+    "is_unreadable_response",
     "is_without_leader",
     "refusal",
+    "tls_refusal",
 ]

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
-from kafka_stream.errors import ConfigurationError, OwnershipLost
-from kafka_stream.protocols import Buffered, OffsetAt, SourceEvent, TopicInfo
+from kafka_stream.errors import ConfigurationError, KafkaStreamError, OwnershipLost
+from kafka_stream.protocols import Buffered, Look, OffsetAt, SourceEvent, TopicInfo
+from kafka_stream.source.client_log import CLIENT_LOG
 from kafka_stream.source.cluster import Cluster
 from kafka_stream.source.consumer_thread import ConsumerThread, Start
 from kafka_stream.source.inbox import Inbox, SourceLimits
 from kafka_stream.source.published_offsets import PublishedOffsets
+from kafka_stream.source.topic_watch import TopicWatch, look_at
 from kafka_stream.types import OffsetRange, TopicPartition
-
-_librdkafka = logging.getLogger("kafka_stream.librdkafka")
 
 _DEFAULTS: Mapping[str, Any] = {
     "isolation.level": "read_committed",
@@ -69,14 +69,15 @@ class KafkaSource:
         self._mark: str | None = None
         self._cluster: Cluster | None = None
         self._thread: ConsumerThread | None = None
+        self._watch: TopicWatch | None = None
 
-    def open(self, timeout_s: float) -> None:
+    def open(self, timeout_s: float, is_stopping: Callable[[], bool] = lambda: False) -> None:
         """Connect and start the consumer's thread; may be called again after a failure.
 
         Raises:
-            BrokerUnavailable: no broker answered within ``timeout_s``.
+            BrokerUnavailable: no broker answered within ``timeout_s``, or before the stop.
             NotAuthorized: it refused us.
-            ConfigurationError: librdkafka refused a setting.
+            ConfigurationError: librdkafka refused a setting, or TLS does not come about.
         """
         assert self._thread is None, "the source is open already"
         if _MOCK_BROKERS in self._config:
@@ -84,8 +85,15 @@ class KafkaSource:
                 f"{_MOCK_BROKERS} would give this consumer an empty cluster of its own; start the mock cluster in a "
                 "producer and name its brokers in bootstrap.servers"
             )
-        self._cluster = Cluster(self._config, _librdkafka)
-        self._cluster.connect(timeout_s)
+        self._close_cluster()
+        self._cluster = cluster = Cluster(self._config, CLIENT_LOG, is_stopping)
+        cluster.connect(timeout_s)
+        topics = self._topics
+        self._watch = TopicWatch(
+            lambda positions: look_at(cluster.topics(topics), positions, partial(cluster.offsets, patience_s=0)),
+            self._inbox.wake,
+            f"kafka-stream-look-{self._group_id}",
+        )
         self._begin_consumer()
 
     def close(self) -> None:
@@ -94,6 +102,11 @@ class KafkaSource:
         if thread is not None:
             thread.close()
             self._inbox.void()
+        self._close_cluster()
+
+    def _close_cluster(self) -> None:
+        if self._cluster is not None:
+            self._cluster.close()
 
     def topics(self) -> Mapping[str, TopicInfo]:
         """The stream's topics as the broker knows them now."""
@@ -108,6 +121,21 @@ class KafkaSource:
         cluster = self._opened()[0]
         ends = cluster.offsets(partitions, OffsetAt.HIGH_WATERMARK)  # first: what comes after it came later
         return {**ends, **cluster.first_offsets_after(partitions, at)}
+
+    def begin_look(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Ask for the topics and these partitions' ends, on a thread of its own."""
+        assert self._watch is not None, "open() comes first"
+        self._watch.begin(positions)
+
+    def look(self) -> Look | None:
+        """The answer that has come since the last call."""
+        assert self._watch is not None, "open() comes first"
+        return self._watch.answer()
+
+    def trouble(self) -> KafkaStreamError | None:
+        """What the consumer or the last look ran into."""
+        known = [it.trouble for it in (self._thread, self._watch) if it is not None]
+        return next((trouble for trouble in known if trouble is not None), None)
 
     def cluster_id(self) -> str | None:
         """The id of the cluster that is read."""
@@ -215,7 +243,7 @@ class KafkaSource:
 
     def _create(self, on_error: Callable[[KafkaError], None]) -> Consumer:
         settings = consumer_settings(self._config, self._group_id)
-        settings.setdefault("logger", _librdkafka)
+        settings.setdefault("logger", CLIENT_LOG)
         if self._mark is not None:
             settings.setdefault(_CLIENT_ID, self._mark)
         users = settings.get("error_cb")

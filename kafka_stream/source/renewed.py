@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 # ruff: noqa: SLF001 - librdkafka's own codes begin with an underscore
 
@@ -33,12 +33,32 @@ class Renewed(Generic[Client]):
 
     def __init__(self, make: Callable[[], Client]) -> None:
         self.make = make
-        self.client = make()
+        self._client: Client | None = make()
+
+    @property
+    def client(self) -> Client:
+        """The one that is used now.
+
+        Raises:
+            KafkaException: it was closed.
+        """
+        if self._client is None:
+            raise KafkaException(KafkaError(KafkaError._DESTROY))
+        return self._client
+
+    @client.setter
+    def client(self, client: Client) -> None:
+        """Use another from now on."""
+        self._client = client
 
     def failed(self, error: KafkaError) -> None:
         """Have a new client if this error of the old one may mean that it knows no broker."""
         if error.code() in _NO_BROKER:
             self.client = self.make()
+
+    def close(self) -> None:
+        """Let the client go, and with it its connections and threads, as soon as nobody waits for an answer."""
+        self._client = None
 
 
 __all__ = ["Renewed"]

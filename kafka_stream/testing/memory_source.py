@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from confluent_kafka import Message
 
-from kafka_stream.errors import OwnershipLost, TopicNotFound
-from kafka_stream.protocols import Buffered, OffsetAt, SourceEvent, TopicInfo
+from kafka_stream.errors import KafkaStreamError, OwnershipLost, TopicNotFound
+from kafka_stream.protocols import Buffered, Look, OffsetAt, SourceEvent, TopicInfo
 from kafka_stream.source.inbox import Inbox, SourceLimits
+from kafka_stream.source.topic_watch import look_at
 from kafka_stream.testing.memory_log import MemoryLog
 from kafka_stream.types import OffsetRange, TopicPartition, is_before_all_records, timestamp_ms
 
@@ -96,8 +97,9 @@ class MemorySource:
         self._group = group
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._reading: set[TopicPartition] = set()
+        self._looked_at: Mapping[TopicPartition, int] | None = None
 
-    def open(self, timeout_s: float) -> None:
+    def open(self, timeout_s: float, is_stopping: Callable[[], bool] = lambda: False) -> None:
         """Nothing to connect to."""
 
     def close(self) -> None:
@@ -120,6 +122,21 @@ class MemorySource:
         """Where the records from before a time end, those of open transactions included."""
         with self._lock:
             return {partition: self._logs.log(partition).end_before(timestamp_ms(at)) for partition in partitions}
+
+    def begin_look(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Have ``look`` answer the next time."""
+        self._looked_at = positions
+
+    def look(self) -> Look | None:
+        """The topics and ends as they are now, if they were asked for."""
+        if self._looked_at is None:
+            return None
+        positions, self._looked_at = self._looked_at, None
+        return look_at(self.topics(), positions, self.offsets)
+
+    def trouble(self) -> KafkaStreamError | None:
+        """None: memory is there."""
+        return None
 
     def cluster_id(self) -> str | None:
         """There is no cluster."""

@@ -7,12 +7,12 @@ from confluent_kafka import KafkaError
 from kafka_stream.errors import (
     ConfigurationError,
     KafkaStreamError,
-    NotAuthorized,
     ProcessingError,
     StoreUnavailable,
     TopicNotFound,
     TransientError,
 )
+from kafka_stream.source.kafka_errors import refusal
 
 # ruff: noqa: SLF001 - librdkafka's own codes begin with an underscore
 
@@ -33,16 +33,6 @@ _REBALANCED = frozenset(
         KafkaError.FENCED_INSTANCE_ID,
         KafkaError.FENCED_MEMBER_EPOCH,
         KafkaError.STALE_MEMBER_EPOCH,
-    }
-)
-_REFUSED = frozenset(
-    {
-        KafkaError._AUTHENTICATION,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }
 )
 _UNKNOWN_TOPIC = frozenset({KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART})
@@ -69,7 +59,6 @@ _MISCONFIGURED = frozenset(
         KafkaError._NOT_CONFIGURED,
     }
 )
-_GRANTS = "grant this principal READ on the group, READ and WRITE on its topics, and WRITE on its transactional ids"
 
 
 def is_fenced(error: KafkaError) -> bool:
@@ -90,8 +79,8 @@ def mapped(error: KafkaError, doing: str, where: str) -> KafkaStreamError:
             f"the consumer group at {where} has rebalanced since the batch was planned ({reason}): the batch is "
             "dropped, and planned again"
         )
-    if code in _REFUSED:
-        return NotAuthorized(f"{where} refused us while {doing} ({reason}); {_GRANTS}")
+    if (refused := refusal(error, where, doing)) is not None:
+        return refused
     if code in _MISCONFIGURED:
         return ConfigurationError(f"{where} refused {doing}: {reason}")
     return StoreUnavailable(f"{where} did not answer, or could not, while {doing}: {reason}")
@@ -104,8 +93,8 @@ def undelivered(error: KafkaError, topic: str, where: str) -> KafkaStreamError:
         return TopicNotFound(f"topic {topic!r}, which results go to, does not exist at {where} ({reason}); create it")
     if code in _BAD_RECORD:
         return ProcessingError(f"topic {topic!r} at {where} refused a record: {reason}")
-    if code in _REFUSED:
-        return NotAuthorized(f"{where} refused a record to topic {topic!r} ({reason}); {_GRANTS}")
+    if (refused := refusal(error, where, f"topic {topic!r}", topic_rights="WRITE and DESCRIBE")) is not None:
+        return refused
     return StoreUnavailable(f"topic {topic!r} at {where} did not take a record, so its batch is aborted: {reason}")
 
 

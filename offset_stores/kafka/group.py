@@ -8,7 +8,6 @@ Only an admin client could ask which offsets there are; here it is asked for tho
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -26,6 +25,7 @@ from confluent_kafka.admin import AdminClient
 from kafka_stream.errors import ConfigurationError, KafkaStreamError, NotAuthorized, StoreUnavailable
 from kafka_stream.offset_stores.kafka.errors import is_unstable, mapped
 from kafka_stream.offset_stores.kafka.metadata import Stored, decode
+from kafka_stream.source.client_log import CLIENT_LOG
 from kafka_stream.source.connection import connection_settings
 from kafka_stream.source.renewed import Renewed
 from kafka_stream.types import TopicPartition
@@ -45,8 +45,6 @@ _NOBODY = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
 Found = dict[TopicPartition, Stored]
 Client = TypeVar("Client", AdminClient, Consumer)
 T = TypeVar("T")
-
-_librdkafka = logging.getLogger("kafka_stream.librdkafka")
 
 
 class Brokers:
@@ -68,7 +66,7 @@ class Brokers:
         Raises:
             ConfigurationError: librdkafka refuses a setting.
         """
-        config: dict[str, Any] = {"logger": _librdkafka, **self._config, **settings}
+        config: dict[str, Any] = {"logger": CLIENT_LOG, **self._config, **settings}
         try:
             return kind(config)
         except KafkaException as error:

@@ -14,6 +14,7 @@ from confluent_kafka import TopicPartition as ClientTopicPartition
 from kafka_stream.errors import ConfigurationError, StoreUnavailable
 from kafka_stream.offset_stores.kafka.errors import is_fenced, mapped, undelivered
 from kafka_stream.offset_stores.kafka.metadata import Stored, encode
+from kafka_stream.source.client_log import CLIENT_LOG
 
 # ruff: noqa: SLF001 - librdkafka's own codes begin with an underscore
 
@@ -65,7 +66,7 @@ class TransactionalProducer:
         self._began_at = 0.0
         mine = {"transactional.id": transactional_id, "on_delivery": self._deliveries}
         try:
-            self._producer = Producer({"logger": _librdkafka, **settings, **mine})
+            self._producer = Producer({"logger": CLIENT_LOG, **settings, **mine})
         except KafkaException as error:
             reason = error.args[0].str()
             raise ConfigurationError(f"the Kafka offset store's producer settings were refused: {reason}") from error

@@ -41,6 +41,7 @@ BREACHES = {
     "kafka_stream/batch.py": "kafka_stream.protocols",
     "kafka_stream/protocols/sinks.py": "kafka_stream.settings",
     "kafka_stream/source/waker.py": "kafka_stream.source.cluster",
+    "kafka_stream/source/consumer/partition_states.py": "kafka_stream.source.consumer.rebalancing",
     "kafka_stream/source/buffer.py": "kafka_stream.engine.retry",
     "kafka_stream/engine/retry.py": "kafka_stream.engine.loop",
     "kafka_stream/engine/bounds.py": "kafka_stream.stream",
@@ -87,7 +88,9 @@ def test_a_contract_about_some_forgets_none_of_the_others() -> None:
     assert {f"kafka_stream.{it}" for it in STORES_AND_SINKS} == set(ports["source_modules"])
     assert set(drivers["source_modules"]) == {f"kafka_stream.{it}" for it in rooms}
     assert {line.split(" -> ")[1] for line in ports["ignore_imports"]} == {
+        "kafka_stream.source.client_log",
         "kafka_stream.source.connection",
+        "kafka_stream.source.kafka_errors",
         "kafka_stream.source.renewed",
     }
 

@@ -10,10 +10,10 @@ from confluent_kafka import TopicPartition as ClientTopicPartition
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from kafka_stream.source.consumer_partitions import ConsumerPartitions
+from kafka_stream.source.consumer.partition_states import Start
+from kafka_stream.source.consumer.partitions import ConsumerPartitions
 from kafka_stream.source.inbox import Inbox
 from kafka_stream.source.limits import SourceLimits
-from kafka_stream.source.partition_states import Start
 from kafka_stream.types import TopicPartition
 
 PARTITIONS = [TopicPartition("orders", 0), TopicPartition("orders", 1), TopicPartition("returns", 0)]

@@ -30,6 +30,7 @@ OWNER = Owner("0123", "host-1", "v1")
         (errors.SchemaMismatch("x"), ExitStatus.USAGE),
         (errors.TopicNotFound("x"), ExitStatus.USAGE),
         (errors.NotAuthorized("x"), ExitStatus.USAGE),
+        (errors.RecordTooLarge("x", partition=ORDERS_0, offset=1), ExitStatus.USAGE),
         (errors.UnsupportedGuarantee("x"), ExitStatus.REFUSED),
         (errors.TransientError("x"), ExitStatus.FAILED),
         (errors.BrokerUnavailable("x"), ExitStatus.FAILED),

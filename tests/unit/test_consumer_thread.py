@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
 from kafka_stream.errors import KafkaStreamError, NotAuthorized, TopicNotFound
 from kafka_stream.protocols import Assigned, Failed, PositionLost, SourceEvent
+from kafka_stream.source.client_log import CLIENT_LOG
 from kafka_stream.source.cluster import Cluster
 from kafka_stream.source.consumer_thread import ConsumerThread, Start
 from kafka_stream.source.inbox import Inbox, SourceLimits
@@ -87,6 +88,8 @@ def inbox() -> Inbox:
 
 @pytest.fixture
 def thread(consumer: ScriptedConsumer, inbox: Inbox) -> Iterator[ConsumerThread]:
+    CLIENT_LOG.recovered()  # what other tests have logged is told again
+
     def create(on_error: Callable[[KafkaError], None]) -> Consumer:
         consumer.on_error = on_error
         return cast("Consumer", consumer)
@@ -252,7 +255,7 @@ def test_truncation_is_told_from_retention(thread: ConsumerThread, consumer: Scr
 def test_a_topic_that_stays_missing_is_reported_after_a_while(
     thread: ConsumerThread, consumer: ScriptedConsumer, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kafka_stream.source.consumer_errors._MISSING_TOPIC_GRACE_S", 0.0)
+    monkeypatch.setattr("kafka_stream.source.consumer.errors._MISSING_TOPIC_GRACE_S", 0.0)
     consumer.script.append(Message(error=KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, "not there")))
     (event,) = next_events(inbox)
     assert isinstance(event, Failed)

@@ -31,6 +31,7 @@ GROUPS = {
         "SchemaMismatch",
         "TopicNotFound",
         "NotAuthorized",
+        "RecordTooLarge",
     },
     TransientError: {"BrokerUnavailable", "StoreUnavailable", "SinkUnavailable"},
     OwnershipLost: {"StreamClosed"},

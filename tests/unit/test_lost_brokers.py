@@ -19,6 +19,8 @@ DOWN, TRANSPORT, TIMED_OUT = KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT
 class Asked:
     """A consumer and a cluster that count who asks them."""
 
+    servers = "127.0.0.1:9092"
+
     def __init__(self, consumer: int | None, cluster_is_found: bool) -> None:
         self.consumer = consumer
         self._cluster_is_found = cluster_is_found

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kafka_stream.source.partition_states import Fetch, PartitionState, PartitionStates, Start
+from kafka_stream.source.consumer.partition_states import Fetch, PartitionState, PartitionStates, Start
 from kafka_stream.types import TopicPartition
 
 P0, P1, P2 = (TopicPartition("orders", number) for number in range(3))

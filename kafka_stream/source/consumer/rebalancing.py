@@ -11,7 +11,7 @@ from confluent_kafka import TopicPartition as ClientTopicPartition
 from kafka_stream.errors import KafkaStreamError
 from kafka_stream.protocols import OffsetAt
 from kafka_stream.source.cluster import Cluster
-from kafka_stream.source.consumer_partitions import ConsumerPartitions
+from kafka_stream.source.consumer.partitions import ConsumerPartitions
 from kafka_stream.source.inbox import Inbox
 from kafka_stream.source.membership import Membership
 from kafka_stream.source.published_offsets import PublishedOffsets

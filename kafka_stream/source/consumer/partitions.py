@@ -9,9 +9,9 @@ from contextlib import suppress
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as ClientTopicPartition
 
+from kafka_stream.source.consumer.partition_states import Fetch, PartitionState, PartitionStates, Start
 from kafka_stream.source.inbox import Inbox
 from kafka_stream.source.kafka_errors import is_not_started
-from kafka_stream.source.partition_states import Fetch, PartitionState, PartitionStates, Start
 from kafka_stream.types import TopicPartition
 
 _WAKE_TIMEOUT_S = 0.5

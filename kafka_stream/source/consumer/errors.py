@@ -9,15 +9,19 @@ from collections.abc import Sequence
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from kafka_stream.errors import KafkaStreamError, TopicNotFound
+from kafka_stream.source.client_log import CLIENT_LOG, ClientLog
 from kafka_stream.source.cluster import Cluster
-from kafka_stream.source.consumer_partitions import ConsumerPartitions
+from kafka_stream.source.consumer.large_responses import LargeResponses
+from kafka_stream.source.consumer.partitions import ConsumerPartitions
 from kafka_stream.source.inbox import Inbox
 from kafka_stream.source.kafka_errors import (
     is_end_of_partition,
     is_missing_topic,
+    is_no_broker_left,
     is_passing,
     is_position_gone,
     is_truncation,
+    is_unreadable_response,
     refusal,
 )
 from kafka_stream.source.lost_brokers import LostBrokers
@@ -26,28 +30,40 @@ from kafka_stream.types import TopicPartition
 logger = logging.getLogger("kafka_stream.source")
 
 _MISSING_TOPIC_GRACE_S = 5.0
-_GROUP_OR_TOPICS = "the consumer group or its topics"
+_GROUP_OR_TOPICS = "access to the consumer group or its topics"
 
 
 class ConsumerErrors:
     """Tells the loop of what needs somebody; logs what passes. The consumer thread's alone."""
 
-    def __init__(self, inbox: Inbox, cluster: Cluster, topics: Sequence[str], lost_brokers: LostBrokers) -> None:
+    def __init__(
+        self,
+        inbox: Inbox,
+        cluster: Cluster,
+        topics: Sequence[str],
+        lost_brokers: LostBrokers,
+        log: ClientLog = CLIENT_LOG,
+    ) -> None:
         self._inbox = inbox
         self._cluster = cluster
         self._topics = topics
         self._lost_brokers = lost_brokers
+        self._large_responses = LargeResponses(inbox, cluster)
+        self._log = log
         self._topic_missing_since: float | None = None
 
     def of_consumer(self, error: KafkaError) -> None:
         """What concerns no single partition; librdkafka calls it while the consumer polls."""
         self._lost_brokers.heard(error)
+        if is_unreadable_response(error):
+            self._large_responses.heard(error)
         if (refused := refusal(error, self._cluster.servers, _GROUP_OR_TOPICS)) is not None:
             self._inbox.failed(refused)
         elif error.fatal():
             self._inbox.failed(KafkaStreamError(f"the Kafka consumer failed for good: {error.str()}"))
         elif not is_missing_topic(error):
-            logger.warning("%s", error.str())
+            of_all = is_no_broker_left(error)  # which names none, and there may be other clusters
+            self._log.fault(f"{self._cluster.servers}: {error.str()}" if of_all else error.str())
         elif self._topic_missing_since is None:
             self._topic_missing_since = time.monotonic()
 
@@ -83,7 +99,13 @@ class ConsumerErrors:
         failure.__cause__ = error
         self._inbox.failed(failure)
 
-    def check_missing_topic(self) -> None:
+    def look_into(self, partitions: ConsumerPartitions) -> None:
+        """Ask about what an error alone did not tell."""
+        if (too_large := self._large_responses.culprit(partitions)) is not None:
+            self._inbox.failed(too_large)
+        self._check_missing_topic()
+
+    def _check_missing_topic(self) -> None:
         """A topic may be missing for a moment, while metadata spreads; one that stays away fails the stream."""
         since = self._topic_missing_since
         if since is None or time.monotonic() - since < _MISSING_TOPIC_GRACE_S:
@@ -100,7 +122,7 @@ class ConsumerErrors:
         """As librdkafka would go on behind what it could not read (a corrupt record batch), and we do not."""
         position = self._inbox.stop_reading(partition)
         where = f"{partition}, at offset {position}" if position is not None else str(partition)
-        failure = refusal(error, self._cluster.servers, f"topic {partition.topic}")
+        failure = refusal(error, self._cluster.servers, f"access to topic {partition.topic}")
         self._inbox.failed(failure or KafkaStreamError(f"reading {where} failed: {error.str()}"))
 
 
