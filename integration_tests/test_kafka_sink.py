@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer
@@ -123,6 +124,19 @@ def test_more_records_than_the_producers_queue_holds_are_waited_for(kafka: Kafka
         transaction.commit()
     assert [int(value or b"") for *_, value in kafka.read_committed(topic)] == list(range(1_000))
     store.close()
+
+
+def test_a_transaction_that_was_kept_from_an_earlier_batch_takes_no_record(place: KafkaSinkBackend) -> None:
+    with place.transaction() as kept:
+        kept.produce(place.topic, value=b"1")
+    with place.transaction() as transaction:
+        extras: tuple[dict[str, Any], ...] = ({}, {"partition": 0})
+        for more in extras:
+            with pytest.raises(TransactionEscaped, match="keep no transaction"):
+                kept.produce(place.topic, value=b"2", **more)
+        transaction.produce(place.topic, value=b"3")
+        place.commit(transaction)
+    assert place.results() == [3]
 
 
 def test_a_record_that_is_too_large_fails_its_batch_and_names_the_topic(place: KafkaSinkBackend) -> None:
