@@ -71,5 +71,5 @@ def test_no_right_on_the_group(secured_kafka: SecuredKafka, tmp_path: Path) -> N
     topic, name = secured_kafka.create_topic(partitions=1), random_name("stream")
     secured_kafka.grant(STREAM, "topic", topic, "read", "describe")
     message = refusal(stream_on("sqlite", tmp_path, topic, secured_kafka.credentials(STREAM), name, "group"))
-    assert message.startswith(f"{secured_kafka.client_address} refused access to the consumer group or its topics (")
+    assert message.startswith(f"{secured_kafka.client_address} refused access to group {name} (")
     assert message.endswith("); grant this principal READ on the consumer group")
