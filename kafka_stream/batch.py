@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from confluent_kafka import Message
@@ -14,26 +15,76 @@ from kafka_stream.errors import RecordError
 from kafka_stream.types import OffsetRange, TopicPartition, is_strictly_ascending
 
 
+class _Records(Mapping[TopicPartition, Sequence[Message]]):
+    """What was taken, for others to look at: a partition's records are copied when somebody asks for them."""
+
+    def __init__(self, taken: Mapping[TopicPartition, Sequence[Message]]) -> None:
+        self._taken = taken
+        self._copies: dict[TopicPartition, tuple[Message, ...]] = {}
+
+    def __getitem__(self, topic_partition: TopicPartition) -> tuple[Message, ...]:
+        if (copy := self._copies.get(topic_partition)) is None:
+            copy = self._copies[topic_partition] = tuple(self._taken[topic_partition])
+        return copy
+
+    def __iter__(self) -> Iterator[TopicPartition]:
+        return iter(self._taken)
+
+    def __len__(self) -> int:
+        return len(self._taken)
+
+    def __repr__(self) -> str:
+        return f"<records of {', '.join(map(str, self._taken))}>"
+
+
+class _Decoded(Iterable[tuple[Message, Any]]):
+    """Pairs of message and decoded value, made anew for everybody who reads them."""
+
+    def __init__(self, batch: Batch, decode: Callable[[bytes], Any]) -> None:
+        self._batch = batch
+        self._decode = decode
+
+    def __iter__(self) -> Iterator[tuple[Message, Any]]:
+        decode = self._decode
+        for message in self._batch:
+            raw = message.value()
+            if raw is None:
+                yield message, None
+                continue
+            try:
+                value = decode(raw)
+            except Exception as error:
+                raise RecordError.of(message, "its value could not be decoded") from error
+            yield message, value
+
+
 @dataclass(frozen=True)
 class Batch:
     """The records of one explicit range per partition: what ``prepare`` and ``write`` receive.
 
     ``ranges`` are sorted by topic and partition; ``records`` holds the messages of each range in offset order. A batch
     that is repeated after a crash may be cut differently, but always starts where the last committed one ended.
+    Nothing that is received of it can be changed: what one reader does to it, the others need not know.
     """
 
     ranges: tuple[OffsetRange, ...]
     records: Mapping[TopicPartition, Sequence[Message]]
+    _taken: Mapping[TopicPartition, Sequence[Message]] = field(init=False, repr=False, compare=False)
+    _count: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         partitions = [r.topic_partition for r in self.ranges]
         if not is_strictly_ascending(partitions):
             raise ValueError("a batch has one range per partition, sorted by topic and partition")
-        if list(self.records) == partitions:  # as a source hands them out
-            return
-        for topic_partition, messages in self.records.items():
-            if messages and topic_partition not in self._range_by_partition:
-                raise ValueError(f"the batch holds records of {topic_partition}, but no range for it")
+        taken = dict(self.records)
+        if list(taken) != partitions:  # not as a source hands them out
+            for topic_partition, messages in taken.items():
+                if messages and topic_partition not in self._range_by_partition:
+                    raise ValueError(f"the batch holds records of {topic_partition}, but no range for it")
+        keep = object.__setattr__
+        keep(self, "_taken", taken)
+        keep(self, "_count", sum(map(len, taken.values())))
+        keep(self, "records", _Records(taken))
 
     @cached_property
     def _range_by_partition(self) -> Mapping[TopicPartition, OffsetRange]:
@@ -44,26 +95,26 @@ class Batch:
         """All records (``confluent_kafka.Message``), partition by partition, in offset order within each."""
         if len(self.ranges) == 1:
             return self.records.get(self.ranges[0].topic_partition, ())
-        return [message for r in self.ranges for message in self.records.get(r.topic_partition, ())]
+        return tuple(self)
 
     def __len__(self) -> int:
         """The number of records."""
-        return sum(map(len, self.records.values()))
+        return self._count
 
     def __iter__(self) -> Iterator[Message]:
-        return iter(self.messages)
+        return chain.from_iterable([self._taken.get(r.topic_partition, ()) for r in self.ranges])
 
     def partition(self, topic_partition: TopicPartition) -> Batch:
         """The part of this batch that belongs to one partition; empty, without a range, if there is none."""
         found = self._range_by_partition.get(topic_partition)
         if found is None:
             return Batch((), {})
-        return Batch((found,), {topic_partition: self.records.get(topic_partition, ())})
+        return Batch((found,), {topic_partition: self._taken.get(topic_partition, ())})
 
     def topic(self, name: str) -> Batch:
         """The part of this batch that belongs to one topic; empty, without ranges, if there is none."""
         ranges = tuple(r for r in self.ranges if r.topic == name)
-        return Batch(ranges, {r.topic_partition: self.records.get(r.topic_partition, ()) for r in ranges})
+        return Batch(ranges, {r.topic_partition: self._taken.get(r.topic_partition, ()) for r in ranges})
 
     def to_arrow(self) -> Any:
         """The records as a ``pyarrow.Table``, for work that is done in columns.
@@ -75,21 +126,15 @@ class Batch:
         Raises:
             MissingExtra: pyarrow is not installed.
         """
-        return table_of({tp: self.records.get(tp, ()) for tp in self._range_by_partition})
+        return table_of({tp: self._taken.get(tp, ()) for tp in self._range_by_partition})
 
     def decoded(self, decode: Callable[[bytes], Any]) -> Iterable[tuple[Message, Any]]:
         """Pairs of message and decoded value, lazily; a tombstone's value is ``None`` and is not decoded.
 
+        They can be read more than once, and are decoded each time: what several sinks read, none has changed.
+
         Raises:
-            RecordError: ``decode`` failed; it names topic, partition and offset and chains the cause.
+            RecordError: while they are read: ``decode`` failed; it names topic, partition and offset and chains the
+                cause.
         """
-        for message in self.messages:
-            raw = message.value()
-            if raw is None:
-                yield message, None
-                continue
-            try:
-                value = decode(raw)
-            except Exception as error:
-                raise RecordError.of(message, "its value could not be decoded") from error
-            yield message, value
+        return _Decoded(self, decode)

@@ -6,7 +6,7 @@ import enum
 import logging
 from asyncio import CancelledError
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from kafka_stream.protocols import BatchProgress, Listener
@@ -102,8 +102,8 @@ class Listeners(StreamListener):
         self._tell(lambda it: it.on_start(stream, owner, guarantee))
 
     def on_positions(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Tell all."""
-        self._tell(lambda it: it.on_positions(positions))
+        """Tell all, each with positions of its own."""
+        self._tell(lambda it: it.on_positions(dict(positions)))
 
     def on_phase(self, phase: Phase, ranges: tuple[OffsetRange, ...]) -> None:
         """Tell all."""
@@ -111,8 +111,8 @@ class Listeners(StreamListener):
             self._tell(lambda it: it.on_phase(phase, ranges))
 
     def on_batch(self, progress: BatchProgress) -> None:
-        """Tell all."""
-        self._tell(lambda it: it.on_batch(progress))
+        """Tell all, each with a lag of its own."""
+        self._tell(lambda it: it.on_batch(replace(progress, lag=dict(progress.lag))))
 
     def on_retry(self, error: Exception, delay_s: float) -> None:
         """Tell all."""

@@ -5,7 +5,6 @@ What contradicts itself, or would break exactly-once (a consumer that commits on
 
 from __future__ import annotations
 
-import inspect
 import pickle
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ from typing_extensions import TypeVar
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.protocols import Listener, OffsetStore, Sink, Source, StreamBinding
 from kafka_stream.types import MAX_OFFSET, Guarantee, TopicPartition
+from kafka_stream.user_code import check_prepare, checked_sinks
 
 SecretConfig: TypeAlias = dict[str, Any]
 Bound: TypeAlias = Literal["earliest", "latest"] | datetime | Mapping[TopicPartition, int]
@@ -110,23 +110,10 @@ def _checked_bound(bound: Any) -> Any:
         for tp, offset in bound.items():
             if not isinstance(tp, TopicPartition) or type(offset) is not int or not 0 <= offset <= MAX_OFFSET:
                 raise ValueError("offsets are given as {TopicPartition('orders', 0): 42, …}, from 0 to 2^63-1")
-    elif not isinstance(bound, str | datetime):
+        return dict(bound)  # what was checked is what will be used
+    if not isinstance(bound, str | datetime):
         raise ValueError("it must be 'earliest', 'latest', an aware datetime or {TopicPartition: offset}")
     return bound
-
-
-def _checked_sink(sink: Any) -> Any:
-    for one in sink if isinstance(sink, list | tuple) else [sink]:
-        if any(inspect.iscoroutinefunction(f) for f in (one, getattr(one, "write", None), type(one).__call__)):
-            raise ValueError(
-                "a sink cannot be async: it writes in the store's transaction, on one thread; do async work in "
-                "prepare (async def prepare(batch)), which runs to completion before the transaction opens"
-            )
-        if one is not None and not isinstance(one, Sink) and not callable(one):
-            raise ValueError("sink must be a function write(prepared, transaction), a sink, or a list of sinks")
-    if isinstance(sink, list | tuple) and not sink:
-        raise ValueError("sink is an empty list; give at least one")
-    return sink
 
 
 def _checked_assignment(assignment: Any) -> Any:
@@ -153,7 +140,7 @@ class StreamSettings(BaseModel):
     kafka: Annotated[Any, BeforeValidator(_checked_kafka)]
     store: Annotated[Any, BeforeValidator(_checked_store)]
     prepare: Callable[[Any], Any] | None = None
-    sink: Annotated[Any, BeforeValidator(_checked_sink)] = None
+    sink: Annotated[Any, BeforeValidator(checked_sinks)] = None
     start: Annotated[Any, BeforeValidator(_checked_bound)] = "earliest"
     assignment: Annotated[str, BeforeValidator(_checked_assignment)] = "group"
     guarantee: Guarantee = Guarantee.EXACTLY_ONCE
@@ -178,6 +165,11 @@ class StreamSettings(BaseModel):
                     "kafka setting 'isolation.level' below read_committed reads records of aborted transactions: "
                     "leave it out, or say so with guarantee='at-least-once'"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_prepare(self) -> Self:
+        check_prepare(self.prepare, self.sink)
         return self
 
     @model_validator(mode="after")

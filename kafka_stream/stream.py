@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -36,6 +38,8 @@ from kafka_stream.types import Guarantee, Owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+logger = logging.getLogger("kafka_stream")
 
 STOP_TIMEOUT_S = 25.0
 REVOKE_TIMEOUT_S = 20.0
@@ -142,6 +146,8 @@ class DirectStream:
     def start(self) -> None:
         """Run on a thread of its own, inside another program; touches neither signals nor logging, nor the collector.
 
+        What stops it is logged as one ERROR with its causes, is in ``status()``, and is raised by ``wait()``.
+
         Raises:
             RuntimeError: it is running already.
         """
@@ -183,7 +189,8 @@ class DirectStream:
         """A snapshot, from any thread, without I/O."""
         if self._loop is None:
             return StreamStatus(owner=self._owner, guarantee=self._guarantee)
-        return self._loop.status
+        status = self._loop.status
+        return replace(status, positions=dict(status.positions), lag=dict(status.lag))
 
     def __reduce__(self) -> tuple[type[Self], tuple[StreamSettings]]:
         """Another process builds it anew from its settings, and is another owner."""
@@ -265,8 +272,9 @@ class DirectStream:
         self._runs_on = threading.current_thread()
         try:
             self._summary = loop.run()
-        except BaseException as error:  # noqa: BLE001 - handed to wait() and status()
+        except BaseException as error:
             self._failure = error
+            logger.error("stream %r has failed and reads no more: %s", self.name, error, exc_info=error)
         finally:
             self._ended.set()
 

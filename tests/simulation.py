@@ -224,7 +224,7 @@ class Simulation:
         self.owner = Owner(f"owner-{id(self)}", "here")
         limits = SourceLimits(2 * self.settings.max_records_per_batch, 2 * self.settings.max_bytes_per_batch)
         self.source = TimedSource(kafka.source("s", self.settings.topics, limits), self.clock)
-        sink: Any = self.settings.sink
+        given: Any = self.settings.sink
         listeners = Listeners([*self.settings.listeners, self.story])
         self.loop = Loop(
             settings=self.settings,
@@ -234,7 +234,10 @@ class Simulation:
             processor=BatchProcessor(
                 store=store,
                 prepare=self.settings.prepare,
-                sinks=[sink if isinstance(sink, Sink) else FunctionSink(sink)],
+                sinks=[
+                    sink if isinstance(sink, Sink) else FunctionSink(sink)
+                    for sink in (given if isinstance(given, list) else [given])
+                ],
                 listeners=listeners,
                 clock=self.clock,
             ),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kafka_stream.batch import Batch
+from kafka_stream.callables import name_of
+from kafka_stream.engine.results import Untouched, awaited, check_prepared, prepared_by, refuse_deferred
 from kafka_stream.errors import KafkaStreamError, ProcessingError
 from kafka_stream.progress import Listeners
 from kafka_stream.protocols import OffsetStore, OverlappingSink, RangeSink, Sink, StoreTransaction, TellingStore
@@ -38,7 +40,7 @@ class FunctionSink:
 
     def describe(self) -> str:
         """The function's name."""
-        return f"function {getattr(self.function, '__qualname__', self.function)}"
+        return f"function {name_of(self.function)}"
 
     def prepare(self, prepared: Any) -> Any:
         """Nothing to do."""
@@ -81,6 +83,7 @@ class BatchProcessor:
         self._sinks = tuple(sinks)
         self._by_range = [isinstance(sink, RangeSink) for sink in sinks]
         self._overlapping = [sink if isinstance(sink, OverlappingSink) else None for sink in sinks]
+        self._is_shared = prepare is not None and len(self._sinks) > 1
         self._listeners = listeners
         self._clock = clock
         self._runner = asyncio.Runner()
@@ -109,26 +112,39 @@ class BatchProcessor:
         if not len(batch):
             return ()
         try:
-            whole = None if all(self._by_range) else self._prepared(batch)
+            whole = None if all(self._by_range) else self._prepared(batch, len(self._sinks) - sum(self._by_range))
             parts = self._prepared_by_range(batch) if any(self._by_range) else {}
-            return [
-                {r: sink.prepare(part) for r, part in parts.items()} if each_range else sink.prepare(whole)
-                for sink, each_range in zip(self._sinks, self._by_range, strict=True)
-            ]
+            return self._prepared_by_sinks(whole, parts)
         except FAULTS as error:
             failure = self._meaning(error, "prepare", batch)
             if failure is error:
                 raise
             raise failure from error
 
-    def _prepared(self, batch: Batch) -> Any:
-        prepared: Any = batch if self._prepare is None else self._prepare(batch)
-        return self._runner.run(prepared) if inspect.iscoroutine(prepared) else prepared
+    def _prepared(self, batch: Batch, takers: int) -> Any:
+        """What the user's function gives, for so many sinks."""
+        if self._prepare is None:
+            return batch
+        prepared = self._prepare(batch)
+        if inspect.isawaitable(prepared):
+            prepared = self._runner.run(awaited(prepared))
+        check_prepared(prepared, name_of(self._prepare), takers)
+        return prepared
 
     def _prepared_by_range(self, batch: Batch) -> dict[OffsetRange, Any]:
         """Each range by itself: what a sink keeps of it must not depend on what else was in the batch."""
         parts = ((r, batch.partition(r.topic_partition)) for r in batch.ranges)
-        return {r: self._prepared(part) for r, part in parts if len(part)}
+        return {r: self._prepared(part, sum(self._by_range)) for r, part in parts if len(part)}
+
+    def _prepared_by_sinks(self, whole: Any, parts: Mapping[OffsetRange, Any]) -> list[Any]:
+        untouched = Untouched([whole, *parts.values()]) if self._is_shared else None
+        results: list[Any] = []
+        for sink, each_range in zip(self._sinks, self._by_range, strict=True):
+            if untouched is not None:
+                untouched.check(sink.describe)
+            by_range = {r: prepared_by(sink, part) for r, part in parts.items()} if each_range else None
+            results.append(prepared_by(sink, whole) if by_range is None else by_range)
+        return results
 
     def commit(
         self,
@@ -166,11 +182,14 @@ class BatchProcessor:
         return Timings(0.0, claimed - started, written - claimed, clock() - written)
 
     def _write(self, batch: Batch, prepared: Sequence[Any], transaction: Any, go_on: Callable[[], None]) -> None:
+        untouched = Untouched(prepared) if self._is_shared else None
         for sink, value, overlapping in zip(self._sinks, prepared, self._overlapping, strict=True):
+            if untouched is not None:
+                untouched.check(sink.describe)
             if overlapping is None:
                 go_on()
             try:
-                outcome: Any = (  # an awaitable is a user's mistake
+                outcome: Any = (  # whatever waits to be run is a user's mistake
                     overlapping.write_overlapping(value, transaction, go_on)  # type: ignore[func-returns-value]
                     if overlapping is not None
                     else sink.write(value, transaction)  # type: ignore[func-returns-value]
@@ -180,13 +199,8 @@ class BatchProcessor:
                 if failure is error:
                     raise
                 raise failure from error
-            if inspect.isawaitable(outcome):
-                if inspect.iscoroutine(outcome):
-                    outcome.close()
-                raise ProcessingError(
-                    f"{sink.describe()} returned an awaitable, which nobody awaits: do async work in prepare "
-                    "(async def prepare(batch)) and write in the transaction with plain calls"
-                )
+            if outcome is not None:
+                refuse_deferred(outcome, sink)
 
     def _meaning(self, error: BaseException, where: str, batch: Batch) -> KafkaStreamError:
         """What an error of user code means; our own stay as they are, with what they were raised from."""

@@ -69,7 +69,6 @@ LONG_FILES = {
     "tests/unit/test_loop_ahead.py",
     "tests/unit/test_loop_recovery.py",
     "tests/unit/test_ownership.py",
-    "tests/unit/test_processing.py",
     "tests/unit/test_settings.py",
     "tests/unit/test_sql_sink.py",
     "tests/unit/test_sql_store_sqlite.py",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -125,3 +127,73 @@ def test_an_error_of_the_consumer_of_the_pairs_is_not_taken_for_a_decoding_error
     with pytest.raises(ZeroDivisionError):
         for _, value in batch.decoded(json.loads):
             value / 0
+
+
+def test_what_was_decoded_can_be_read_again_and_is_decoded_anew() -> None:
+    batch = Batch((OffsetRange(ORDERS_0, 0, 3),), {ORDERS_0: [record(0, b'{"a": 1}'), record(1, None)]})
+    decoded = batch.decoded(json.loads)
+    for _, value in decoded:
+        if value is not None:
+            value.clear()
+    assert [value for _, value in decoded] == [{"a": 1}, None]
+    assert not isinstance(decoded, Iterator)
+
+
+# What nobody can change
+
+
+def _changes() -> list[Callable[[Any], object]]:
+    def delete(batch: Any) -> None:
+        del batch.messages[:1]
+
+    def delete_of_a_partition(batch: Any) -> None:
+        del batch.records[ORDERS_0][:1]
+
+    def replace(batch: Any) -> None:
+        batch.records[ORDERS_0] = []
+
+    def forget(batch: Any) -> None:
+        del batch.records[ORDERS_0]
+
+    def assign(batch: Any) -> None:
+        batch.ranges = ()
+
+    return [
+        delete,
+        delete_of_a_partition,
+        replace,
+        forget,
+        assign,
+        lambda batch: batch.messages.clear(),
+        lambda batch: batch.records.clear(),
+        lambda batch: batch.records.pop(ORDERS_0),
+        lambda batch: batch.records[ORDERS_0].pop(),
+        lambda batch: batch.partition(ORDERS_0).messages.pop(),
+        lambda batch: batch.topic("orders").messages.pop(),
+    ]
+
+
+@pytest.mark.parametrize("change", _changes())
+@pytest.mark.parametrize("whole", [_batch(), _batch().partition(ORDERS_0)], ids=["three partitions", "one"])
+def test_a_reader_cannot_change_what_others_read(change: Callable[[Any], object], whole: Batch) -> None:
+    before = [*whole]
+    with pytest.raises((TypeError, AttributeError)):
+        change(whole)
+    assert ([*whole], list(whole.messages), len(whole)) == (before, before, len(before))
+    assert [message for messages in whole.records.values() for message in messages] != []
+    assert whole.partition(ORDERS_0).messages == tuple(before[:2])
+
+
+def test_nor_can_the_lists_that_it_was_made_of_change_how_much_there_is() -> None:
+    lists = {ORDERS_0: [record(0), record(1)]}
+    batch = Batch((OffsetRange(ORDERS_0, 0, 2),), lists)
+    lists.clear()
+    assert (len(batch), len(batch.messages), len(batch.records)) == (2, 2, 1)
+
+
+def test_batches_are_equal_by_what_they_hold_and_show_no_record() -> None:
+    assert _batch() == _batch() == Batch(_batch().ranges, _batch().records)
+    assert _batch() != _batch().partition(ORDERS_0)
+    assert repr(Batch((OffsetRange(ORDERS_0, 0, 1),), {ORDERS_0: [record(0, b"secret")]}).records) == (
+        "<records of orders[0]>"
+    )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
-from typing import Any, Self, cast
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from kafka_stream.batch import Batch
-from kafka_stream.engine.processing import BatchDropped, BatchProcessor, FunctionSink
+from kafka_stream.engine.processing import BatchDropped, FunctionSink
 from kafka_stream.errors import (
     CommitOutcomeUnknown,
     KafkaStreamError,
@@ -22,120 +21,19 @@ from kafka_stream.errors import (
     TransactionEscaped,
 )
 from kafka_stream.progress import Listeners, StreamListener
-from kafka_stream.protocols import OffsetStore, Sink
-from kafka_stream.types import Claim, OffsetRange, Owner, Phase, TopicPartition, Writes
+from kafka_stream.protocols import Sink
+from kafka_stream.types import OffsetRange, Phase, TopicPartition, Writes
 from tests.fakes import ORDERS_0, record
-
-RANGES = (OffsetRange(ORDERS_0, 0, 5),)
-BATCH = Batch(RANGES, {ORDERS_0: [record(0, b"a"), record(3, b"b")]})
-EMPTY = Batch(RANGES, {})
-CLAIM = Claim("s", Owner("me", "here"), RANGES, {ORDERS_0: 1}, {}, {})
-
-
-class DatabaseGone(Exception):
-    pass
-
-
-class Transaction:
-    """A transaction and its store in one: ``story`` tells what happened, in order."""
-
-    def __init__(self, story: list[str]) -> None:
-        self.story = story
-        self.failures: dict[str, Exception] = {}
-        self.committed = False
-
-    def begin(self, claim: Claim) -> Self:
-        assert claim is CLAIM
-        self._step("begin")
-        return self
-
-    def classify(self, error: BaseException) -> KafkaStreamError | None:
-        return StoreUnavailable("the database gave the transaction up") if isinstance(error, DatabaseGone) else None
-
-    def _step(self, name: str) -> None:
-        self.story.append(name)
-        if name in self.failures:
-            raise self.failures[name]
-
-    def advance(self) -> None:
-        self._step("advance")
-
-    def commit(self) -> None:
-        self._step("commit")
-        self.committed = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if not self.committed:
-            self.story.append("rollback")
-
-
-class Storyteller(StreamListener):
-    def __init__(self, story: list[str]) -> None:
-        self.story = story
-
-    def on_phase(self, phase: Phase, ranges: tuple[OffsetRange, ...]) -> None:
-        assert ranges == RANGES
-        self.story.append(str(phase))
-
-
-class Bench:
-    def __init__(self, *, prepare: Callable[[Any], Any] | None = None, sinks: Sequence[Sink] = ()) -> None:
-        self.story: list[str] = []
-        self.gone_on: list[str] = []
-        self.transaction = Transaction(self.story)
-        self.time = 0.0
-        self.processor = self.processor_of(prepare, sinks or [self.sink("sink")])
-
-    def processor_of(self, prepare: Callable[[Any], Any] | None, sinks: Sequence[Sink]) -> BatchProcessor:
-        return BatchProcessor(
-            store=cast("OffsetStore", self.transaction),
-            prepare=prepare,
-            sinks=sinks,
-            listeners=Listeners([Storyteller(self.story)]),
-            clock=lambda: self.time,
-        )
-
-    def sink(self, name: str, error: Exception | None = None, returns: Any = None) -> Sink:
-        return StorySink(self, name, error, returns)
-
-    def run(self, batch: Batch = BATCH, may_commit: Callable[[], bool] = lambda: True) -> None:
-        self.processor.commit(batch, self.processor.prepare(batch), CLAIM, self.go_on, may_commit)
-
-    def go_on(self) -> None:
-        self.gone_on.append(self.story[-1])
-
-
-class StorySink:
-    writes = Writes.THROUGH_TRANSACTION
-    needs = None
-
-    def __init__(self, bench: Bench, name: str, error: Exception | None = None, returns: Any = None) -> None:
-        self.bench, self.name, self.error, self.returns = bench, name, error, returns
-        self.written: list[Any] = []
-
-    def describe(self) -> str:
-        return self.name
-
-    def prepare(self, prepared: Any) -> Any:
-        return (self.name, prepared)
-
-    def write(self, prepared: Any, transaction: Any) -> None:
-        assert transaction is self.bench.transaction
-        self.bench.story.append(f"write {self.name}")
-        if self.error is not None:
-            raise self.error
-        self.written.append(prepared)
-        return self.returns  # type: ignore[no-any-return]
-
-
-class OverlappingStorySink(StorySink):
-    def write_overlapping(self, prepared: Any, transaction: Any, go_on: Callable[[], None]) -> None:
-        outcome: Any = self.write(prepared, transaction)  # type: ignore[func-returns-value]
-        go_on()
-        return outcome  # type: ignore[no-any-return]
+from tests.processing_bench import (
+    BATCH,
+    CLAIM,
+    EMPTY,
+    Bench,
+    DatabaseGone,
+    OverlappingStorySink,
+    StorySink,
+    Transaction,
+)
 
 
 @pytest.fixture
@@ -143,11 +41,6 @@ def bench() -> Iterator[Bench]:
     bench = Bench()
     yield bench
     bench.processor.close()
-
-
-def _with(bench: Bench, *, prepare: Callable[[Any], Any] | None = None, sinks: Sequence[Sink] | None = None) -> None:
-    bench.processor.close()
-    bench.processor = bench.processor_of(prepare, sinks or [bench.sink("sink")])
 
 
 def test_claim_first_advance_last_and_every_phase_told(bench: Bench) -> None:
@@ -165,7 +58,7 @@ def test_claim_first_advance_last_and_every_phase_told(bench: Bench) -> None:
 
 
 def test_an_empty_batch_moves_without_user_code(bench: Bench) -> None:
-    _with(bench, prepare=lambda batch: 1 / 0)
+    bench.uses(prepare=lambda batch: 1 / 0)
     bench.run(EMPTY)
     assert bench.story == [
         "begin",
@@ -184,7 +77,7 @@ def test_the_next_batch_is_gone_on_with_when_this_one_is_claimed(bench: Bench) -
 
 
 def test_a_sink_that_knows_when_the_server_is_at_work_says_when(bench: Bench) -> None:
-    _with(bench, sinks=[OverlappingStorySink(bench, "copy")])
+    bench.uses(sinks=[OverlappingStorySink(bench, "copy")])
     bench.run()
     assert bench.gone_on[0] == "write copy"
 
@@ -196,7 +89,7 @@ def test_what_no_sink_has_gone_on_with_is_gone_on_with_before_the_offsets_advanc
 
 def test_each_sink_takes_what_it_prepared_in_the_order_given(bench: Bench) -> None:
     one, two = StorySink(bench, "one"), StorySink(bench, "two")
-    _with(bench, prepare=lambda batch: [m.value() for m in batch], sinks=[one, two])
+    bench.uses(prepare=lambda batch: [m.value() for m in batch], sinks=[one, two])
     bench.run()
     assert [step for step in bench.story if step.startswith("write")] == ["write one", "write two"]
     assert (one.written, two.written) == ([("one", [b"a", b"b"])], [("two", [b"a", b"b"])])
@@ -204,7 +97,7 @@ def test_each_sink_takes_what_it_prepared_in_the_order_given(bench: Bench) -> No
 
 def test_without_prepare_the_sink_gets_the_batch(bench: Bench) -> None:
     got: list[Any] = []
-    _with(bench, sinks=[FunctionSink(lambda prepared, transaction: got.append((prepared, transaction)))])
+    bench.uses(sinks=[FunctionSink(lambda prepared, transaction: got.append((prepared, transaction)))])
     bench.run()
     assert got == [(BATCH, bench.transaction)]
 
@@ -227,7 +120,7 @@ def test_an_async_prepare_runs_on_one_loop_across_batches(bench: Bench) -> None:
         loops.append(asyncio.get_running_loop())
         return [m.value() for m in batch]
 
-    _with(bench, prepare=prepare)
+    bench.uses(prepare=prepare)
     assert bench.processor.prepare(BATCH) == [("sink", [b"a", b"b"])]
     assert bench.processor.prepare(BATCH) == [("sink", [b"a", b"b"])]
     assert loops[0] is loops[1], "clients that belong to a loop go on working"
@@ -239,7 +132,7 @@ def test_an_async_prepare_is_complete_before_the_transaction_opens(bench: Bench)
         bench.story.append("enriched")
         return batch
 
-    _with(bench, prepare=prepare)
+    bench.uses(prepare=prepare)
     bench.run()
     assert bench.story[:2] == ["enriched", "begin"]
 
@@ -248,7 +141,7 @@ def test_a_failing_prepare_opens_no_transaction_and_chains_its_cause(bench: Benc
     async def prepare(batch: Batch) -> None:
         raise ZeroDivisionError("by zero")
 
-    _with(bench, prepare=prepare)
+    bench.uses(prepare=prepare)
     with pytest.raises(
         ProcessingError,
         match=r"^prepare failed on orders\[0\] \[0, 5\): ZeroDivisionError: by zero; nothing of the batch was commi",
@@ -259,7 +152,7 @@ def test_a_failing_prepare_opens_no_transaction_and_chains_its_cause(bench: Benc
 
 
 def test_a_failing_sink_rolls_back_names_itself_and_chains_its_cause(bench: Bench) -> None:
-    _with(bench, sinks=[bench.sink("one"), bench.sink("two", KeyError("price")), bench.sink("three")])
+    bench.uses(sinks=[bench.sink("one"), bench.sink("two", KeyError("price")), bench.sink("three")])
     with pytest.raises(ProcessingError, match=r"^two failed on orders\[0\] \[0, 5\): KeyError: 'price'") as caught:
         bench.run()
     assert isinstance(caught.value.__cause__, KeyError)
@@ -268,7 +161,7 @@ def test_a_failing_sink_rolls_back_names_itself_and_chains_its_cause(bench: Benc
 
 def test_many_ranges_are_named_by_the_first_three(bench: Bench) -> None:
     ranges = tuple(OffsetRange(TopicPartition("orders", n), 0, 5) for n in range(5))
-    _with(bench, prepare=lambda batch: 1 / 0)
+    bench.uses(prepare=lambda batch: 1 / 0)
     with pytest.raises(
         ProcessingError, match=r"on orders\[0\] \[0, 5\), orders\[1\] .*, orders\[2\] \[0, 5\), …: Zero"
     ):
@@ -281,7 +174,7 @@ def test_many_ranges_are_named_by_the_first_three(bench: Bench) -> None:
     ids=lambda error: type(error).__name__,
 )
 def test_what_user_code_says_in_our_own_words_stays_as_it_is(bench: Bench, error: KafkaStreamError) -> None:
-    _with(bench, sinks=[bench.sink("sink", error)])
+    bench.uses(sinks=[bench.sink("sink", error)])
     with pytest.raises(type(error)) as caught:
         bench.run()
     assert caught.value is error
@@ -289,7 +182,7 @@ def test_what_user_code_says_in_our_own_words_stays_as_it_is(bench: Bench, error
 
 
 def test_what_the_store_knows_as_its_own_is_transient(bench: Bench) -> None:
-    _with(bench, sinks=[bench.sink("sink", DatabaseGone())])
+    bench.uses(sinks=[bench.sink("sink", DatabaseGone())])
     with pytest.raises(StoreUnavailable) as caught:
         bench.run()
     assert isinstance(caught.value.__cause__, DatabaseGone)
@@ -299,7 +192,7 @@ def test_a_sink_that_returns_an_awaitable_is_refused_and_rolled_back(bench: Benc
     async def write(prepared: Any, transaction: Any) -> None:
         raise NotImplementedError
 
-    _with(bench, sinks=[FunctionSink(lambda prepared, transaction: write(prepared, transaction))])
+    bench.uses(sinks=[FunctionSink(lambda prepared, transaction: write(prepared, transaction))])
     with pytest.raises(ProcessingError, match=r"returned an awaitable, which nobody awaits: do async work in prepare"):
         bench.run()
     assert bench.story[-1] == "rollback"
@@ -309,7 +202,7 @@ def test_so_is_one_whose_overlapping_write_does(bench: Bench) -> None:
     async def write() -> None:
         raise NotImplementedError
 
-    _with(bench, sinks=[OverlappingStorySink(bench, "copy", returns=write())])
+    bench.uses(sinks=[OverlappingStorySink(bench, "copy", returns=write())])
     with pytest.raises(ProcessingError, match=r"^copy returned an awaitable, which nobody awaits"):
         bench.run()
     assert bench.story[-1] == "rollback"
@@ -370,7 +263,7 @@ def test_durations_are_of_their_parts(bench: Bench) -> None:
             bench.time += seconds[name]
 
     bench.transaction = Ticking(bench.story)
-    _with(bench, sinks=[FunctionSink(lambda p, t: t._step("write"))])
+    bench.uses(sinks=[FunctionSink(lambda p, t: t._step("write"))])
     prepared = bench.processor.prepare(BATCH)
     timings = bench.processor.commit(BATCH, prepared, CLAIM, bench.go_on, lambda: True)
     assert (timings.prepare_s, timings.claim_s, timings.write_s, timings.commit_s) == (0.0, 1.0, 2.0, 12.0)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import cast
 
 import pytest
 
 from kafka_stream.progress import Listeners, StreamListener, StreamState, StreamStatus
 from kafka_stream.protocols import BatchProgress, Listener
-from kafka_stream.types import Guarantee, OffsetRange, Owner, Phase
+from kafka_stream.types import Guarantee, OffsetRange, Owner, Phase, TopicPartition
 from tests.fakes import ORDERS_0
 
 OWNER = Owner("me", "here")
@@ -86,3 +88,27 @@ def test_a_status_is_a_frozen_snapshot() -> None:
     assert (status.state, status.error, status.batches, status.positions) == (StreamState.NEW, None, 0, {})
     with pytest.raises(dataclasses.FrozenInstanceError):
         status.batches = 2  # type: ignore[misc]
+
+
+def test_what_a_listener_does_to_what_it_is_told_no_other_one_sees() -> None:
+    class Clearing(StreamListener):
+        def on_positions(self, positions: Mapping[TopicPartition, int]) -> None:
+            cast("dict[TopicPartition, int]", positions).clear()
+
+        def on_batch(self, progress: BatchProgress) -> None:
+            cast("dict[TopicPartition, int]", progress.lag).clear()
+
+    class Keeping(StreamListener):
+        def on_positions(self, positions: Mapping[TopicPartition, int]) -> None:
+            kept.append(dict(positions))
+
+        def on_batch(self, progress: BatchProgress) -> None:
+            kept.append(dict(progress.lag))
+
+    kept: list[dict[TopicPartition, int | None]] = []
+    told = Listeners([Clearing(), Keeping(), Clearing(), Keeping()])
+    positions = {ORDERS_0: 1}
+    told.on_positions(positions)
+    told.on_batch(PROGRESS)
+    assert kept == [{ORDERS_0: 1}, {ORDERS_0: 1}, {ORDERS_0: None}, {ORDERS_0: None}]
+    assert (positions, PROGRESS.lag) == ({ORDERS_0: 1}, {ORDERS_0: None})

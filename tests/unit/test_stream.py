@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -200,6 +201,42 @@ def test_wait_raises_what_stopped_it_each_time(kafka: MemoryKafka, store: Result
 def test_waiting_for_what_was_not_started_is_a_mistake(kafka: MemoryKafka, store: ResultsStore) -> None:
     with pytest.raises(RuntimeError, match="stream 's' was not started"):
         _stream(kafka, store).wait()
+
+
+def test_a_started_stream_that_fails_says_so_once_with_its_causes(
+    kafka: MemoryKafka, store: ResultsStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(prepared: Any, transaction: Any) -> None:
+        raise KeyError("price") from ZeroDivisionError("by zero")
+
+    stream = _stream(kafka, store, sink=fail)
+    stream.start()
+    with pytest.raises(ProcessingError):
+        stream.wait(20)
+    (told,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert told.getMessage().startswith("stream 's' has failed and reads no more: function")
+    assert told.exc_info is not None
+    assert told.exc_info[1] is stream.status().error
+    assert "ZeroDivisionError: by zero" in caplog.text
+    assert "KeyError: 'price'" in caplog.text
+
+
+def test_a_run_that_fails_leaves_that_to_its_caller(
+    kafka: MemoryKafka, store: ResultsStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ProcessingError):
+        _stream(kafka, store, sink=lambda prepared, transaction: 1 / 0).run()
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def test_a_status_is_of_whoever_asked(kafka: MemoryKafka, store: ResultsStore) -> None:
+    stream = _stream(kafka, store)
+    stream.run(until="latest")
+    status: Any = stream.status()
+    status.positions.clear()
+    status.lag.clear()
+    assert sum(stream.status().positions.values()) == 40
+    assert len(stream.status().lag) > 0
 
 
 def test_a_stream_runs_once_at_a_time(kafka: MemoryKafka, store: ResultsStore, gate: Gate) -> None:
