@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -218,7 +218,7 @@ class Loop:
             self._preparing.close(lambda: failure is None and self._has_time())  # a failure is told at once
         finally:  # a stop whose time runs out interrupts the main thread while it waits
             state = StreamState.STOPPED if failure is None else StreamState.FAILED
-            self._reporter.set(state=state, error=failure, batch_started_at=None)
+            self._reporter.without_batch(state, failure)
             self._listeners.on_stop(failure)
 
     # ------------------------------------------------------------------------------------------------------ one turn
@@ -294,7 +294,7 @@ class Loop:
 
     def _process(self, in_hand: BatchInHand) -> None:
         batch, ranges = in_hand.batch, in_hand.plan.ranges
-        self._reporter.set(batch_started_at=datetime.now(UTC))
+        self._reporter.begun(ranges)
         prepared = self._preparing.wait(in_hand, self._has_time)
         if len(batch):
             self._listeners.on_phase(Phase.AFTER_PREPARE, ranges)
@@ -354,7 +354,7 @@ class Loop:
         )
         if isinstance(decision, Stop):
             raise error
-        self._reporter.set(state=StreamState.RETRYING, error=error, batch_started_at=None)
+        self._reporter.without_batch(StreamState.RETRYING, error)
         self._patience.wait(error, decision.delay_s)
         if isinstance(decision, RetryAfter):
             if in_hand and self._failures > 1:

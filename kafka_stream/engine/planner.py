@@ -111,8 +111,8 @@ class Planner:
         """A batch took so long."""
         self._turn = plan.turn or self._turn
         if self._rate is not None:
-            for tp, records in batch.records.items():
-                self._rate.spend(tp, len(records))
+            for tp in plan.partitions:
+                self._rate.spend(tp, len(batch.partition(tp)))
         if count := len(batch):
             self._fixed_cost.observe(count, duration_s)
             target_s = self._fixed_cost.attainable_s(self._settings.target_batch_duration_s)

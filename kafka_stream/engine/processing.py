@@ -11,11 +11,11 @@ from typing import Any
 
 from kafka_stream.batch import Batch
 from kafka_stream.callables import name_of
-from kafka_stream.engine.results import Untouched, awaited, check_prepared, prepared_by, refuse_deferred
 from kafka_stream.errors import KafkaStreamError, ProcessingError
 from kafka_stream.progress import Listeners
 from kafka_stream.protocols import OffsetStore, OverlappingSink, RangeSink, Sink, StoreTransaction, TellingStore
 from kafka_stream.types import Claim, OffsetRange, Phase, Writes
+from kafka_stream.user_results import Untouched, awaited, check_prepared, prepared_by, refuse_deferred
 
 FAULTS = (Exception, asyncio.CancelledError, GeneratorExit)
 """What user code fails with. A cancelled await and a closed generator are its own faults, too: nobody else cancels or

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -34,6 +34,7 @@ class Reporter:
         self._clock = clock
         self._started_at = clock()
         self._ends: Mapping[TopicPartition, int] = {}
+        self._begun: Sequence[OffsetRange] = ()
         self._moved: dict[TopicPartition, OffsetRange] = {}
         self._trouble: KafkaStreamError | None = None
         self.status = StreamStatus(owner=owner, guarantee=guarantee)
@@ -60,8 +61,21 @@ class Reporter:
             self._trouble = trouble
             self.set(state=StreamState.RUNNING if trouble is None else StreamState.RETRYING, error=trouble)
 
+    def begun(self, ranges: Sequence[OffsetRange]) -> None:
+        """A batch is in hand."""
+        self._begun = ranges
+        self.set(batch_started_at=datetime.now(UTC))
+
+    def without_batch(self, state: StreamState, failure: BaseException | None) -> None:
+        """No batch is in hand any more: what was read of one, and not committed, is lag."""
+        read = {r.topic_partition: r.until_offset for r in self._begun}
+        self._ends = {tp: max(end, read.get(tp, end)) for tp, end in self._ends.items()}
+        self.positions_changed()
+        self.set(state=state, error=failure, batch_started_at=None)
+
     def committed(self, plan: Plan, timings: Timings) -> BatchProgress:
         """A batch is committed."""
+        self._begun = ()
         for r in plan.ranges:
             first = self._moved.get(r.topic_partition, r)
             start = min(first.from_offset, r.until_offset)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kafka_stream.batch import Batch
+from kafka_stream.callables import deferring_kind
 from kafka_stream.errors import ConfigurationError, MissingExtra, ProcessingError, SinkUnavailable
 from kafka_stream.sinks.files.durable import make_directory, remove_directory, sync_directory, write_file
 from kafka_stream.sinks.files.jsonl import JsonLines
@@ -41,7 +42,10 @@ class FileSink:
     ``to_rows`` takes what the stream's ``prepare`` gave for one partition (or the ``Batch`` of one partition) and
     gives mappings from column name to value, in order. It runs in the prepare phase, must be pure, and may run again.
 
-    - ``"jsonl"``: a compact JSON object a line, in UTF-8. Bytes, dates, ``Decimal`` and NaN are refused.
+    What is read back from a file equals what was given, or the rows are refused, naming the row and the path inside it.
+
+    - ``"jsonl"``: a compact JSON object a line, in UTF-8. Bytes, dates, ``Decimal``, NaN and keys that are no text are
+      refused.
     - ``"parquet"`` (needs ``kafka-stream[parquet]``): ``to_rows`` may also give a ``pyarrow.Table`` or
       ``RecordBatch``. Without ``schema=`` (a ``pyarrow.Schema``) each file has the columns and types of its own rows,
       and two files may disagree.
@@ -206,9 +210,8 @@ class FileSink:
                 f"to_rows of the FileSink for {self._directory} is a {type(to_rows).__name__}, not a function from "
                 "a batch to rows"
             )
-        for function in (to_rows, getattr(to_rows, "func", None), type(to_rows).__call__):
-            if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-                raise ConfigurationError(f"to_rows of the FileSink for {self._directory} is async; {_ASYNC_BELONGS}")
+        if "async" in (deferring_kind(to_rows) or ""):
+            raise ConfigurationError(f"to_rows of the FileSink for {self._directory} is async; {_ASYNC_BELONGS}")
 
 
 def _checked_directory(directory: Any) -> Path:

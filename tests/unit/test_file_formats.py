@@ -4,47 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import pyarrow as pa
 import pytest
-from pyarrow import parquet
 
 from kafka_stream.errors import ConfigurationError, MissingExtra, ProcessingError
 from kafka_stream.sinks.files import FileSink
 from kafka_stream.testing import batch_of, message
-
-SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.int64(), nullable=False),
-        pa.field("name", pa.string()),
-        pa.field("price", pa.decimal128(10, 2)),
-    ]
-)
-
-NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
-TIMES = pa.schema([("at", pa.timestamp("ms", "UTC")), ("day", pa.date32())])
+from tests.file_formats import SCHEMA, refused
 
 
 def jsonl(rows: Any) -> bytes:
     return FileSink("results", lambda given: given).prepare(rows)
-
-
-def table(rows: Any, schema: pa.Schema | None = None) -> list[dict[str, Any]]:
-    data = FileSink("results", lambda given: given, "parquet", schema=schema).prepare(rows)
-    return parquet.read_table(pa.BufferReader(data)).to_pylist()
-
-
-def refused(rows: Any, reason: str, **options: Any) -> None:
-    with pytest.raises(ProcessingError, match=reason):
-        FileSink("results", lambda given: given, **options).prepare(rows)
 
 
 # Both
@@ -115,14 +93,29 @@ def test_no_text_ends_a_line() -> None:
         (date(2024, 2, 29), "date: Object of type date"),
         ({1, 2}, "set: Object of type set"),
         (float("nan"), "float: Out of range float values"),
-        ([1, {"deep": float("inf")}], "list: Out of range float values"),
         ("half \ud800", "text with half of a surrogate pair"),
-        ({"deep": "\udfff"}, "text with half of a surrogate pair"),
+        pytest.param(10**5000, "int: Exceeds the limit", id="a number without end"),
     ],
 )
 def test_what_json_cannot_hold_is_refused(value: Any, reason: str) -> None:
     refused([{"id": 1, "x": 1}, {"id": 2, "x": value}], rf"row 1 has in 'x' what JSON cannot hold: {reason}")
     refused([MappingProxyType({"x": value})], r"row 0 has in 'x'")
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "reason"),
+    [
+        ([1, {"deep": float("inf")}], "x[1].deep", "float: Out of range float values"),
+        ({"deep": "\udfff"}, "x.deep", "text with half of a surrogate pair"),
+        ({"\udfff": 1}, "x", "text with half of a surrogate pair"),
+        ({"a": [{"b": (1, Decimal(1))}]}, "x.a[0].b[1]", "Decimal: Object of type Decimal"),
+        ({"a": {1: "b"}}, "x.a", "dict: the key 1 is a int, not text"),
+        ([{None: 1}], "x[0]", "dict: the key None is a NoneType, not text"),
+        ({"a": {True: 1}}, "x.a", "dict: the key True is a bool, not text"),
+    ],
+)
+def test_the_place_in_a_row_that_json_cannot_hold_is_named(value: Any, path: str, reason: str) -> None:
+    refused([{"x": {"a": [1]}}, {"x": value}], re.escape(f"row 1 has in {path!r} what JSON cannot hold: {reason}"))
 
 
 def test_what_contains_itself_is_refused() -> None:
@@ -133,103 +126,6 @@ def test_what_contains_itself_is_refused() -> None:
     for _ in range(200_000):
         deep = [deep]
     refused([{"x": deep}], r"row 0 has in 'x' what JSON cannot hold: list: maximum recursion depth")
-
-
-# Parquet
-
-
-def test_columns_are_those_that_some_row_has() -> None:
-    rows: list[Mapping[str, Any]] = [{"id": 1}, MappingProxyType({"name": "b", "id": None}), {"id": 3, "at": 0.5}]
-    assert table(rows) == [
-        {"id": 1, "name": None, "at": None},
-        {"id": None, "name": "b", "at": None},
-        {"id": 3, "name": None, "at": 0.5},
-    ]
-
-
-def test_values_of_all_kinds_come_back() -> None:
-    row = {
-        "bytes": b"\x00\xff",
-        "price": Decimal("1.10"),
-        "at": datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=UTC),
-        "day": date(2024, 2, 29),
-        "offset": 2**63 - 1,
-        "tags": ["a", None],
-        "nested": {"a": {"b": 1}},
-    }
-    assert table([row]) == [row]
-
-
-def test_a_schema_makes_files_agree() -> None:
-    rows = [{"name": None, "id": 1}, {"id": 2, "price": Decimal("3.5")}]
-    first = FileSink("results", lambda given: given, "parquet", schema=SCHEMA)
-    for given in (rows[:1], rows[1:], rows):
-        assert parquet.read_table(pa.BufferReader(first.prepare(given))).schema.equals(SCHEMA)
-    assert table(rows, SCHEMA) == [
-        {"id": 1, "name": None, "price": None},
-        {"id": 2, "name": None, "price": Decimal("3.50")},
-    ]
-
-
-@pytest.mark.parametrize(
-    ("rows", "schema", "reason"),
-    [
-        ([{"id": 1}, {"id": 2, "nam": "a"}], SCHEMA, r"row 1 has 'nam', which is no column of schema="),
-        ([{"id": 1}, {"name": "a"}], SCHEMA, r"row 1 has no value in 'id', which is not nullable"),
-        ([{"id": 1}, {"id": None}], SCHEMA, r"row 1 has no value in 'id', which is not nullable"),
-        ([{"id": 1}, {"id": 2}, {"id": 2**63}], SCHEMA, r"row 2 has in 'id' what its column cannot hold: "),
-        (
-            [{"id": 1}, {"id": 2}, {"id": 1.5}, {"id": "x"}],
-            SCHEMA,
-            r"row 2 has in 'id' .*: a float where others are int64",
-        ),
-        ([{"id": 1}, {"id": True}], SCHEMA, r"row 1 has in 'id' what its column cannot hold: "),
-        (
-            [{"at": NOON}, {"at": NOON.replace(microsecond=1)}],
-            TIMES,
-            r"row 1 has in 'at' what its column cannot hold: ",
-        ),
-        ([{"day": NOON.date()}, {"day": NOON}], TIMES, r"row 1 has in 'day' .*: a datetime where others are date32"),
-        ([{"day": NOON.date()}, {"day": NOON}], None, r"row 1 has in 'day' .*: a datetime where others are date32"),
-        ([{"id": 1, "price": Decimal("0.001")}], SCHEMA, r"row 0 has in 'price' what its column cannot hold: "),
-        ([{"id": 1}, {"id": 2}, {"id": "a"}, {"id": 4}], None, r"row 2 has in 'id' what its column cannot hold: "),
-        ([{"id": 1}, {"id": object()}], None, r"row 1 has in 'id' what its column cannot hold: "),
-        ([{"id": 1}, {}], None, r"row 1 is an empty mapping"),
-    ],
-)
-def test_rows_that_do_not_fit_are_refused(rows: Any, schema: Any, reason: str) -> None:
-    refused(rows, reason, format="parquet", schema=schema)
-
-
-def test_a_table_may_be_given_in_place_of_rows() -> None:
-    rows: list[dict[str, Any]] = [
-        {"id": 1, "name": "a", "price": None},
-        {"id": 2, "name": None, "price": Decimal("1.00")},
-    ]
-    for schema in (None, SCHEMA):
-        assert table(pa.Table.from_pylist(rows, schema=SCHEMA), schema) == rows
-        assert table(pa.RecordBatch.from_pylist(rows, schema=SCHEMA), schema) == rows
-    sink = FileSink("results", lambda given: given, "parquet")
-    assert sink.prepare(pa.Table.from_pylist([], schema=SCHEMA)) == b""
-
-
-def test_a_table_takes_the_schemas_types_if_no_value_changes() -> None:
-    schema = pa.schema([("id", pa.int32())])
-    assert table(pa.Table.from_pylist([{"id": 7}]), schema) == [{"id": 7}]
-    refused(
-        pa.Table.from_pylist([{"id": 2**40}]),
-        "gave a table that is not as schema= says",
-        format="parquet",
-        schema=schema,
-    )
-    refused(
-        pa.Table.from_pylist([{"no": 1}]), "gave a table that is not as schema= says", format="parquet", schema=schema
-    )
-
-
-def test_a_table_is_no_json() -> None:
-    refused(pa.Table.from_pylist([{"id": 1}]), "gave a Table")
-    refused(pa.RecordBatch.from_pylist([{"id": 1}]), "RecordBatch|Array")
 
 
 # Refused when it is built
