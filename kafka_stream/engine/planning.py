@@ -1,4 +1,4 @@
-"""Pure: what is available, and the limits, into one explicit range per partition.
+"""Pure: what is available, and the limits, into one explicit range per partition; and how large a batch may grow.
 
 A batch's size is found, not guessed: batches start small, grow while they finish well within the target duration and
 shrink when the sink is slow (the idea of Spark's PID rate estimator, without the estimator).

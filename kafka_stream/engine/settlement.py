@@ -1,4 +1,7 @@
-"""How a commit whose outcome is unknown is settled, before anything else is done with its partitions."""
+"""How a commit whose outcome is unknown is settled, before anything else is done with its partitions.
+
+The store is asked by its ``reclaim``; what its answer means is said by ``Ownership.settle``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Positions in the database that the results go to: SQLite or PostgreSQL, through SQLAlchemy Core."""
+"""Positions in the database that the results go to: SQLite, PostgreSQL, MariaDB or MySQL, through SQLAlchemy Core."""
 
 from kafka_stream.offset_stores.sql.schema import schema_sql
 from kafka_stream.offset_stores.sql.store import SqlOffsetStore

@@ -1,4 +1,4 @@
-"""Who may commit: first starts, takeovers, and the settling of unknown commits."""
+"""Who may commit, and from where: first starts, takeovers, planned ranges, and the settling of unknown commits."""
 
 from __future__ import annotations
 

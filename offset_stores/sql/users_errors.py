@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, exc
 
 from kafka_stream.offset_stores.sql.dialects import DATABASES, Database
-from kafka_stream.offset_stores.sql.words import sentence, shortened
+from kafka_stream.offset_stores.sql.error_words import sentence, shortened
 
 _OBJECTS_AT_WORK = ("self", "cursor")
 _TOLD = "kafka_stream_told"

@@ -1,4 +1,8 @@
-"""What a group gives a consumer, and takes away from it: librdkafka's calls while the consumer polls, or closes."""
+"""What a group gives a consumer, and takes away from it: librdkafka's calls while the consumer polls, or closes.
+
+The loop is told by an event, finishes or drops its batch (``Loop._handle``, ``Loop._recover``), and answers with
+``release``, which a revoked partition waits for.
+"""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, 
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from kafka_stream.errors import ConfigurationError, StoreUnavailable, TransactionEscaped
+from kafka_stream.offset_stores.sql.dialects import mysql_frozen_owners as sessions
 from kafka_stream.offset_stores.sql.dialects.mysql_errors import VERDICTS, number_of, pymysql_error, words_of
-from kafka_stream.offset_stores.sql.dialects.named_sessions import NamedSessions, Role, name_session, unname_session
 from kafka_stream.offset_stores.sql.errors import Verdict, driver_error
 from kafka_stream.offset_stores.sql.statements import Grammar, Wanted
 from kafka_stream.offset_stores.sql.tables import Tables
@@ -149,13 +149,13 @@ class MySQL:
 
     def serialize_ddl(self, connection: Connection, key: str) -> None:
         """DDL commits: what comes one after the other is held together by a user lock, which ends with the session."""
-        if not name_session(connection, key, Role.DDL, _DDL_TIMEOUT_S):
+        if not sessions.name_session(connection, key, sessions.Role.DDL, _DDL_TIMEOUT_S):
             raise StoreUnavailable(f"another session has been creating the tables {key} for {_DDL_TIMEOUT_S} s")
 
     def begin(self, connection: Connection, session: str) -> RootTransaction:
         """The server begins a transaction with the first statement that reads a table."""
         transaction = connection.begin()
-        name_session(connection, session, Role.BATCH)
+        sessions.name_session(connection, session, sessions.Role.BATCH)
         return transaction
 
     def begin_bounded(self, connection: Connection, session: str, timeout_s: float) -> RootTransaction:
@@ -165,7 +165,7 @@ class MySQL:
         connection.info[_TIMEOUTS] = tuple(before)
         seconds = max(1, round(timeout_s))
         connection.exec_driver_sql(_SET_TIMEOUTS, (seconds, seconds))
-        name_session(connection, session, Role.TAKEOVER)
+        sessions.name_session(connection, session, sessions.Role.TAKEOVER)
         return transaction
 
     def cursor(self, connection: Connection) -> DBAPICursor:
@@ -214,7 +214,7 @@ class MySQL:
         before = connection.info.pop(_TIMEOUTS, None)
         if before is not None:
             connection.exec_driver_sql(_SET_TIMEOUTS, before)
-        unname_session(connection)
+        sessions.unname_session(connection)
 
     def in_transaction(self, connection: Connection) -> bool:
         """As the driver saw it at the last answer."""
@@ -231,9 +231,9 @@ class MySQL:
         """Never: the driver reads what is left of a result that was left open."""
         return False
 
-    def ending_blockers(self, engine: Engine, waiting: Connection) -> NamedSessions:
+    def ending_blockers(self, engine: Engine, waiting: Connection) -> sessions.NamedSessions:
         """Through the user locks that their sessions hold, and ``KILL``."""
-        return NamedSessions(waiting)
+        return sessions.NamedSessions(waiting)
 
     def verdict(self, error: BaseException) -> Verdict | None:
         """By the error's number; the driver has no number for a connection that it has closed itself."""

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from kafka_stream.offset_stores.sql.error_words import sentence, without_quoted
 from kafka_stream.offset_stores.sql.errors import Verdict, driver_error
-from kafka_stream.offset_stores.sql.words import sentence, without_quoted
 
 if TYPE_CHECKING:
     import pymysql

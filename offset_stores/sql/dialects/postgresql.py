@@ -13,8 +13,8 @@ from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, 
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from kafka_stream.errors import ConfigurationError, NotAuthorized, StoreUnavailable, TransactionEscaped
-from kafka_stream.offset_stores.sql.dialects.blocking_sessions import SESSION_PREFIX, BlockingSessions
 from kafka_stream.offset_stores.sql.dialects.postgresql_errors import psycopg_error, verdict_of, words_of
+from kafka_stream.offset_stores.sql.dialects.postgresql_frozen_owners import SESSION_PREFIX, BlockingSessions
 from kafka_stream.offset_stores.sql.errors import Verdict
 from kafka_stream.offset_stores.sql.pool import discard_idle
 from kafka_stream.offset_stores.sql.statements import Grammar, Wanted

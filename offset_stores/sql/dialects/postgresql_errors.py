@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kafka_stream.offset_stores.sql.error_words import sentence, without_quoted
 from kafka_stream.offset_stores.sql.errors import Verdict, driver_error
-from kafka_stream.offset_stores.sql.words import sentence, without_quoted
 
 if TYPE_CHECKING:
     import psycopg

@@ -19,11 +19,11 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from kafka_stream.errors import ConfigurationError, TransactionEscaped
+from kafka_stream.offset_stores.sql.error_words import sentence, without_quoted
 from kafka_stream.offset_stores.sql.errors import Verdict, driver_error
 from kafka_stream.offset_stores.sql.statements import Grammar, Wanted
 from kafka_stream.offset_stores.sql.tables import Tables
 from kafka_stream.offset_stores.sql.update_from import UpdateFrom
-from kafka_stream.offset_stores.sql.words import sentence, without_quoted
 from kafka_stream.types import Owner
 
 _BUSY_TIMEOUT_S = 5.0

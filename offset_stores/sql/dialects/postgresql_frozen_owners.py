@@ -1,4 +1,4 @@
-"""Ends the sessions of a dead owner that hold the locks which its successor waits for (PostgreSQL)."""
+"""Ends the sessions of a frozen or dead owner whose locks its successor waits for, on PostgreSQL."""
 
 from __future__ import annotations
 

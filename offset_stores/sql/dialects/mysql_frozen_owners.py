@@ -1,4 +1,4 @@
-"""Ends the sessions of a dead owner that hold the locks which its successor waits for (MariaDB, MySQL).
+"""Ends the sessions of a frozen or dead owner whose locks its successor waits for, on MariaDB and MySQL.
 
 The session of each transaction holds a user lock (``GET_LOCK``) that is named after its owner: whoever takes over asks
 the server which session holds it, and ends that one. This needs no privilege where both log in as the same user, which
