@@ -301,6 +301,7 @@ def test_copies_of_a_service_come_and_go_under_load(
     ((workers,),) = postgres.execute("SELECT count(DISTINCT pid) FROM results")
     assert workers == 3
     late = services.start(replace(group, max_records_per_batch=5_000, linger_s=0.0))
+    late.wait_until_said("positions")  # before that a signal may find nobody who handles it
     wait_for_rows(table, 30_000, late, others[1])
     for copy in (late, others[1]):
         copy.signal(signal.SIGTERM)

@@ -1,29 +1,26 @@
-"""``DirectStream``: what users build, run and embed. The loop itself is in ``loop.py``."""
+"""``DirectStream``: what users build, run and embed. A run of it is in ``running/run.py``."""
 
 from __future__ import annotations
 
-import logging
-import os
-import signal
 import socket
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from types import TracebackType
+from typing import Any, Self, Unpack
 
 from pydantic import SecretStr
 
-from kafka_stream.engine.interpreter import collecting_less_often, switching_often
 from kafka_stream.engine.loop import Loop, StopRequest
 from kafka_stream.engine.processing import BatchProcessor, FunctionSink
-from kafka_stream.errors import ConfigurationError, KafkaStreamError
+from kafka_stream.errors import ConfigurationError
 from kafka_stream.guarantee import check_guarantee
 from kafka_stream.plugins import store_from_url
-from kafka_stream.progress import Listeners, RunSummary, StreamState, StreamStatus
+from kafka_stream.progress import Listeners, RunSummary, StreamStatus
 from kafka_stream.protocols import BoundStore, Listener, OffsetMirror, OffsetStore, Sink, Source
+from kafka_stream.running.inside import Inside
+from kafka_stream.running.run import STOP_TIMEOUT_S, Run
 from kafka_stream.settings import (
     Sinks,
     SourceFactory,
@@ -36,19 +33,9 @@ from kafka_stream.settings import (
 from kafka_stream.source.kafka_source import KafkaSource, SourceLimits
 from kafka_stream.types import Guarantee, Owner
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-logger = logging.getLogger("kafka_stream")
-
-STOP_TIMEOUT_S = 25.0
 REVOKE_TIMEOUT_S = 20.0
 LEAST_BUFFERED_RECORDS = 10_000
 """However small batches are: fetching for each of them anew, and pausing in between, costs more than they do."""
-
-
-class _StopTimedOut(BaseException):
-    """Raised in the main thread, in the middle of user code, when a stop's time has run out."""
 
 
 class DirectStream:
@@ -78,15 +65,9 @@ class DirectStream:
         self._guarantee = check_guarantee(self._sinks, self._store.capabilities, self.settings.guarantee)
         self._mirrors = _mirrors(self.settings.listeners, self._store)
         self._owner = self._new_owner()
-        self._request = StopRequest()
-        self._source: Source | None = None
-        self._loop: Loop | None = None
-        self._thread: threading.Thread | None = None
-        self._runs_on: threading.Thread | None = None
-        self._ended = threading.Event()
-        self._ended.set()
-        self._failure: BaseException | None = None
-        self._summary: RunSummary | None = None
+        self._beginning = threading.Lock()
+        self._run: Run | None = None
+        self._started: Run | None = None
 
     # ------------------------------------------------------------------------------------------- what it is made of
 
@@ -131,70 +112,69 @@ class DirectStream:
 
         On the main thread SIGTERM and SIGINT finish the batch in hand and leave within 25 s (a batch that takes longer
         is dropped, uncommitted); a second signal ends the process at once. The garbage collector looks less often
-        meanwhile, unless a threshold was chosen for it. On another thread neither is touched.
+        meanwhile, unless a threshold was chosen for it. On another thread neither is touched; the process's end, and
+        that of a pool which the thread is of (``asyncio.to_thread``), stop a run that has no ``until``.
 
         Raises:
             KafkaStreamError: what stopped the stream; user code's own exception is chained.
+            RuntimeError: it is running already, or this process is a fork of one where it runs.
         """
         bound = None if until is None else checked_bound(until, "until")
-        loop = self._new_loop()
-        try:
-            return self._run_here(loop, bound)
-        finally:
-            self._ended.set()
+        return self._begin().here(bound)
 
     def start(self) -> None:
         """Run on a thread of its own, inside another program; touches neither signals nor logging, nor the collector.
 
         What stops it is logged as one ERROR with its causes, is in ``status()``, and is raised by ``wait()``.
+        The process's end stops it, as ``stop`` does; it does not keep the process alive.
 
         Raises:
-            RuntimeError: it is running already.
+            RuntimeError: it is running already, or this process is a fork of one where it runs.
         """
-        loop = self._new_loop()
-        self._failure = self._summary = None
-        self._thread = threading.Thread(target=self._run_on_thread, args=(loop,), name=f"kafka-stream-{self.name}")
-        self._thread.start()
+        run = self._begin()
+        run.on_thread()
+        self._started = run
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> bool:
         """Finish the batch in hand and leave; after ``timeout_s`` the batch will not be committed any more.
 
-        Callable from any thread, more than once, also when nothing runs. Returns whether the stream has stopped; a
-        handler that never returns cannot be interrupted, but what it does is rolled back.
+        Callable from any thread, more than once, also when nothing runs; what the stream itself calls (a handler, a
+        listener, a client's callback) is not made to wait. Returns whether the stream has stopped; a handler that never
+        returns cannot be interrupted, but what it does is rolled back.
+
+        Raises:
+            RuntimeError: this process is a fork of the one where it runs.
         """
-        self._request.stop = True
-        if (source := self._source) is not None:
-            source.wake()
-        if self._runs_on is threading.current_thread():
-            return self._ended.is_set()  # called by a handler or listener, which must return first
-        if not self._ended.wait(timeout_s):
-            self._request.drop_batch = True
-        return self._ended.is_set()
+        run = self._current()
+        return run is None or run.stop(timeout_s)
 
     def wait(self, timeout_s: float | None = None) -> RunSummary | None:
         """Wait for a started stream to end; ``None`` if it has not by then.
 
         Raises:
             KafkaStreamError: what stopped it, as ``run`` would have.
+            RuntimeError: it was not started, or this process is a fork of the one where it runs.
         """
-        if self._thread is None:
+        self._current()
+        if self._started is None:
             raise RuntimeError(f"stream {self.name!r} was not started")
-        if not self._ended.wait(timeout_s):
-            return None
-        if self._failure is not None:
-            raise self._failure
-        return self._summary
+        return self._started.wait(timeout_s)
 
     def status(self) -> StreamStatus:
-        """A snapshot, from any thread, without I/O."""
-        if self._loop is None:
+        """A snapshot, from any thread, without I/O.
+
+        Raises:
+            RuntimeError: this process is a fork of the one where it runs.
+        """
+        run = self._current()
+        if run is None:
             return StreamStatus(owner=self._owner, guarantee=self._guarantee)
-        status = self._loop.status
+        status = run.status
         return replace(status, positions=dict(status.positions), lag=dict(status.lag))
 
     def __reduce__(self) -> tuple[type[Self], tuple[StreamSettings]]:
         """Another process builds it anew from its settings, and is another owner."""
-        if self._loop is not None:
+        if self._run is not None:
             raise TypeError(
                 f"stream {self.name!r} cannot be copied or sent to another process once it was started: "
                 "send what builds it"
@@ -214,31 +194,41 @@ class DirectStream:
 
     # ------------------------------------------------------------------------------------------------------- inside
 
-    def _new_loop(self) -> Loop:
-        if self._loop is not None and self._loop.status.state not in (StreamState.STOPPED, StreamState.FAILED):
-            raise RuntimeError(f"stream {self.name!r} is running already")
+    def _current(self) -> Run | None:
+        """The latest run, in the process that it is of."""
+        if (run := self._run) is not None:
+            run.refuse_fork()
+        return run
+
+    def _begin(self) -> Run:
+        run = self._current()
+        with self._beginning:
+            if run is not self._run or (run is not None and not run.is_over):
+                raise RuntimeError(f"stream {self.name!r} is running already")
+            self._run = self._new_run()
+            return self._run
+
+    def _new_run(self) -> Run:
         settings = self.settings
         listeners = Listeners(settings.listeners)
         self._owner = self._new_owner()
-        self._request = StopRequest()
-        self._source = self._new_source()
+        inside, request = Inside(), StopRequest()
+        source = self._new_source(inside)
         for mirror in self._mirrors:
-            mirror.mirror_through(self._source.publish_offsets)
-        self._loop = Loop(
+            mirror.mirror_through(source.publish_offsets)
+        loop = Loop(
             settings=settings,
             owner=self._owner,
             store=self._store,
-            source=self._source,
+            source=source,
             processor=BatchProcessor(
                 store=self._store, prepare=settings.prepare, sinks=self._sinks, listeners=listeners
             ),
             guarantee=self._guarantee,
             listeners=listeners,
-            request=self._request,
+            request=request,
         )
-        self._runs_on = None
-        self._ended.clear()
-        return self._loop
+        return Run(loop, stream=self.name, source=source, request=request, inside=inside)
 
     def _new_owner(self) -> Owner:
         settings, number, host = self.settings, uuid.uuid4().hex, socket.gethostname()
@@ -246,17 +236,7 @@ class DirectStream:
             return Owner(number, host, settings.code_version)
         return Owner.member(number, host, settings.code_version, settings.group_id or settings.name)
 
-    def _run_here(self, loop: Loop, until: Any) -> RunSummary:
-        self._runs_on = threading.current_thread()
-        if self._runs_on is not threading.main_thread():
-            return loop.run(until)
-        with self._signals(), collecting_less_often(), switching_often():
-            try:
-                return loop.run(until)
-            except _StopTimedOut:
-                raise _not_stopped_in_time(self.name, has_batch=loop.status.batch_started_at is not None) from None
-
-    def _new_source(self) -> Source:
+    def _new_source(self, inside: Inside) -> Source:
         settings = self.settings
         limits = SourceLimits(
             max_buffered_records=max(2 * settings.max_records_per_batch, LEAST_BUFFERED_RECORDS),
@@ -266,61 +246,7 @@ class DirectStream:
         group_id = settings.group_id or settings.name
         if isinstance(settings.kafka, SourceFactory):
             return settings.kafka.source(group_id, settings.topics, limits)
-        return KafkaSource(settings.kafka_config(), group_id, settings.topics, limits)
-
-    def _run_on_thread(self, loop: Loop) -> None:
-        self._runs_on = threading.current_thread()
-        try:
-            self._summary = loop.run()
-        except BaseException as error:
-            self._failure = error
-            logger.error("stream %r has failed and reads no more: %s", self.name, error, exc_info=error)
-        finally:
-            self._ended.set()
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT stop this stream while it runs on the main thread."""
-        watchdog: list[threading.Timer] = []
-
-        def on_signal(number: int, _frame: FrameType | None) -> None:
-            if self._request.drop_batch:
-                raise _StopTimedOut
-            if self._request.stop:
-                signal.signal(number, signal.SIG_DFL)
-                os.kill(os.getpid(), number)  # a second signal leaves at once, as kill -9 would
-                return
-            self._request.stop = True
-            if self._source is not None:
-                self._source.wake()
-            watchdog.append(threading.Timer(STOP_TIMEOUT_S, self._interrupt, args=(threading.get_ident(), number)))
-            watchdog[0].daemon = True
-            watchdog[0].start()
-
-        before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for timer in watchdog:
-                timer.cancel()
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _interrupt(self, main_thread: int, number: int) -> None:
-        self._request.drop_batch = True
-        signal.pthread_kill(main_thread, number)
-
-
-def _not_stopped_in_time(name: str, *, has_batch: bool) -> KafkaStreamError:
-    if not has_batch:
-        return KafkaStreamError(
-            f"stream {name!r} was stopped, and had not ended within {STOP_TIMEOUT_S:g} s, because a server did not "
-            "answer; it had no batch in hand, so nothing is lost"
-        )
-    return KafkaStreamError(
-        f"stream {name!r} was stopped, and its batch did not finish within {STOP_TIMEOUT_S:g} s: it was dropped, "
-        "uncommitted, and will be read again; lower target_batch_duration_s or look at the handler"
-    )
+        return KafkaSource(inside.around(settings.kafka_config()), group_id, settings.topics, limits)
 
 
 def _values(settings: StreamSettings) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -208,18 +209,22 @@ class Loop:
                 logger.info("progress over empty ranges was not committed at the stop: %s", error)
 
     def _close(self, failure: BaseException | None) -> None:
-        self._watchdog.stop()
-        self._in_hand.drop()
-        if not self._request.drop_batch:
-            self._recorder.stopped()
-        self._source.close()
-        self._store.close()
-        try:
-            self._preparing.close(lambda: failure is None and self._has_time())  # a failure is told at once
-        finally:  # a stop whose time runs out interrupts the main thread while it waits
-            state = StreamState.STOPPED if failure is None else StreamState.FAILED
-            self._reporter.without_batch(state, failure)
-            self._listeners.on_stop(failure)
+        """Each in its turn, whatever comes of the others: a stop's time that runs out interrupts any of them."""
+        with ExitStack() as closing:
+            closing.push(lambda kind, error, traceback: self._end(failure or error))
+            # a failure is told at once
+            closing.callback(self._preparing.close, lambda: failure is None and self._has_time())
+            closing.callback(self._store.close)
+            closing.callback(self._source.close)
+            if not self._request.drop_batch:
+                closing.callback(self._recorder.stopped)
+            closing.callback(self._in_hand.drop)
+            closing.callback(self._watchdog.stop)
+
+    def _end(self, failure: BaseException | None) -> None:
+        state = StreamState.STOPPED if failure is None else StreamState.FAILED
+        self._reporter.without_batch(state, failure)
+        self._listeners.on_stop(failure)
 
     # ------------------------------------------------------------------------------------------------------ one turn
 

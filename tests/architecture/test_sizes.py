@@ -52,7 +52,6 @@ LONG_FILES = {
     "kafka_stream/settings.py",
     "kafka_stream/source/cluster.py",
     "kafka_stream/source/inbox.py",
-    "kafka_stream/stream.py",
     "kafka_stream/testing/administration_contract.py",
     "kafka_stream/testing/memory_store.py",
     "kafka_stream/testing/source_contract.py",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
 from kafka_stream.testing import MemoryKafka, MemoryOffsetStore
 from tests.command_line import Invoke, in_directory
@@ -20,6 +22,17 @@ def kafka() -> MemoryKafka:
 @pytest.fixture
 def store() -> ResultsStore:
     return ResultsStore(MemoryOffsetStore())
+
+
+@pytest.fixture
+def mock_brokers() -> Iterator[str]:
+    """A mock cluster of librdkafka's, with a record in "orders"; for plumbing only."""
+    config = {"bootstrap.servers": "none", "test.mock.num.brokers": 1, "log_level": 0}
+    producer = Producer(config, logger=logging.getLogger("mock"))
+    producer.produce("orders", "x")
+    assert producer.flush(30) == 0
+    yield ",".join(f"{broker.host}:{broker.port}" for broker in producer.list_topics(timeout=30).brokers.values())
+    producer.close()
 
 
 @pytest.fixture

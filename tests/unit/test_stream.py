@@ -268,7 +268,7 @@ def test_a_stop_finishes_the_batch_in_hand(kafka: MemoryKafka, store: ResultsSto
     assert gate.entered.wait(20)
     with ThreadPoolExecutor() as pool:
         stopped = pool.submit(stream.stop)
-        eventually(lambda: stream._request.stop, "the stop is asked for")
+        eventually(lambda: stream._run is not None and stream._run.request.stop, "the stop is asked for")
         gate.open.set()
         assert stopped.result(20) is True
     assert len(store.rows) == 10
