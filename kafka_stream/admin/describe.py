@@ -39,17 +39,20 @@ class RecordTimes:
 class Observation:
     """What the brokers said about a stream's topics, those left out that do not exist.
 
-    ``times`` is ``None`` where records were not looked at.
+    ``hidden`` are topics that we may not look at, with the reason. ``times`` is ``None`` where records were not looked
+    at.
     """
 
     topics: Mapping[str, TopicInfo]
     logs: Mapping[TopicPartition, Log]
     times: RecordTimes | None = None
+    hidden: Mapping[str, str] = field(default_factory=dict)
 
 
 class Mark(enum.StrEnum):
     """What an operator should know about a partition."""
 
+    TOPIC_HIDDEN = "topic hidden"
     TOPIC_MISSING = "topic missing"
     PARTITION_MISSING = "partition missing"
     TOPIC_RECREATED = "topic recreated"
@@ -143,7 +146,9 @@ def _log_findings(
     tp: TopicPartition, stored: StoredPosition, observation: Observation, now: datetime
 ) -> Iterable[Finding]:
     info, log = observation.topics.get(tp.topic), observation.logs.get(tp)
-    if info is None:
+    if tp.topic in observation.hidden:
+        yield Finding(Mark.TOPIC_HIDDEN, observation.hidden[tp.topic])
+    elif info is None:
         yield Finding(Mark.TOPIC_MISSING, f"topic {tp.topic!r} does not exist on these brokers")
     elif tp.partition >= info.partitions:
         yield Finding(Mark.PARTITION_MISSING, f"topic {tp.topic!r} has only {info.partitions} partition(s)")

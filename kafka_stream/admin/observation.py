@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -13,8 +13,8 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaException
 from confluent_kafka import TopicPartition as ClientTopicPartition
 
 from kafka_stream.admin.describe import Log, Observation, RecordTimes
-from kafka_stream.errors import ConfigurationError
-from kafka_stream.protocols import OffsetAt
+from kafka_stream.errors import ConfigurationError, NotAuthorized
+from kafka_stream.protocols import OffsetAt, TopicInfo
 from kafka_stream.source.cluster import Cluster
 from kafka_stream.source.connection import connection_settings
 from kafka_stream.source.kafka_errors import is_end_of_partition
@@ -43,16 +43,34 @@ _READER: Mapping[str, Any] = {
 def observe(cluster: Cluster, partitions: Collection[TopicPartition]) -> Observation:
     """What the brokers have of these partitions and their topics; four requests, however many partitions there are.
 
+    A topic that we may not look at is hidden, if it is not the only one.
+
     Raises:
         NotAuthorized, BrokerUnavailable.
     """
-    topics = cluster.existing_topics(sorted({tp.topic for tp in partitions}))
+    topics, hidden = _visible(cluster, sorted({tp.topic for tp in partitions}))
     existing = [tp for tp in sorted(partitions) if tp.topic in topics and tp.partition < topics[tp.topic].partitions]
     first = cluster.offsets(existing, OffsetAt.EARLIEST)
     # Before the ends: what is appended in between must not look as if a transaction held it back.
     high = cluster.offsets(existing, OffsetAt.HIGH_WATERMARK)
     ends = cluster.offsets(existing, OffsetAt.LATEST)
-    return Observation(topics, {tp: Log(first[tp], ends[tp], max(ends[tp], high[tp])) for tp in existing})
+    return Observation(topics, {tp: Log(first[tp], ends[tp], max(ends[tp], high[tp])) for tp in existing}, None, hidden)
+
+
+def _visible(cluster: Cluster, names: Sequence[str]) -> tuple[Mapping[str, TopicInfo], Mapping[str, str]]:
+    try:
+        return cluster.existing_topics(names), {}
+    except NotAuthorized:
+        if len(names) == 1:
+            raise
+    found: dict[str, TopicInfo] = {}
+    hidden = {}
+    for name in names:
+        try:
+            found.update(cluster.existing_topics([name]))
+        except NotAuthorized as error:
+            hidden[name] = str(error)
+    return found, hidden
 
 
 def with_times(

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeEngine
 
-from kafka_stream.errors import ConfigurationError
+from kafka_stream.errors import ConfigurationError, SchemaMismatch
 from kafka_stream.types import Owner, PlanKind, PositionState, StoredPosition
 
 DEFAULT_PREFIX = "kafka_stream_"
@@ -185,7 +185,21 @@ class Names:
 
 
 def position_of(row: Any) -> StoredPosition:
-    """A row of the offsets table as a value."""
+    """A row of the offsets table as a value.
+
+    Raises:
+        SchemaMismatch: it holds what this version does not keep there.
+    """
+    try:
+        return _position_of(row)
+    except ValueError as error:
+        raise SchemaMismatch(
+            f"the offsets table's row of stream {row.stream!r}, {row.topic}[{row.partition}], holds what this version "
+            f"of kafka-stream does not keep there ({error}); was it written by a newer version, or by hand?"
+        ) from error
+
+
+def _position_of(row: Any) -> StoredPosition:
     return StoredPosition(
         next_offset=row.next_offset,
         owner_epoch=row.owner_epoch,

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import logging
+
+from kazoo.exceptions import NoAuthError
+
 from kafka_stream.offset_stores.zookeeper import history
 from kafka_stream.offset_stores.zookeeper.positions import Positions
-from kafka_stream.offset_stores.zookeeper.znodes import Marker, unescaped
+from kafka_stream.offset_stores.zookeeper.znodes import Marker, names_in
 from kafka_stream.offset_stores.zookeeper.znodes import TopicState as Stage
 from kafka_stream.protocols import TopicState, TopicStatus
 
+logger = logging.getLogger("kafka_stream")
+
 
 def streams(positions: Positions) -> list[str]:
-    """The names of all streams that have positions."""
+    """The names of all streams that have positions; one that may not be looked at is left out, and told of."""
     positions.connection.sync()
     (names,) = positions.connection.children([positions.layout.root])
-    found = sorted(unescaped(name) for name in names)
-    return [stream for stream in found if positions.partitions(stream, positions.topics(stream))]
+    return [stream for stream in names_in(names) if _has_positions(positions, stream)]
+
+
+def _has_positions(positions: Positions, stream: str) -> bool:
+    try:
+        return bool(positions.partitions(stream, positions.topics(stream)))
+    except NoAuthError:
+        logger.warning(
+            "stream %r is left out: nobody has granted us to read %s", stream, positions.layout.stream(stream)
+        )
+        return False
 
 
 def topics(positions: Positions, stream: str) -> dict[str, TopicStatus]:

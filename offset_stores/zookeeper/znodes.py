@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from operator import index
@@ -65,7 +65,16 @@ def escaped(name: str) -> str:
 
 def topics_in(names: Iterable[str]) -> list[str]:
     """The topics among the names of a stream's children, sorted."""
-    return sorted(unescaped(name) for name in names if not name.startswith("+"))
+    return names_in(name for name in names if not name.startswith("+"))
+
+
+def names_in(parts: Iterable[str]) -> list[str]:
+    """The names that were escaped, sorted, without those of znodes that somebody else has put there."""
+    found = []
+    for part in parts:
+        with suppress(UnicodeDecodeError):
+            found.append(unescaped(part))
+    return sorted(found)
 
 
 def unescaped(part: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from kafka_stream.cli.output import Output, print_rows
 
 if TYPE_CHECKING:
     from kafka_stream.admin.describe import Observation
+    from kafka_stream.protocols import AdministeredStore
     from kafka_stream.types import StoredPosition, TopicPartition
 
 
@@ -27,7 +28,7 @@ def streams(options: StoreOptions) -> None:
 
     with connected(options) as target:
         store = target.administered()
-        found = {name: store.positions(name) for name in store.streams()}
+        found = dict(_readable(store))
         observation = _observed(target, found)
         where = store.describe()
     now = datetime.now(UTC)
@@ -37,6 +38,17 @@ def streams(options: StoreOptions) -> None:
         sys.stdout.write(f"There are no streams in {where}.\n")
     else:
         print_rows(rows, options.output, f"streams in {where}")
+
+
+def _readable(store: AdministeredStore) -> Iterator[tuple[str, Mapping[TopicPartition, StoredPosition]]]:
+    """Each stream with what is stored for it; one that cannot be read is told of, and does not end the list."""
+    from kafka_stream.errors import NotAuthorized, SchemaMismatch
+
+    for name in store.streams():
+        try:
+            yield name, store.positions(name)
+        except (NotAuthorized, SchemaMismatch) as error:
+            sys.stderr.write(f"Stream {name!r} is left out: {error}\n")
 
 
 def _observed(target: Target, found: Mapping[str, Mapping[TopicPartition, StoredPosition]]) -> Observation | None:
