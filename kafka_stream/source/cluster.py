@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from confluent_kafka import (
+    OFFSET_INVALID,
     ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
@@ -354,7 +355,10 @@ class Cluster:
             wanted = {}
             for partition, answer in answers.items():
                 try:
-                    found[TopicPartition(partition.topic, partition.partition)] = int(self._answer(answer).offset)
+                    offset = int(self._answer(answer).offset)
+                    if offset == OFFSET_INVALID:  # no error, and no answer either: its leader has just gone
+                        raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+                    found[TopicPartition(partition.topic, partition.partition)] = offset
                 except KafkaException as error:
                     if is_missing_topic(error.args[0]):
                         raise self.not_found(partition.topic, [partition.topic]) from error

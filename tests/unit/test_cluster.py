@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ClientTopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -52,6 +52,12 @@ def cluster_of(admin: Admin) -> Cluster:
 def test_offsets_of_a_partition_whose_leader_does_not_know_it_yet_are_asked_again() -> None:
     cluster = cluster_of(Admin({0: 7, 1: KafkaError(NOT_LEADER)}, {1: KafkaError(KafkaError._NOENT)}, {1: 9}))
     assert cluster.offsets([ORDERS_0, ORDERS_1], OffsetAt.LATEST) == {ORDERS_0: 7, ORDERS_1: 9}
+
+
+def test_an_answer_without_an_offset_is_none() -> None:
+    """Of a partition whose leader has just gone the client gives -1001, and no error."""
+    cluster = cluster_of(Admin({0: OFFSET_INVALID, 1: 3}, {0: 7}))
+    assert cluster.offsets([ORDERS_0, ORDERS_1], OffsetAt.EARLIEST) == {ORDERS_0: 7, ORDERS_1: 3}
 
 
 @pytest.mark.parametrize("code", [NOT_LEADER, KafkaError._TIMED_OUT], ids=["for some time", "where it would not help"])
