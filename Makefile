@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer with its venv module, and make. Everything else goes into .venv, pinned by hash.
 .NOTPARALLEL:
-.PHONY: has-python env lint test test-unit test-integration demo bench bench-quick bench-peers servers-up servers-down lock lock-peers clean
+.PHONY: has-python env lint test test-unit test-integration demo bench bench-quick bench-peers soak-coordinator servers-up servers-down lock lock-peers clean
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo $$python && break; \
@@ -29,6 +29,10 @@ test-unit: .venv/.dev
 WORKERS ?= $(if $(KAFKA_STREAM_TEST_KEEP),0,3)
 test-integration: .venv/.dev
 	$(BIN)/pytest integration_tests --numprocesses $(WORKERS) --dist loadfile
+
+# Twenty times the broker that coordinates a group goes away under load; prints the longest pauses. Takes a quarter of an hour.
+soak-coordinator: .venv/.dev
+	KAFKA_STREAM_TEST_ROUNDS=20 $(BIN)/pytest integration_tests/test_coordinator_outages.py
 
 demo: .venv/.runtime
 	$(BIN)/kafka-stream demo

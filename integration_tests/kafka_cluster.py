@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from integration_tests.engine import CLUSTER_FILE, Compose, DockerEngine, wait_until
-from integration_tests.servers import KafkaServer, cluster_id, free_port
+from integration_tests.servers import KafkaServer, cluster_id, free_port, random_name
 
 NODES = (1, 2, 3)
 _TIMEOUT_S = 120.0
@@ -68,6 +68,12 @@ class KafkaCluster(KafkaServer):
     def transaction_coordinator_of(self, transactional_id: str) -> int:
         """The broker that keeps the state of an id's transactions."""
         return self.leader_of("__transaction_state", _partition_of(transactional_id))
+
+    def name_beside(self, group_id: str) -> str:
+        """A new name of a group that has the same coordinator, wherever that goes."""
+        return next(
+            name for name in iter(lambda: random_name("stream"), "") if _partition_of(name) == _partition_of(group_id)
+        )
 
     def client(self) -> AdminClient:
         """A new client, for what is not to be had here."""

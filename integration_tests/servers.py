@@ -80,8 +80,9 @@ def free_port() -> int:
 
 
 def cluster_id() -> str:
-    """The id of a new Kafka cluster."""
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    """The id of a new Kafka cluster; the tool that formats its disks would take a dash at its start for an option."""
+    found = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    return cluster_id() if found.startswith("-") else found
 
 
 @dataclass(frozen=True)

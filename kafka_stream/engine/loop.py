@@ -46,6 +46,7 @@ from kafka_stream.protocols import (
     Revoked,
     Source,
     SourceEvent,
+    WaitingStore,
 )
 from kafka_stream.settings import StreamSettings
 from kafka_stream.source.buffer import leader_epochs_of
@@ -112,7 +113,8 @@ class Loop:
         self._events: deque[SourceEvent] = deque()
         self._failures = 0
         self._owes_batch = False
-        self._watchdog = Watchdog(settings.name, lambda: self.status)
+        waits_for = store.waits_for if isinstance(store, WaitingStore) else lambda: None
+        self._watchdog = Watchdog(settings.name, lambda: self.status, waits_for=waits_for)
 
     @property
     def status(self) -> StreamStatus:

@@ -23,11 +23,16 @@ class Watchdog:
     """
 
     def __init__(
-        self, stream: str, status: Callable[[], StreamStatus], now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        stream: str,
+        status: Callable[[], StreamStatus],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        waits_for: Callable[[], tuple[str, float] | None] = lambda: None,
     ) -> None:
         self._stream = stream
         self._status = status
         self._now = now
+        self._waits_for = waits_for
         self._stopped = threading.Event()
         self._warned: tuple[datetime | None, float] = (None, 0.0)
         self._thread = threading.Thread(target=self._run, name=f"kafka-stream-watchdog-{stream}", daemon=True)
@@ -53,11 +58,17 @@ class Watchdog:
         if taken >= threshold:
             self._warned = (started, taken)
             logger.warning(
-                "the batch in hand of stream %r has been running for %.0f s: look at what its handler waits for; "
-                "nothing of it is committed, and nobody else takes it over while this process lives",
+                "the batch in hand of stream %r has been running for %.0f s: %s; nothing of it is committed, and "
+                "nobody else takes it over while this process lives",
                 self._stream,
                 taken,
+                self._why(),
             )
+
+    def _why(self) -> str:
+        if (waits := self._waits_for()) is None:
+            return "look at what its handler waits for"
+        return f"for {waits[1]:.0f} s it has waited for {waits[0]}"
 
     def _run(self) -> None:
         while not self._stopped.wait(LOOK_INTERVAL_S):

@@ -43,6 +43,7 @@ from kafka_stream.protocols.stores import (
     StoreTransaction,
     StreamBinding,
     TellingStore,
+    WaitingStore,
 )
 
 __all__ = [
@@ -77,4 +78,5 @@ __all__ = [
     "TopicInfo",
     "TopicState",
     "TopicStatus",
+    "WaitingStore",
 ]

@@ -223,6 +223,17 @@ class BoundStore(OffsetStore[TransactionT_co], Protocol[TransactionT_co]):
         """
 
 
+@runtime_checkable
+class WaitingStore(Protocol):
+    """A store that can say what it waits for, so that a handler is not blamed for it."""
+
+    def waits_for(self) -> tuple[str, float] | None:
+        """Whose answer to which request is waited for, in words that follow "waits for", and for how many seconds.
+
+        Called from any thread; does no I/O. ``None`` if the store waits for nothing.
+        """
+
+
 __all__ = [
     "BoundStore",
     "OffsetStore",
@@ -230,4 +241,5 @@ __all__ = [
     "StoreTransaction",
     "StreamBinding",
     "TellingStore",
+    "WaitingStore",
 ]

@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from kafka_stream.errors import StoreUnavailable
-from kafka_stream.offset_stores.kafka.group import Brokers, Found, Group
+from kafka_stream.offset_stores.kafka.brokers import Brokers
+from kafka_stream.offset_stores.kafka.group import Found, Group
 from kafka_stream.offset_stores.kafka.producer import TransactionalProducer
+from kafka_stream.offset_stores.kafka.requests import Waits
 from kafka_stream.offset_stores.kafka.settings import producer_settings
 
 
@@ -19,7 +21,8 @@ class Access:
     def __init__(self, config: Mapping[str, Any], where: str, now: Callable[[], datetime]) -> None:
         self.where = where
         self.now = now
-        self.brokers = Brokers(config, where)
+        self.waits = Waits()
+        self.brokers = Brokers(config, where, self.waits)
         self._producer_settings = producer_settings(config)
         self._groups: dict[str, Group] = {}
 
@@ -52,13 +55,14 @@ class Access:
 
     def producer(self, transactional_id: str) -> TransactionalProducer:
         """A producer that has taken this id over, and ended what older ones had begun."""
-        return TransactionalProducer(self._producer_settings, transactional_id, self.where)
+        return TransactionalProducer(self._producer_settings, transactional_id, self.where, self.waits)
 
     def close(self) -> None:
         """Give the connections back."""
         for group in self._groups.values():
             group.close()
         self._groups.clear()
+        self.brokers.close()
 
 
 __all__ = ["Access"]

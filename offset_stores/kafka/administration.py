@@ -19,11 +19,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
-from kafka_stream.errors import CommandRefused, SchemaMismatch, StoreUnavailable, TopicNotFound
+from kafka_stream.errors import CommandRefused, KafkaStreamError, SchemaMismatch, StoreUnavailable, TopicNotFound
 from kafka_stream.offset_stores.kafka.access import Access
 from kafka_stream.offset_stores.kafka.group import Found
-from kafka_stream.offset_stores.kafka.metadata import LONGEST_TEXT, MARKS, Stored
-from kafka_stream.offset_stores.kafka.producer import Fenced, OutcomeUnknown, TransactionalProducer, client_offsets
+from kafka_stream.offset_stores.kafka.metadata import LONGEST_TEXT, MARKS, Stored, client_offsets
+from kafka_stream.offset_stores.kafka.producer import Fenced, OutcomeUnknown, TransactionalProducer
 from kafka_stream.offset_stores.kafka.transactional_ids import of_start, shards_of
 from kafka_stream.protocols import Action, Change, Decide, TopicState, TopicStatus
 from kafka_stream.types import PositionState, StoredPosition, TopicPartition
@@ -56,6 +56,9 @@ def _is_stream(access: Access, group_id: str) -> bool:
             return any(each.is_ours for each in group.committed(group.all_partitions()).values())
     except SchemaMismatch:  # a later version's
         return True
+    except KafkaStreamError as error:
+        logger.warning("group %r could not be looked at, and is left out: %s", group_id, error)
+        return False
 
 
 def topics(access: Access, stream: str) -> dict[str, TopicStatus]:

@@ -8,129 +8,26 @@ Only an admin client could ask which offsets there are; here it is asked for tho
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from confluent_kafka import (
-    Consumer,
-    ConsumerGroupState,
-    KafkaError,
-    KafkaException,
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ClientTopicPartition
-from confluent_kafka.admin import AdminClient
 
-from kafka_stream.errors import ConfigurationError, KafkaStreamError, NotAuthorized, StoreUnavailable
+from kafka_stream.errors import KafkaStreamError, StoreUnavailable
+from kafka_stream.offset_stores.kafka.brokers import Brokers
 from kafka_stream.offset_stores.kafka.errors import is_unstable, mapped
 from kafka_stream.offset_stores.kafka.metadata import Stored, decode
-from kafka_stream.source.client_log import CLIENT_LOG
-from kafka_stream.source.connection import connection_settings
+from kafka_stream.offset_stores.kafka.requests import END_S, REQUEST_TIMEOUT_S, Requests, asked, insisting
 from kafka_stream.source.renewed import Renewed
 from kafka_stream.types import TopicPartition
 
-REQUEST_TIMEOUT_S = 10.0
 UNSTABLE_FOR_S = 5.0
-# librdkafka's mock cluster says so in its id; its transactions neither commit offsets nor fence.
-_MOCK_CLUSTER = "mockCluster"
-_COORDINATOR_MOVES = (
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-)
-_ASK_AGAIN_AFTER_S = 0.1
-_NOBODY = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
 
 Found = dict[TopicPartition, Stored]
-Client = TypeVar("Client", AdminClient, Consumer)
 T = TypeVar("T")
-
-
-class Brokers:
-    """What an admin client knows without a group's coordinator. Building it connects to nothing."""
-
-    def __init__(self, config: Mapping[str, Any], where: str) -> None:
-        self.where = where
-        self._config = connection_settings(config)
-        self._last_error: KafkaError | None = None
-        self._connection = Renewed(lambda: self.client(AdminClient, {"error_cb": self._remember}))
-
-    @property
-    def _admin(self) -> AdminClient:
-        return self._connection.client
-
-    def client(self, kind: type[Client], settings: Mapping[str, Any]) -> Client:
-        """A client of these brokers.
-
-        Raises:
-            ConfigurationError: librdkafka refuses a setting.
-        """
-        config: dict[str, Any] = {"logger": CLIENT_LOG, **self._config, **settings}
-        try:
-            return kind(config)
-        except KafkaException as error:
-            reason = error.args[0].str()
-            raise ConfigurationError(f"the Kafka offset store's settings were refused: {reason}") from error
-
-    def cluster_id(self) -> str:
-        """The id that the brokers of one cluster share.
-
-        Raises:
-            StoreUnavailable, NotAuthorized: no broker answered, or it refused us.
-            ConfigurationError: it is librdkafka's mock cluster.
-        """
-        try:
-            found = str(self._admin.cluster_id(timeout=REQUEST_TIMEOUT_S))
-        except KafkaException as error:
-            self._admin.poll(0)
-            self._connection.failed(error.args[0])
-            raise mapped(self._last_error or error.args[0], "asking for the cluster's id", self.where) from error
-        if found.startswith(_MOCK_CLUSTER):
-            raise ConfigurationError(
-                "librdkafka's mock cluster neither commits offsets in a transaction nor fences, so offsets cannot be "
-                "kept in it; use a SQL store"
-            )
-        return found
-
-    def has_members(self, group_id: str) -> bool:
-        """Whether somebody has joined a group."""
-        groups = self._groups(f"asking whether group {group_id!r} has members")
-        return groups.get(group_id, ConsumerGroupState.DEAD) not in _NOBODY
-
-    def group_ids(self) -> Sequence[str]:
-        """The names of all consumer groups, sorted."""
-        return sorted(self._groups("listing the consumer groups"))
-
-    def _groups(self, doing: str) -> Mapping[str, ConsumerGroupState]:
-        try:
-            return _insisting(self._ask_for_groups, REQUEST_TIMEOUT_S)
-        except KafkaException as error:
-            self._connection.failed(error.args[0])
-            raise mapped(error.args[0], doing, self.where) from error
-
-    def _ask_for_groups(self) -> Mapping[str, ConsumerGroupState]:
-        admin = self._admin
-        admin.poll(0)
-        answer = admin.list_consumer_groups(request_timeout=REQUEST_TIMEOUT_S).result()
-        for failed in answer.errors:  # of one broker
-            raise failed if isinstance(failed, KafkaException) else KafkaException(failed)
-        return {each.group_id: each.state for each in answer.valid}
-
-    def members(self, group_id: str) -> Sequence[str]:
-        """Who they are, as ``client id on host``, as far as it can be learned."""
-        admin = self._admin
-        answer = admin.describe_consumer_groups([group_id], request_timeout=REQUEST_TIMEOUT_S)[group_id]
-        try:
-            members = answer.result().members
-        except KafkaException:
-            return ()
-        return [f"{member.client_id} on {str(member.host).removeprefix('/')}" for member in members]
-
-    def _remember(self, error: KafkaError) -> None:
-        # Authentication is the cause; "all brokers down", which follows, only its consequence.
-        if self._last_error is None or not isinstance(mapped(self._last_error, "", ""), NotAuthorized):
-            self._last_error = error
 
 
 class Group:
@@ -139,17 +36,21 @@ class Group:
     def __init__(self, brokers: Brokers, group_id: str) -> None:
         self._brokers = brokers
         self._group_id = group_id
-        settings = {"group.id": group_id, "enable.auto.commit": False}
+        self._nobody: Any = None
         # Only a reader of what is committed waits for offsets that are still in a transaction (KIP-447).
         self._waiting, self._hasty = (
-            Renewed(partial(brokers.client, Consumer, {**settings, "isolation.level": isolation}))
-            for isolation in ("read_committed", "read_uncommitted")
+            Renewed(partial(self._reader, isolation)) for isolation in ("read_committed", "read_uncommitted")
         )
+
+    def _reader(self, isolation: str) -> Requests[Consumer]:
+        settings = {"group.id": self._group_id, "enable.auto.commit": False, "isolation.level": isolation}
+        return Requests(self._brokers.client(Consumer, settings), self._brokers.waits, _close)
 
     def close(self) -> None:
         """Give the connections back."""
-        self._waiting.client.close()
-        self._hasty.client.close()
+        self._waiting.client.leave()
+        self._hasty.client.end(END_S)
+        self._waiting.client.end(END_S)
 
     @property
     def nobody(self) -> Any:
@@ -157,7 +58,9 @@ class Group:
 
         Kafka accepts it in a group with members too, so that it fences nobody: the ``transactional.id`` does.
         """
-        return self._hasty.client.consumer_group_metadata()
+        if self._nobody is None:
+            self._nobody = self._asked(self._hasty, Consumer.consumer_group_metadata, REQUEST_TIMEOUT_S)
+        return self._nobody
 
     def has_members(self) -> bool:
         """Whether somebody has joined it."""
@@ -171,21 +74,13 @@ class Group:
         """All partitions of those of these topics that exist."""
         found = []
         for topic in sorted(set(topics)):
-            try:
-                known = self._hasty.client.list_topics(topic, REQUEST_TIMEOUT_S).topics[topic]
-            except KafkaException as error:
-                self._hasty.failed(error.args[0])
-                raise self._failure(error.args[0]) from error
-            found += [TopicPartition(topic, number) for number in sorted(known.partitions)]
+            listed = self._asked(self._hasty, partial(_topics, topic), REQUEST_TIMEOUT_S)
+            found += [TopicPartition(topic, number) for number in sorted(listed[topic].partitions)]
         return found
 
     def all_partitions(self) -> Sequence[TopicPartition]:
         """Those of every topic that there is: the group's offsets are of some of them."""
-        try:
-            topics = self._hasty.client.list_topics(timeout=REQUEST_TIMEOUT_S).topics
-        except KafkaException as error:
-            self._hasty.failed(error.args[0])
-            raise self._failure(error.args[0]) from error
+        topics = self._asked(self._hasty, partial(_topics, None), REQUEST_TIMEOUT_S)
         return [TopicPartition(name, number) for name, found in sorted(topics.items()) for number in found.partitions]
 
     def committed(self, partitions: Sequence[TopicPartition]) -> Found:
@@ -208,45 +103,71 @@ class Group:
                 "transaction.timeout.ms"
             ) from error
 
-    def _read(self, reader: Renewed[Consumer], partitions: Sequence[TopicPartition], timeout_s: float) -> Found:
+    def _read(
+        self, reader: Renewed[Requests[Consumer]], partitions: Sequence[TopicPartition], timeout_s: float
+    ) -> Found:
         if not partitions:
             return {}
         wanted = [ClientTopicPartition(tp.topic, tp.partition) for tp in partitions]
-        try:
-            reader.client.poll(0)  # it never joins, so this only hears of errors
-            answer = _insisting(lambda: reader.client.committed(wanted, timeout_s), timeout_s)
-        except KafkaException as error:
-            reader.failed(error.args[0])
-            raise self._failure(error.args[0]) from error
         found = {}
-        for each in answer:
+        for each in self._asked(reader, partial(_committed, wanted, timeout_s), timeout_s):
             tp = TopicPartition(each.topic, each.partition)
             if each.error is not None:  # whatever offset stands beside it: -1001 with an error is not absence
                 raise self._failure(each.error)
             if each.offset >= 0:
-                found[tp] = decode(tp, each.offset, _epoch(each.leader_epoch), each.metadata)
+                found[tp] = decode(tp, each.offset, _epoch(each.leader_epoch), _metadata(each))
         return found
+
+    def _asked(self, reader: Renewed[Requests[Consumer]], request: Callable[[Consumer], T], timeout_s: float) -> T:
+        """Ask again while a coordinator moves, or has not loaded its groups yet."""
+        try:
+            return insisting(lambda: asked(reader, request, timeout_s, self._doing), timeout_s)
+        except KafkaException as error:
+            raise self._failure(error.args[0]) from error
+
+    @property
+    def _doing(self) -> str:
+        return f"reading the committed offsets of group {self._group_id!r}"
 
     def _failure(self, error: KafkaError) -> KafkaStreamError:
         if is_unstable(error):
             return StoreUnavailable(f"an open transaction holds an offset of group {self._group_id!r}")
-        return mapped(error, f"reading the committed offsets of group {self._group_id!r}", self._brokers.where)
+        return mapped(error, self._doing, self._brokers.where)
 
 
-def _insisting(ask: Callable[[], T], timeout_s: float) -> T:
-    """Ask again while a coordinator moves, or has not loaded its groups yet."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            return ask()
-        except KafkaException as error:
-            if error.args[0].code() not in _COORDINATOR_MOVES or time.monotonic() > deadline:
-                raise
-            time.sleep(_ASK_AGAIN_AFTER_S)
+def _topics(topic: str | None, client: Consumer) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = (
+        client.list_topics(timeout=REQUEST_TIMEOUT_S) if topic is None else client.list_topics(topic, REQUEST_TIMEOUT_S)
+    ).topics
+    return found
+
+
+def _committed(
+    wanted: list[ClientTopicPartition], timeout_s: float, client: Consumer
+) -> Sequence[ClientTopicPartition]:
+    client.poll(0)  # it never joins, so this only hears of errors
+    return client.committed(wanted, timeout_s)
+
+
+def _metadata(committed: ClientTopicPartition) -> str | None:
+    """What is kept beside an offset; nothing, where another client has kept what cannot be read.
+
+    Metadata that a Java client has written has no NUL at its end, and confluent-kafka (2.16) reads on until it finds
+    one: bytes come out behind it that happen to lie there. What librdkafka has written, ours among it, comes out whole.
+    """
+    try:
+        return committed.metadata
+    except UnicodeDecodeError:
+        return None
+
+
+def _close(client: Consumer) -> None:
+    with suppress(KafkaException, RuntimeError):
+        client.close()
 
 
 def _epoch(leader_epoch: int | None) -> int | None:
     return leader_epoch if leader_epoch is not None and leader_epoch >= 0 else None
 
 
-__all__ = ["REQUEST_TIMEOUT_S", "UNSTABLE_FOR_S", "Brokers", "Found", "Group"]
+__all__ = ["UNSTABLE_FOR_S", "Found", "Group"]

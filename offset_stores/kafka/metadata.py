@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+
+from confluent_kafka import TopicPartition as ClientTopicPartition
 
 from kafka_stream.errors import ConfigurationError, SchemaMismatch
 from kafka_stream.types import Owner, PlanKind, PositionState, StoredPosition, TopicPartition
@@ -16,6 +19,8 @@ _DELETED = "deleted"
 _LONGEST = 4_000  # in bytes; brokers refuse about 4,096 (offset.metadata.max.bytes)
 LONGEST_TEXT = 255
 """In characters, of each text that is stored for people only."""
+
+_NO_EPOCH = -1
 
 MARKS = 3
 """Of how many commands the marks are kept."""
@@ -109,7 +114,7 @@ def _ours(text: str | None) -> dict[str, Any] | None:
         return None
     try:
         fields = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return fields if _MARK in fields else None
 
@@ -136,4 +141,18 @@ def _from_fields(fields: dict[str, Any], offset: int, leader_epoch: int | None) 
     return Stored(position, fields.get("transactional_id"), fields.get("started_with", 0), state == _DELETED, marks)
 
 
-__all__ = ["LONGEST_TEXT", "MARKS", "Stored", "decode", "encode"]
+def client_offsets(stored: Mapping[TopicPartition, Stored]) -> Sequence[ClientTopicPartition]:
+    """Positions as offsets to commit."""
+    return [
+        ClientTopicPartition(
+            tp.topic,
+            tp.partition,
+            each.position.next_offset,
+            encode(each),
+            _NO_EPOCH if each.position.leader_epoch is None else each.position.leader_epoch,
+        )
+        for tp, each in stored.items()
+    ]
+
+
+__all__ = ["LONGEST_TEXT", "MARKS", "Stored", "client_offsets", "decode", "encode"]

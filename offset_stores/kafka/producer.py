@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -13,7 +14,7 @@ from confluent_kafka import TopicPartition as ClientTopicPartition
 
 from kafka_stream.errors import ConfigurationError, StoreUnavailable
 from kafka_stream.offset_stores.kafka.errors import is_fenced, mapped, undelivered
-from kafka_stream.offset_stores.kafka.metadata import Stored, encode
+from kafka_stream.offset_stores.kafka.requests import GivenUp, Requests, Waits
 from kafka_stream.source.client_log import CLIENT_LOG
 
 # ruff: noqa: SLF001 - librdkafka's own codes begin with an underscore
@@ -22,7 +23,6 @@ _TIMEOUT_S = 20.0
 _CONNECT_S = 5.0
 _FULL_QUEUE_POLL_S = 0.1
 _PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
-_NO_EPOCH = -1
 
 T = TypeVar("T")
 
@@ -54,10 +54,11 @@ class TransactionalProducer:
     """Has fenced every other producer with its ``transactional.id``, and ended what they had begun (KIP-98).
 
     After a timeout, a fatal error or an unknown outcome it is not ``usable`` any more: a late request of its own could
-    hit the next transaction. What it leaves open is ended by the next producer with its id.
+    hit the next transaction. What it leaves open is ended by the next producer with its id. No request is waited for
+    without an end: one that the client neither answers nor gives up is an unknown outcome, too.
     """
 
-    def __init__(self, settings: Mapping[str, Any], transactional_id: str, where: str) -> None:
+    def __init__(self, settings: Mapping[str, Any], transactional_id: str, where: str, waits: Waits) -> None:
         self.transactional_id = transactional_id
         self.timeout_s = float(settings["transaction.timeout.ms"]) / 1000
         self.usable = False
@@ -66,20 +67,22 @@ class TransactionalProducer:
         self._began_at = 0.0
         mine = {"transactional.id": transactional_id, "on_delivery": self._deliveries}
         try:
-            self._producer = Producer({"logger": CLIENT_LOG, **settings, **mine})
+            producer = Producer({"logger": CLIENT_LOG, **settings, **mine})
         except KafkaException as error:
             reason = error.args[0].str()
             raise ConfigurationError(f"the Kafka offset store's producer settings were refused: {reason}") from error
+        self._requests = Requests(producer, waits)
+        del producer
         self._initialise()
 
     def _initialise(self) -> None:
+        doing = f"taking over the transactional id {self.transactional_id!r}"
         try:
-            with suppress(KafkaException):
-                self._producer.cluster_id(_CONNECT_S)  # initialising before there is a connection waits half a second
-            self._producer.init_transactions(_TIMEOUT_S)
+            self._asked(_initialise, _CONNECT_S + _TIMEOUT_S, doing)
+        except GivenUp as error:
+            raise self._given_up(error) from error
         except KafkaException as error:
             self._poll(0)
-            doing = f"taking over the transactional id {self.transactional_id!r}"
             if is_fenced(error.args[0]):
                 raise Fenced(f"another process came in between while {doing}") from error
             raise mapped(error.args[0], doing, self._where) from error
@@ -88,7 +91,7 @@ class TransactionalProducer:
     @property
     def send(self) -> Any:
         """The client's own ``produce``, which hands a record over and returns; ``produce`` deals with its errors."""
-        return self._producer.produce
+        return self._requests.client.produce
 
     @property
     def age_s(self) -> float:
@@ -97,16 +100,17 @@ class TransactionalProducer:
 
     def begin(self) -> None:
         """Begin a transaction; the broker hears of it with its first record or offset."""
-        self._poll(0)
         self._deliveries.failed = None
         self._began_at = time.monotonic()
-        self._ask(self._producer.begin_transaction, "beginning a transaction")
+        self._ask(_begin, _TIMEOUT_S, "beginning a transaction")
 
     def produce(self, topic: str, value: Any, key: Any, headers: Any, partition: int) -> None:
         """Add a record; waits while the queue is full. Raises as ``flush`` does."""
         while True:
             try:
-                self._producer.produce(topic, value, key, partition, headers=headers)
+                self._requests.client.produce(topic, value, key, partition, headers=headers)
+            except GivenUp as error:
+                raise self._given_up(error) from error
             except BufferError:
                 self._poll(_FULL_QUEUE_POLL_S)
                 self._refuse_undelivered()
@@ -125,11 +129,7 @@ class TransactionalProducer:
             Fenced: somebody has taken over, or the transaction outlived its time.
             TransientError, ConfigurationError, ProcessingError: a record was not delivered.
         """
-        left = 0
-        try:
-            left = _asked(lambda: self._producer.flush(self.timeout_s))
-        except KafkaException as error:
-            raise self._failed(error.args[0], "delivering records") from error
+        left = self._ask(lambda client: client.flush(self.timeout_s), self.timeout_s, "delivering records")
         self._refuse_undelivered()
         if left:
             self.usable = False
@@ -141,7 +141,8 @@ class TransactionalProducer:
     def send_offsets(self, offsets: Offsets, membership: Any) -> None:
         """Add offsets to the transaction, under a membership of the group (KIP-447); raises as ``flush`` does."""
         self._ask(
-            lambda: self._producer.send_offsets_to_transaction(list(offsets), membership, _TIMEOUT_S),
+            lambda client: client.send_offsets_to_transaction(list(offsets), membership, _TIMEOUT_S),
+            _TIMEOUT_S,
             "adding offsets to a transaction",
         )
 
@@ -153,7 +154,10 @@ class TransactionalProducer:
             OutcomeUnknown: there was no answer, or the producer is fenced (an answer that was lost may have said yes).
         """
         try:
-            _asked(lambda: self._producer.commit_transaction(_TIMEOUT_S))
+            self._asked(lambda client: client.commit_transaction(_TIMEOUT_S), _TIMEOUT_S, "committing a transaction")
+        except GivenUp as error:
+            self.usable = False
+            raise OutcomeUnknown(str(error)) from error
         except KafkaException as error:
             reason: KafkaError = error.args[0]
             if reason.txn_requires_abort() and not reason.fatal():
@@ -188,11 +192,21 @@ class TransactionalProducer:
             return
         self.usable = False
         try:
-            _asked(lambda: self._producer.abort_transaction(_TIMEOUT_S))
-        except KafkaException as error:
-            _librdkafka.info("a transaction of %r was not aborted: %s", self.transactional_id, error.args[0].str())
+            self._asked(lambda client: client.abort_transaction(_TIMEOUT_S), _TIMEOUT_S, "aborting a transaction")
+        except (GivenUp, KafkaException) as error:
+            _librdkafka.info("a transaction of %r was not aborted: %s", self.transactional_id, error)
         else:
             self.usable = True
+
+    def discard(self) -> None:
+        """Not to be used any more; what it has begun is ended by the next producer with its id. Waits for nothing."""
+        self.usable = False
+        self._requests.leave()
+
+    def end(self, timeout_s: float) -> None:
+        """As ``discard``, and wait for its end for a little."""
+        self.usable = False
+        self._requests.end(timeout_s)
 
     def why_fenced(self) -> str:
         """In words, as far as this producer can tell: it took too long, or another one has come."""
@@ -206,18 +220,30 @@ class TransactionalProducer:
 
     def _poll(self, timeout_s: float) -> None:
         """Hear of deliveries. A fatal error comes out here too, and again with the request that fails of it."""
-        with suppress(KafkaException):
-            _asked(lambda: self._producer.poll(timeout_s))
+        with suppress(KafkaException, GivenUp):
+            self._asked(lambda client: client.poll(timeout_s), timeout_s, "hearing of deliveries")
 
-    def _ask(self, request: Any, doing: str) -> None:
+    def _ask(self, request: Callable[[Producer], T], timeout_s: float, doing: str) -> T:
         try:
-            _asked(request)
+            return self._asked(request, timeout_s, doing)
+        except GivenUp as error:
+            self.usable = False
+            raise self._given_up(error) from error
         except KafkaException as error:
             self._poll(0)
             raise self._failed(error.args[0], doing) from error
         except BaseException:
             self.usable = False
             raise
+
+    def _asked(self, request: Callable[[Producer], T], timeout_s: float, doing: str) -> T:
+        return self._requests.ask(lambda client: _asked(partial(request, client)), timeout_s, doing)
+
+    def _given_up(self, error: GivenUp) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"nothing was committed in {self._where}: {error}; a new client takes this one's place, and ends what it "
+            "has left open"
+        )
 
     def _failed(self, reason: KafkaError, doing: str) -> Exception:
         if is_fenced(reason):
@@ -240,6 +266,18 @@ class TransactionalProducer:
         return undelivered(reason, topic, self._where)
 
 
+def _initialise(client: Producer) -> None:
+    with suppress(KafkaException):
+        client.cluster_id(_CONNECT_S)  # initialising before there is a connection waits half a second
+    client.init_transactions(_TIMEOUT_S)
+
+
+def _begin(client: Producer) -> None:
+    with suppress(KafkaException):
+        _asked(partial(client.poll, 0))
+    client.begin_transaction()
+
+
 def _asked(request: Callable[[], T]) -> T:
     """What a request to the client gives.
 
@@ -257,18 +295,4 @@ def _asked(request: Callable[[], T]) -> T:
         return request()
 
 
-def client_offsets(stored: Mapping[Any, Stored]) -> Offsets:
-    """Positions as offsets to commit."""
-    return [
-        ClientTopicPartition(
-            tp.topic,
-            tp.partition,
-            each.position.next_offset,
-            encode(each),
-            _NO_EPOCH if each.position.leader_epoch is None else each.position.leader_epoch,
-        )
-        for tp, each in stored.items()
-    ]
-
-
-__all__ = ["Fenced", "OutcomeUnknown", "TransactionalProducer", "client_offsets"]
+__all__ = ["Fenced", "OutcomeUnknown", "TransactionalProducer"]

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from kafka_stream.errors import StoreUnavailable
 from kafka_stream.offset_stores.kafka.access import Access
-from kafka_stream.offset_stores.kafka.metadata import Stored
-from kafka_stream.offset_stores.kafka.producer import Fenced, OutcomeUnknown, client_offsets
+from kafka_stream.offset_stores.kafka.metadata import Stored, client_offsets
+from kafka_stream.offset_stores.kafka.producer import Fenced, OutcomeUnknown
 from kafka_stream.offset_stores.kafka.transactional_ids import of_start
 from kafka_stream.types import StoredPosition, TopicPartition
 

@@ -90,9 +90,19 @@ class KafkaOffsetStore:
 
     def close(self) -> None:
         """Give the clients up; see ``OffsetStore``."""
-        access, self._access, self._tenure = self._access, None, None
+        access, self._access = self._access, None
+        tenure, self._tenure = self._tenure, None
+        if tenure is not None:
+            tenure.close()
         if access is not None:
             access.close()
+
+    def waits_for(self) -> tuple[str, float] | None:
+        """The request that has not been answered yet, and since when; see ``WaitingStore``."""
+        access = self._access
+        if access is None or (waits := access.waits.longest()) is None:
+            return None
+        return f"{servers_of(self._config)} to answer while {waits[0]}", waits[1]
 
     def check_cluster(self, cluster_id: str | None) -> None:
         """Refuse a stream that reads another cluster; see ``BoundStore``."""

@@ -30,8 +30,9 @@ from kafka_stream.offset_stores.kafka.fencing import (
     refuse_expired,
     refuse_members,
 )
-from kafka_stream.offset_stores.kafka.metadata import Stored
-from kafka_stream.offset_stores.kafka.producer import Fenced, OutcomeUnknown, TransactionalProducer, client_offsets
+from kafka_stream.offset_stores.kafka.metadata import Stored, client_offsets
+from kafka_stream.offset_stores.kafka.producer import Fenced, OutcomeUnknown, TransactionalProducer
+from kafka_stream.offset_stores.kafka.requests import END_S
 from kafka_stream.offset_stores.kafka.transactional_ids import of_member, of_shard, of_start
 from kafka_stream.types import Claim, OffsetRange, Owner, PlanKind, StoredPosition, TopicPartition
 
@@ -71,6 +72,11 @@ class Tenure:
         self._held: dict[TopicPartition, _Held] = {}
         self._producer: TransactionalProducer | None = None
 
+    def close(self) -> None:
+        """Give the producer up."""
+        if self._producer is not None:
+            self._producer.end(END_S)
+
     # Taking over ----------------------------------------------------------------------------------------------------
 
     def take_over(self, owner: Owner, partitions: Sequence[TopicPartition], topic_ids: Mapping[str, str]) -> Positions:
@@ -81,7 +87,7 @@ class Tenure:
         own_id = self._transactional_id(owner)
         if self._shard is not None:
             refuse_members(self._access, self._stream)
-            self._producer = None
+            self._discard_producer()
         elif self._producer is not None and not self._producer.usable:
             self._producer = producer_for(self._access, own_id)  # ends what it left open: we would wait for ourselves
         stored, producer = fence_and_read(self._access, self._stream, own_id, wanted)
@@ -299,7 +305,7 @@ class Tenure:
         that we fence can have come in between.
         """
         partitions = [r.topic_partition for r in claim.ranges]
-        self._producer = None
+        self._discard_producer()
         self._refuse_changed(claim, self._group.committed(partitions))
         producer = producer_for(self._access, self._transactional_id(claim.owner))
         every = sorted(self._held)  # who has fenced us may have moved any of them
@@ -310,6 +316,11 @@ class Tenure:
         for tp in every:
             self._settle(tp, stored.get(tp))
         self._producer = producer
+
+    def _discard_producer(self) -> None:
+        """Whatever it has begun is ended by the next one with its id, which is made before anything is believed."""
+        if self._producer is not None:
+            self._producer.discard()
 
     def _settle(self, tp: TopicPartition, stored: Stored | None) -> None:
         """What is stored of a partition is known again; one that somebody has moved is ours no more, if it was."""

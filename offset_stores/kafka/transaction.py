@@ -9,8 +9,8 @@ from typing import Any, Self
 from confluent_kafka import KafkaException
 
 from kafka_stream.errors import CommitOutcomeUnknown, TransactionEscaped
-from kafka_stream.offset_stores.kafka.metadata import Stored
-from kafka_stream.offset_stores.kafka.producer import Fenced, OutcomeUnknown, TransactionalProducer, client_offsets
+from kafka_stream.offset_stores.kafka.metadata import Stored, client_offsets
+from kafka_stream.offset_stores.kafka.producer import Fenced, OutcomeUnknown, TransactionalProducer
 from kafka_stream.offset_stores.kafka.tenure import Tenure
 from kafka_stream.types import Claim, TopicPartition
 

@@ -21,8 +21,9 @@ from kafka_stream.errors import (
     UnsupportedGuarantee,
 )
 from kafka_stream.offset_stores.kafka import KafkaOffsetStore
+from kafka_stream.offset_stores.kafka.brokers import Brokers
 from kafka_stream.offset_stores.kafka.errors import is_fenced, mapped, undelivered
-from kafka_stream.offset_stores.kafka.group import Brokers
+from kafka_stream.offset_stores.kafka.requests import Waits
 from kafka_stream.offset_stores.kafka.settings import checked_config, merged_config, producer_settings, servers_of
 from kafka_stream.plugins import store_from_url
 from kafka_stream.protocols import BoundStore, StreamBinding
@@ -214,7 +215,7 @@ class LoadingAdmin:
 
 def brokers(monkeypatch: pytest.MonkeyPatch, *errors: KafkaError) -> Brokers:
     monkeypatch.setattr(Brokers, "client", lambda *_: LoadingAdmin(*errors))
-    return Brokers({}, "b1:9092")
+    return Brokers({}, "b1:9092", Waits())
 
 
 def test_groups_are_asked_for_again_while_their_coordinator_loads_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,3 +46,10 @@ def test_its_thread_ends() -> None:
     watchdog.start()
     watchdog.stop()
     assert not watchdog._thread.is_alive()
+
+
+def test_a_handler_is_not_blamed_for_what_the_store_waits_for(caplog: pytest.LogCaptureFixture) -> None:
+    now, waits = START + timedelta(seconds=61), ("b1:9092 to answer while committing a transaction", 12.4)
+    Watchdog("orders", lambda: StreamStatus(batch_started_at=START), lambda: now, lambda: waits).look()
+    assert "for 12 s it has waited for b1:9092 to answer while committing a transaction; nothing of it" in caplog.text
+    assert "handler" not in caplog.text

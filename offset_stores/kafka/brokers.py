@@ -1,0 +1,133 @@
+"""What an admin client knows of the brokers and their groups, without a group's coordinator."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from kafka_stream.errors import ConfigurationError, NotAuthorized
+from kafka_stream.offset_stores.kafka.errors import mapped
+from kafka_stream.offset_stores.kafka.requests import END_S, REQUEST_TIMEOUT_S, Requests, Waits, asked, insisting
+from kafka_stream.source.client_log import CLIENT_LOG
+from kafka_stream.source.connection import connection_settings
+from kafka_stream.source.renewed import Renewed
+
+_LOOK_S = 0.5  # so long a client that connects is waited for before it is asked whether it was refused
+# librdkafka's mock cluster says so in its id; its transactions neither commit offsets nor fence.
+_MOCK_CLUSTER = "mockCluster"
+_NOBODY = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
+
+Client = TypeVar("Client", AdminClient, Consumer)
+
+
+class Brokers:
+    """What an admin client knows without a group's coordinator. Building it connects to nothing."""
+
+    def __init__(self, config: Mapping[str, Any], where: str, waits: Waits) -> None:
+        self.where = where
+        self.waits = waits
+        self._config = connection_settings(config)
+        self._last_error: KafkaError | None = None
+        self._connection = Renewed(lambda: Requests(self.client(AdminClient, {"error_cb": self._remember}), waits))
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._connection.client.end(END_S)
+
+    def client(self, kind: type[Client], settings: Mapping[str, Any]) -> Client:
+        """A new client of these brokers.
+
+        Raises:
+            ConfigurationError: librdkafka refuses a setting.
+        """
+        config: dict[str, Any] = {"logger": CLIENT_LOG, **self._config, **settings}
+        try:
+            return kind(config)
+        except KafkaException as error:
+            reason = error.args[0].str()
+            raise ConfigurationError(f"the Kafka offset store's settings were refused: {reason}") from error
+
+    def cluster_id(self) -> str:
+        """The id that the brokers of one cluster share.
+
+        Raises:
+            StoreUnavailable, NotAuthorized: no broker answered, or it refused us.
+            ConfigurationError: it is librdkafka's mock cluster.
+        """
+        doing = "asking for the cluster's id"
+        deadline = time.monotonic() + REQUEST_TIMEOUT_S
+        while True:
+            try:
+                found = str(asked(self._connection, _cluster_id, _LOOK_S, doing))
+                break
+            except KafkaException as error:
+                failure = mapped(self._last_error or error.args[0], doing, self.where)
+                if isinstance(failure, NotAuthorized) or time.monotonic() > deadline:
+                    raise failure from error
+        if found.startswith(_MOCK_CLUSTER):
+            raise ConfigurationError(
+                "librdkafka's mock cluster neither commits offsets in a transaction nor fences, so offsets cannot be "
+                "kept in it; use a SQL store"
+            )
+        return found
+
+    def has_members(self, group_id: str) -> bool:
+        """Whether somebody has joined a group."""
+        groups = self._groups(f"asking whether group {group_id!r} has members")
+        return groups.get(group_id, ConsumerGroupState.DEAD) not in _NOBODY
+
+    def group_ids(self) -> Sequence[str]:
+        """The names of all consumer groups, sorted."""
+        return sorted(self._groups("listing the consumer groups"))
+
+    def _groups(self, doing: str) -> Mapping[str, ConsumerGroupState]:
+        try:
+            return insisting(lambda: asked(self._connection, _groups, REQUEST_TIMEOUT_S, doing), REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            raise mapped(error.args[0], doing, self.where) from error
+
+    def members(self, group_id: str) -> Sequence[str]:
+        """Who they are, as ``client id on host``, as far as it can be learned."""
+        doing = f"asking who is in group {group_id!r}"
+        try:
+            members = asked(self._connection, partial(_members, group_id), REQUEST_TIMEOUT_S, doing)
+        except KafkaException:
+            return ()
+        return [f"{member.client_id} on {str(member.host).removeprefix('/')}" for member in members]
+
+    def _remember(self, error: KafkaError) -> None:
+        # Authentication is the cause; "all brokers down", which follows, only its consequence.
+        if self._last_error is None or not isinstance(mapped(self._last_error, "", ""), NotAuthorized):
+            self._last_error = error
+
+
+# What the client is asked, on its thread; ``poll`` hears of its errors.
+
+
+def _cluster_id(client: AdminClient) -> str | None:
+    try:
+        return client.cluster_id(timeout=_LOOK_S)
+    finally:
+        client.poll(0)
+
+
+def _groups(client: AdminClient) -> Mapping[str, ConsumerGroupState]:
+    client.poll(0)
+    answer = client.list_consumer_groups(request_timeout=REQUEST_TIMEOUT_S).result()
+    for failed in answer.errors:  # of one broker
+        raise failed if isinstance(failed, KafkaException) else KafkaException(failed)
+    return {each.group_id: each.state for each in answer.valid}
+
+
+def _members(group_id: str, client: AdminClient) -> Sequence[Any]:
+    answer = client.describe_consumer_groups([group_id], request_timeout=REQUEST_TIMEOUT_S)[group_id]
+    found: Sequence[Any] = answer.result().members
+    return found
+
+
+__all__ = ["Brokers"]
