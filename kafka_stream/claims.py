@@ -7,14 +7,17 @@ from collections.abc import Mapping
 from kafka_stream.errors import KafkaStreamError, OutstandingPlan, OwnershipLost, StreamClosed
 from kafka_stream.types import Claim, OffsetRange, PlanKind, PositionState, StoredPosition, TopicPartition
 
+REMOVED = "its position was removed"
+"""What is said of a position that is not there any more, by those who know no better; each store has its own word."""
+
 
 def why_not_claimed(
-    claim: Claim, stored: Mapping[TopicPartition, StoredPosition], where: str
+    claim: Claim, stored: Mapping[TopicPartition, StoredPosition], where: str, removed: str = REMOVED
 ) -> KafkaStreamError | None:
     """Why a batch's ranges cannot be claimed; ``None`` if all of them can."""
     for r in claim.ranges:
         found = stored.get(r.topic_partition)
-        if (lost := _fenced(claim, r, found, where)) is not None:
+        if (lost := _fenced(claim, r, found, where, removed)) is not None:
             return lost
         assert found is not None
         if (error := _not_from_here(claim, r, found, where)) is not None:
@@ -31,12 +34,12 @@ def why_not_claimed(
 
 
 def why_not_planned(
-    claim: Claim, stored: Mapping[TopicPartition, StoredPosition], where: str
+    claim: Claim, stored: Mapping[TopicPartition, StoredPosition], where: str, removed: str = REMOVED
 ) -> KafkaStreamError | None:
     """Why a batch's ranges cannot be made durable as plans; ``None`` if all of them can, or are already."""
     for r in claim.ranges:
         found = stored.get(r.topic_partition)
-        if (lost := _fenced(claim, r, found, where)) is not None:
+        if (lost := _fenced(claim, r, found, where, removed)) is not None:
             return lost
         assert found is not None
         if (error := _not_from_here(claim, r, found, where)) is not None:
@@ -65,10 +68,12 @@ def outstanding_plan(
     )
 
 
-def why_not_ours(claim: Claim, stored: Mapping[TopicPartition, StoredPosition], where: str) -> OwnershipLost | None:
+def why_not_ours(
+    claim: Claim, stored: Mapping[TopicPartition, StoredPosition], where: str, removed: str = REMOVED
+) -> OwnershipLost | None:
     """Why a claim's partitions are not its owner's any more; ``None`` if all of them are."""
     for r in claim.ranges:
-        if (error := _fenced(claim, r, stored.get(r.topic_partition), where)) is not None:
+        if (error := _fenced(claim, r, stored.get(r.topic_partition), where, removed)) is not None:
             return error
     return None
 
@@ -80,12 +85,14 @@ def closed(stream: str, what: str, reason: str | None) -> StreamClosed:
     )
 
 
-def _fenced(claim: Claim, r: OffsetRange, found: StoredPosition | None, where: str) -> OwnershipLost | None:
+def _fenced(
+    claim: Claim, r: OffsetRange, found: StoredPosition | None, where: str, removed: str
+) -> OwnershipLost | None:
     stream, epoch = claim.stream, claim.epochs[r.topic_partition]
     if found is None:
         # Not merely fenced: taking over again would begin a "new" partition at 0, and repeat everything.
         return StreamClosed(
-            f"{r.topic_partition} of stream {stream!r} is not in {where} any more: its row was removed; put it back, "
+            f"{r.topic_partition} of stream {stream!r} is not in {where} any more: {removed}; put it back, "
             "or start again to begin it at offset 0",
             range=r,
         )
@@ -126,4 +133,4 @@ def _not_from_here(claim: Claim, r: OffsetRange, found: StoredPosition, where: s
     return None
 
 
-__all__ = ["closed", "outstanding_plan", "why_not_claimed", "why_not_ours", "why_not_planned"]
+__all__ = ["REMOVED", "closed", "outstanding_plan", "why_not_claimed", "why_not_ours", "why_not_planned"]

@@ -10,6 +10,7 @@ from typing import Any
 from kafka_stream.errors import StoreUnavailable
 from kafka_stream.offset_stores.kafka.brokers import Brokers
 from kafka_stream.offset_stores.kafka.group import Found, Group
+from kafka_stream.offset_stores.kafka.offset_requests import OffsetRequests
 from kafka_stream.offset_stores.kafka.producer import TransactionalProducer
 from kafka_stream.offset_stores.kafka.requests import Waits
 from kafka_stream.offset_stores.kafka.settings import producer_settings
@@ -24,6 +25,9 @@ class Access:
         self.waits = Waits()
         self.brokers = Brokers(config, where, self.waits)
         self._producer_settings = producer_settings(config)
+        self.adopting: dict[str, int] = {}
+        """How many partitions each topic had whose offsets a live plain group keeps; who takes one over adopts it."""
+        self._offset_requests = OffsetRequests()
         self._groups: dict[str, Group] = {}
 
     def group(self, group_id: str) -> Group:
@@ -55,7 +59,9 @@ class Access:
 
     def producer(self, transactional_id: str) -> TransactionalProducer:
         """A producer that has taken this id over, and ended what older ones had begun."""
-        return TransactionalProducer(self._producer_settings, transactional_id, self.where, self.waits)
+        return TransactionalProducer(
+            self._producer_settings, transactional_id, self.where, self.waits, self._offset_requests
+        )
 
     def close(self) -> None:
         """Give the connections back."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
 
 from kafka_stream.errors import ConfigurationError, NotAuthorized
 from kafka_stream.offset_stores.kafka.errors import mapped
@@ -22,7 +25,11 @@ _LOOK_S = 0.5  # so long a client that connects is waited for before it is asked
 _MOCK_CLUSTER = "mockCluster"
 _NOBODY = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
 
+_RETENTION = "offsets.retention.minutes"
+
 Client = TypeVar("Client", AdminClient, Consumer)
+
+logger = logging.getLogger("kafka_stream")
 
 
 class Brokers:
@@ -76,6 +83,14 @@ class Brokers:
             )
         return found
 
+    def offsets_retention(self) -> timedelta | None:
+        """After how long brokers forget what a group without members has committed; ``None`` if they do not tell."""
+        try:
+            return asked(self._connection, _retention, REQUEST_TIMEOUT_S, "asking how long offsets are kept")
+        except KafkaException as error:
+            logger.debug("how long offsets are kept is not known: %s", error)
+            return None
+
     def has_members(self, group_id: str) -> bool:
         """Whether somebody has joined a group."""
         groups = self._groups(f"asking whether group {group_id!r} has members")
@@ -122,6 +137,15 @@ def _groups(client: AdminClient) -> Mapping[str, ConsumerGroupState]:
     for failed in answer.errors:  # of one broker
         raise failed if isinstance(failed, KafkaException) else KafkaException(failed)
     return {each.group_id: each.state for each in answer.valid}
+
+
+def _retention(client: AdminClient) -> timedelta:
+    """The shortest of all brokers'; raises if one of them does not say."""
+    brokers = client.list_topics(timeout=REQUEST_TIMEOUT_S).brokers
+    resources = [ConfigResource(ConfigResource.Type.BROKER, str(number)) for number in brokers]
+    answers = client.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S).values()
+    found = [int(answer.result()[_RETENTION].value) for answer in answers]
+    return timedelta(minutes=min(found))
 
 
 def _members(group_id: str, client: AdminClient) -> Sequence[Any]:

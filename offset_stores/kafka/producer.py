@@ -14,7 +14,8 @@ from confluent_kafka import TopicPartition as ClientTopicPartition
 
 from kafka_stream.errors import ConfigurationError, StoreUnavailable
 from kafka_stream.offset_stores.kafka.errors import is_fenced, mapped, undelivered
-from kafka_stream.offset_stores.kafka.requests import GivenUp, Requests, Waits
+from kafka_stream.offset_stores.kafka.offset_requests import OffsetRequests
+from kafka_stream.offset_stores.kafka.requests import GivenUp, Requests, Waits, answered
 from kafka_stream.source.client_log import CLIENT_LOG
 
 # ruff: noqa: SLF001 - librdkafka's own codes begin with an underscore
@@ -58,7 +59,15 @@ class TransactionalProducer:
     without an end: one that the client neither answers nor gives up is an unknown outcome, too.
     """
 
-    def __init__(self, settings: Mapping[str, Any], transactional_id: str, where: str, waits: Waits) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        transactional_id: str,
+        where: str,
+        waits: Waits,
+        offset_requests: OffsetRequests,
+    ) -> None:
+        self._offset_requests = offset_requests
         self.transactional_id = transactional_id
         self.timeout_s = float(settings["transaction.timeout.ms"]) / 1000
         self.usable = False
@@ -139,12 +148,19 @@ class TransactionalProducer:
             )
 
     def send_offsets(self, offsets: Offsets, membership: Any) -> None:
-        """Add offsets to the transaction, under a membership of the group (KIP-447); raises as ``flush`` does."""
-        self._ask(
-            lambda client: client.send_offsets_to_transaction(list(offsets), membership, _TIMEOUT_S),
-            _TIMEOUT_S,
-            "adding offsets to a transaction",
-        )
+        """Add offsets to the transaction, under a membership of the group (KIP-447); raises as ``flush`` does.
+
+        Those of many partitions go in several requests, each of which the broker stores as one batch of records; all of
+        them take effect with the transaction, or none.
+        """
+        for part in self._offset_requests.of(offsets):
+            try:
+                self._ask(partial(_send_offsets, part, membership), _TIMEOUT_S, "adding offsets to a transaction")
+            except StoreUnavailable as error:
+                if isinstance(error.__cause__, KafkaException):
+                    refused = self._offset_requests.refused(part, error.__cause__.args[0], self._where)
+                    raise (refused or error) from error.__cause__
+                raise
 
     def commit(self) -> None:
         """Commit records and offsets together.
@@ -199,13 +215,12 @@ class TransactionalProducer:
             self.usable = True
 
     def discard(self) -> None:
-        """Not to be used any more; what it has begun is ended by the next producer with its id. Waits for nothing."""
+        """Not to be used for another transaction; what it has begun is ended by the next producer with its id."""
         self.usable = False
-        self._requests.leave()
 
     def end(self, timeout_s: float) -> None:
-        """As ``discard``, and wait for its end for a little."""
-        self.usable = False
+        """As ``discard``; the client ends, and is waited for a little."""
+        self.discard()
         self._requests.end(timeout_s)
 
     def why_fenced(self) -> str:
@@ -237,7 +252,7 @@ class TransactionalProducer:
             raise
 
     def _asked(self, request: Callable[[Producer], T], timeout_s: float, doing: str) -> T:
-        return self._requests.ask(lambda client: _asked(partial(request, client)), timeout_s, doing)
+        return self._requests.ask(lambda client: answered(partial(request, client)), timeout_s, doing)
 
     def _given_up(self, error: GivenUp) -> StoreUnavailable:
         return StoreUnavailable(
@@ -272,27 +287,14 @@ def _initialise(client: Producer) -> None:
     client.init_transactions(_TIMEOUT_S)
 
 
+def _send_offsets(offsets: list[ClientTopicPartition], membership: Any, client: Producer) -> None:
+    client.send_offsets_to_transaction(offsets, membership, _TIMEOUT_S)
+
+
 def _begin(client: Producer) -> None:
     with suppress(KafkaException):
-        _asked(partial(client.poll, 0))
+        answered(partial(client.poll, 0))
     client.begin_transaction()
-
-
-def _asked(request: Callable[[], T]) -> T:
-    """What a request to the client gives.
-
-    Where the client fails for good, confluent-kafka (2.16) goes on to call ``on_delivery`` and the logger with its
-    fatal error set already. Python then reports a ``SystemError`` that was caused by it, or, if one of them has cleared
-    it, one without a cause. Such a request is made again: the client answers it with its fatal error, and does not call
-    back in between a second time (docs/decisions/0012).
-    """
-    try:
-        return request()
-    except SystemError as error:
-        if isinstance(error.__cause__, KafkaException):
-            raise error.__cause__ from None
-        _librdkafka.info("the client's error was lost, so the request is made again: %s", error)
-        return request()
 
 
 __all__ = ["Fenced", "OutcomeUnknown", "TransactionalProducer"]

@@ -7,6 +7,7 @@ interrupted, either, when a signal comes. So whoever waits does so in Python, an
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import weakref
@@ -33,6 +34,8 @@ _COORDINATOR_MOVES = (
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 )
 _ASK_AGAIN_AFTER_S = 0.1
+
+_librdkafka = logging.getLogger("kafka_stream.librdkafka")
 
 Client = TypeVar("Client")
 T = TypeVar("T")
@@ -169,6 +172,23 @@ def _serve(queue: SimpleQueue[Any], client: Any, at_end: Callable[[Any], object]
     at_end(client)
 
 
+def answered(request: Callable[[], T]) -> T:
+    """What a request to the client gives.
+
+    Where the client fails for good, confluent-kafka (2.16) goes on to call ``on_delivery`` and the logger with its
+    fatal error set already. Python then reports a ``SystemError`` that was caused by it, or, if one of them has cleared
+    it, one without a cause. Such a request is made again: the client answers it with its fatal error, and does not call
+    back in between a second time (docs/decisions/0012).
+    """
+    try:
+        return request()
+    except SystemError as error:
+        if isinstance(error.__cause__, KafkaException):
+            raise error.__cause__ from None
+        _librdkafka.info("the client's error was lost, so the request is made again: %s", error)
+        return request()
+
+
 def asked(client: Renewed[Requests[Client]], request: Callable[[Client], T], timeout_s: float, doing: str) -> T:
     """What a client answers; one that finds no broker, or does not return, is replaced.
 
@@ -198,4 +218,4 @@ def insisting(ask: Callable[[], T], timeout_s: float) -> T:
             time.sleep(_ASK_AGAIN_AFTER_S)
 
 
-__all__ = ["END_S", "GRACE_S", "REQUEST_TIMEOUT_S", "GivenUp", "Requests", "Waits", "asked", "insisting"]
+__all__ = ["END_S", "GRACE_S", "REQUEST_TIMEOUT_S", "GivenUp", "Requests", "Waits", "answered", "asked", "insisting"]

@@ -115,11 +115,11 @@ class KafkaOffsetStore:
             )
 
     def is_started(self, stream: str, topic: str) -> bool:
-        """Whether some partition of the topic has a committed offset; see ``OffsetStore``."""
+        """Whether a stream has committed an offset of the topic, rather than a plain group; see ``OffsetStore``."""
         return start.is_started(self._opened(), stream, topic)
 
     def initialise(self, stream: str, topic: str, starts: Mapping[int, int], topic_id: str | None) -> None:
-        """Commit the starts, unless there are some; see ``OffsetStore``."""
+        """Commit the starts, beside the offsets of a plain group if there are some; see ``OffsetStore``."""
         start.initialise(self._opened(), stream, topic, starts, topic_id)
 
     def take_over(
@@ -145,7 +145,7 @@ class KafkaOffsetStore:
         self._held(claim.stream).plan(claim)
 
     def refresh(self, claim: Claim) -> None:
-        """Commit a static owner's positions anew once a day; see ``BoundStore``."""
+        """Commit a static owner's positions anew, before the brokers forget them; see ``BoundStore``."""
         self._held(claim.stream).refresh(claim)
 
     @contextmanager

@@ -37,6 +37,10 @@ from kafka_stream.offset_stores.kafka.transactional_ids import of_member, of_sha
 from kafka_stream.types import Claim, OffsetRange, Owner, PlanKind, StoredPosition, TopicPartition
 
 REFRESH_AFTER = timedelta(days=1)  # Kafka forgets what no member of a group holds after 7 (offsets.retention.minutes)
+REFRESH_AFTER_UNASKED = timedelta(minutes=10)
+"""Where the brokers do not say after how long they forget."""
+_REFRESHES_UNTIL_FORGOTTEN = 4
+_REMOVED = "its committed offset was removed, or has expired"
 
 Positions = Mapping[TopicPartition, StoredPosition]
 
@@ -71,6 +75,7 @@ class Tenure:
         self._shard = shard
         self._held: dict[TopicPartition, _Held] = {}
         self._producer: TransactionalProducer | None = None
+        self._refreshes_after: timedelta | None = None
 
     def close(self) -> None:
         """Give the producer up."""
@@ -94,8 +99,15 @@ class Tenure:
         refuse_closed(self._stream, stored)
         refuse_expired(self._access, self._stream, wanted, stored)
         before = {tp: stored.get(tp) for tp in wanted}
+        started_with = self._started_with(stored)
         new = {
-            tp: self._next_epoch(found or Stored(StoredPosition(0, 0, topic_id=topic_ids.get(tp.topic))), owner)
+            tp: self._next_epoch(
+                replace(
+                    found or Stored(StoredPosition(0, 0, topic_id=topic_ids.get(tp.topic))),
+                    started_with=started_with.get(tp.topic, 0),
+                ),
+                owner,
+            )
             for tp, found in before.items()
         }
         if producer is None:
@@ -106,6 +118,13 @@ class Tenure:
             self._producer = producer
             self._sign(new, before)
         return self._positions(wanted)
+
+    def _started_with(self, stored: Mapping[TopicPartition, Stored]) -> Mapping[str, int]:
+        """By topic; it is kept with every partition, since any of them may be moved by other tools, or forgotten."""
+        found = dict(self._access.adopting)
+        for tp, each in stored.items():
+            found[tp.topic] = max(found.get(tp.topic, 0), each.started_with)
+        return found
 
     def _next_epoch(self, stored: Stored, owner: Owner) -> Stored:
         epoch = stored.position.owner_epoch + 1
@@ -178,14 +197,14 @@ class Tenure:
     def plan(self, claim: Claim) -> None:
         """Store a plan: the current offsets again, with its end beside them; see ``OffsetStore``."""
         self._ready(claim)
-        if (error := why_not_planned(claim, self._positions_of(claim), self._access.where)) is not None:
+        if (error := why_not_planned(claim, self._positions_of(claim), self._access.where, _REMOVED)) is not None:
             raise error
         self._rewrite(
             claim, lambda r, position: replace(position, planned_until=r.until_offset, plan_kind=PlanKind.RANGE)
         )
 
     def refresh(self, claim: Claim) -> None:
-        """Notice that somebody has moved the offsets, also when idle; commit anew what was not for a day.
+        """Notice that somebody has moved the offsets, also when idle; commit anew what would be forgotten otherwise.
 
         A group that has members keeps its offsets without, and nobody may move them.
         """
@@ -193,14 +212,24 @@ class Tenure:
             return
         stored = self._group.stable([r.topic_partition for r in claim.ranges])
         positions = {tp: each.position for tp, each in stored.items()}
-        if (lost := why_not_ours(claim, positions, self._access.where)) is not None:
+        if (lost := why_not_ours(claim, positions, self._access.where, _REMOVED)) is not None:
             raise lost
         now = self._access.now()
-        due = tuple(r for r in claim.ranges if self._is_due(r.topic_partition, now - REFRESH_AFTER))
+        due = tuple(r for r in claim.ranges if self._is_due(r.topic_partition, now - self._refresh_after()))
         if due:
             part = replace(claim, ranges=due)
             self._ready(part)
             self._rewrite(part, lambda _, position: position)
+
+    def _refresh_after(self) -> timedelta:
+        """Often enough for the brokers; they are asked once, since they read that setting when they start."""
+        if self._refreshes_after is None:
+            retention = self._access.brokers.offsets_retention()
+            if retention is None:
+                self._refreshes_after = REFRESH_AFTER_UNASKED
+            else:
+                self._refreshes_after = min(REFRESH_AFTER, retention / _REFRESHES_UNTIL_FORGOTTEN)
+        return self._refreshes_after
 
     def _is_due(self, tp: TopicPartition, before: Any) -> bool:
         held = self._held.get(tp)
@@ -244,7 +273,7 @@ class Tenure:
     def begin(self, claim: Claim) -> tuple[TransactionalProducer, Mapping[TopicPartition, Stored]]:
         """Begin a batch's transaction; what comes back is its producer, and the positions that it will commit."""
         self._ready(claim)
-        if (error := why_not_claimed(claim, self._positions_of(claim), self._access.where)) is not None:
+        if (error := why_not_claimed(claim, self._positions_of(claim), self._access.where, _REMOVED)) is not None:
             raise error
         new = self._changed(
             claim,
@@ -295,7 +324,7 @@ class Tenure:
             self._resume(claim)
 
     def _refuse_stale(self, claim: Claim) -> None:
-        if (error := why_not_ours(claim, self._positions_of(claim), self._access.where)) is not None:
+        if (error := why_not_ours(claim, self._positions_of(claim), self._access.where, _REMOVED)) is not None:
             raise error
 
     def _resume(self, claim: Claim) -> None:
@@ -341,7 +370,8 @@ class Tenure:
         if not changed:
             return None
         positions = {tp: each.position for tp, each in stored.items()}
-        if (lost := why_not_ours(replace(claim, ranges=tuple(changed)), positions, self._access.where)) is not None:
+        part = replace(claim, ranges=tuple(changed))
+        if (lost := why_not_ours(part, positions, self._access.where, _REMOVED)) is not None:
             return lost
         found = positions[changed[0].topic_partition]
         return OwnershipLost(

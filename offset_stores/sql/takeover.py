@@ -17,6 +17,7 @@ from kafka_stream.types import Claim, Owner, PlanKind, PositionState, StoredPosi
 
 _LONGEST_TEXT = 255  # of what is stored for people only
 _MANY = 50  # partitions; with fewer, no plan of a statement is slow
+_REMOVED = "its row was removed"
 _STARTING = "starting"  # begins the session's name where no owner is known yet
 
 
@@ -115,7 +116,7 @@ def plan(access: Access, claim: Claim) -> None:
         _move_in_its_own_transaction(access, access.statements.plan, claim, "planning a batch")
     except _NotOurs:
         stored = _stored(access, claim)
-        raise why_not_planned(claim, stored, access.where) or _held_for_a_moment(access, claim) from None
+        raise why_not_planned(claim, stored, access.where, _REMOVED) or _held_for_a_moment(access, claim) from None
 
 
 def reposition(access: Access, claim: Claim) -> None:
@@ -156,11 +157,11 @@ def _move(access: Access, connection: Connection, statement: TextClause, claim: 
 
 def why_not(access: Access, claim: Claim) -> KafkaStreamError:
     """Read what is stored, after the rollback, and say why a claim did not succeed."""
-    return why_not_claimed(claim, _stored(access, claim), access.where) or _held_for_a_moment(access, claim)
+    return why_not_claimed(claim, _stored(access, claim), access.where, _REMOVED) or _held_for_a_moment(access, claim)
 
 
 def _why_not_ours(access: Access, claim: Claim) -> KafkaStreamError:
-    return why_not_ours(claim, _stored(access, claim), access.where) or _held_for_a_moment(access, claim)
+    return why_not_ours(claim, _stored(access, claim), access.where, _REMOVED) or _held_for_a_moment(access, claim)
 
 
 def _stored(access: Access, claim: Claim) -> Mapping[TopicPartition, StoredPosition]:

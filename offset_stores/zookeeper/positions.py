@@ -18,6 +18,7 @@ from kafka_stream.offset_stores.zookeeper.requests import failure_in
 from kafka_stream.offset_stores.zookeeper.znodes import Layout, Marker, decoded, encoded, topics_in
 from kafka_stream.types import Claim, OffsetRange, StoredPosition, TopicPartition
 
+REMOVED = "its znode was removed"
 ATTEMPTS = 30
 """At a compare-and-set: each one that fails is somebody else's that succeeded."""
 

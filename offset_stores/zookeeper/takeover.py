@@ -13,7 +13,7 @@ from kafka_stream.errors import KafkaStreamError, OwnershipLost
 from kafka_stream.offset_stores.zookeeper import start
 from kafka_stream.offset_stores.zookeeper.holds import AT_ONCE, UNDIVIDED, refuse_if_held
 from kafka_stream.offset_stores.zookeeper.operations import Operation
-from kafka_stream.offset_stores.zookeeper.positions import ATTEMPTS, Positions, Stored, StoredMarker, busy
+from kafka_stream.offset_stores.zookeeper.positions import ATTEMPTS, REMOVED, Positions, Stored, StoredMarker, busy
 from kafka_stream.offset_stores.zookeeper.znodes import Marker, TopicState
 from kafka_stream.types import Claim, Owner, PlanKind, PositionState, StoredPosition, TopicPartition
 
@@ -103,7 +103,7 @@ def reclaim(positions: Positions, claim: Claim) -> Mapping[TopicPartition, Store
     """Raise the epochs of a claim if they are still ours: no ``multi`` of ours that is still under way comes after."""
     return positions.change(
         claim,
-        lambda stored: why_not_ours(claim, stored, positions.connection.where),
+        lambda stored: why_not_ours(claim, stored, positions.connection.where, REMOVED),
         lambda _, before: {"owner_epoch": before.owner_epoch + 1},
     )
 
@@ -112,7 +112,7 @@ def reposition(positions: Positions, claim: Claim) -> None:
     """Move positions without records."""
 
     def refusal(stored: Mapping[TopicPartition, StoredPosition]) -> KafkaStreamError | None:
-        if (error := why_not_ours(claim, stored, positions.connection.where)) is not None:
+        if (error := why_not_ours(claim, stored, positions.connection.where, REMOVED)) is not None:
             return error
         for tp, found in stored.items():
             if found.planned_until is not None and not found.plan_kind is claim.plan_kind is PlanKind.RANGE:
@@ -137,7 +137,7 @@ def plan(positions: Positions, claim: Claim) -> None:
     """Make a claim's ranges durable as plans; those that are already stay as they are."""
     positions.change(
         claim,
-        lambda stored: why_not_planned(claim, stored, positions.connection.where),
+        lambda stored: why_not_planned(claim, stored, positions.connection.where, REMOVED),
         lambda r, before: (
             {} if before.planned_until is not None else {"planned_until": r.until_offset, "plan_kind": PlanKind.RANGE}
         ),

@@ -33,7 +33,7 @@ from kafka_stream.offset_stores.zookeeper.operations import (
     paths_to_look_at,
     steps_of,
 )
-from kafka_stream.offset_stores.zookeeper.positions import Positions, positions_of
+from kafka_stream.offset_stores.zookeeper.positions import REMOVED, Positions, positions_of
 from kafka_stream.offset_stores.zookeeper.requests import check_size, failure_in
 from kafka_stream.types import Claim, OffsetRange, StoredPosition, TopicPartition
 
@@ -158,7 +158,7 @@ class ZooKeeperTransaction:
         return full
 
     def _refusal(self, stored: Mapping[TopicPartition, StoredPosition]) -> KafkaStreamError | None:
-        return why_not_claimed(self._claim, stored, self._connection.where)
+        return why_not_claimed(self._claim, stored, self._connection.where, REMOVED)
 
     def _resolved(self) -> list[Step]:
         existing: set[str] = set()

@@ -11,11 +11,12 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from kafka_stream.errors import StoreUnavailable
 from kafka_stream.offset_stores.kafka import producer as producer_module
 from kafka_stream.offset_stores.kafka import requests as requests_module
+from kafka_stream.offset_stores.kafka.offset_requests import OffsetRequests
 from kafka_stream.offset_stores.kafka.producer import OutcomeUnknown, TransactionalProducer
 from kafka_stream.offset_stores.kafka.requests import GivenUp, Requests, Waits
 
@@ -159,12 +160,19 @@ def test_no_request_of_a_transaction_is_waited_for_without_an_end(monkeypatch: p
         client.released.set()
 
 
+def made() -> TransactionalProducer:
+    settings = {"transaction.timeout.ms": 50}
+    return TransactionalProducer(settings, "orders:static:0/1", "there", Waits(), OffsetRequests())
+
+
 def _one_transaction() -> None:
-    producer = TransactionalProducer({"transaction.timeout.ms": 50}, "orders:static:0/1", "there", Waits())
+    producer = TransactionalProducer(
+        {"transaction.timeout.ms": 50}, "orders:static:0/1", "there", Waits(), OffsetRequests()
+    )
     try:
         producer.begin()
         producer.flush()
-        producer.send_offsets([], None)
+        producer.send_offsets([TopicPartition("orders", 0, 1)], None)
         producer.commit()
     finally:
         assert not producer.usable
@@ -174,7 +182,9 @@ def _one_transaction() -> None:
 def test_an_abort_that_hangs_leaves_it_to_the_next_producer(monkeypatch: pytest.MonkeyPatch) -> None:
     client = StuckProducer("abort_transaction")
     monkeypatch.setattr(producer_module, "Producer", lambda *_: client)
-    producer = TransactionalProducer({"transaction.timeout.ms": 50}, "orders:static:0/1", "there", Waits())
+    producer = TransactionalProducer(
+        {"transaction.timeout.ms": 50}, "orders:static:0/1", "there", Waits(), OffsetRequests()
+    )
     producer.begin()
     producer.abort()
     assert not producer.usable

@@ -1,0 +1,35 @@
+"""Each store says in its own word that a position has been removed under its owner."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from kafka_stream.errors import StreamClosed
+from kafka_stream.offset_stores.sql import SqlOffsetStore
+from kafka_stream.testing.store_backend import OLDER, P0, STREAM, commit, epochs_of
+from tests.command_line import Invoke
+from tests.zookeeper_ensemble import Ensemble
+
+
+def test_a_row_that_was_removed_is_called_a_row(invoke: Invoke) -> None:
+    store = SqlOffsetStore("sqlite:///streams.db")
+    store.open()
+    epochs = epochs_of(store.take_over(STREAM, OLDER, [P0], {}))
+    with sqlite3.connect("streams.db") as connection:
+        connection.execute("DELETE FROM kafka_stream_offsets")
+    connection.close()
+    with pytest.raises(StreamClosed, match="any more: its row was removed; put it back"):
+        commit(store, OLDER, {P0: (0, 1)}, epochs)
+    store.close()
+
+
+def test_a_znode_that_was_removed_is_called_a_znode() -> None:
+    ensemble = Ensemble()
+    store = ensemble.store()
+    epochs = epochs_of(store.take_over(STREAM, OLDER, [P0], {}))
+    for path in [path for path in ensemble.znodes if path.endswith(f"/{P0.partition}")]:
+        del ensemble.znodes[path]
+    with pytest.raises(StreamClosed, match="any more: its znode was removed; put it back"):
+        commit(store, OLDER, {P0: (0, 1)}, epochs)
