@@ -57,7 +57,7 @@ class Load(Running):
             {
                 "bootstrap.servers": bootstrap_servers,
                 "enable.idempotence": True,
-                "message.timeout.ms": int(_FLUSH_S * 1000),
+                "message.timeout.ms": 0,  # never: what is sent is delivered, however long brokers are away
                 "log_level": 0,
             }
         )

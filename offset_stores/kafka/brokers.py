@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException
+from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 
@@ -83,6 +84,18 @@ class Brokers:
             )
         return found
 
+    def topic_ids(self, topics: Collection[str]) -> Mapping[str, str]:
+        """The ids of those of these topics that exist (KIP-516); of none, where the brokers do not tell."""
+        if not topics:
+            return {}
+        try:
+            return asked(
+                self._connection, partial(_topic_ids, sorted(topics)), REQUEST_TIMEOUT_S, "asking for topic ids"
+            )
+        except KafkaException as error:
+            logger.debug("the ids of topics are not known: %s", error)
+            return {}
+
     def offsets_retention(self) -> timedelta | None:
         """After how long brokers forget what a group without members has committed; ``None`` if they do not tell."""
         try:
@@ -137,6 +150,15 @@ def _groups(client: AdminClient) -> Mapping[str, ConsumerGroupState]:
     for failed in answer.errors:  # of one broker
         raise failed if isinstance(failed, KafkaException) else KafkaException(failed)
     return {each.group_id: each.state for each in answer.valid}
+
+
+def _topic_ids(topics: list[str], client: AdminClient) -> Mapping[str, str]:
+    found = {}
+    described = client.describe_topics(TopicCollection(topics), request_timeout=REQUEST_TIMEOUT_S)
+    for topic, answer in described.items():
+        with suppress(KafkaException):  # it does not exist, or we may not see it
+            found[topic] = str(answer.result().topic_id)
+    return found
 
 
 def _retention(client: AdminClient) -> timedelta:

@@ -35,6 +35,7 @@ _REBALANCED = frozenset(
         KafkaError.STALE_MEMBER_EPOCH,
     }
 )
+_HIDDEN = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED})
 _UNKNOWN_TOPIC = frozenset({KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART})
 _BAD_RECORD = frozenset(
     {
@@ -79,7 +80,8 @@ def mapped(error: KafkaError, doing: str, where: str) -> KafkaStreamError:
             f"the consumer group at {where} has rebalanced since the batch was planned ({reason}): the batch is "
             "dropped, and planned again"
         )
-    if (refused := refusal(error, where, doing)) is not None:
+    what = "access to the consumer group or its topics" if code in _HIDDEN else doing
+    if (refused := refusal(error, where.rpartition(" at ")[2], what)) is not None:
         return refused
     if code in _MISCONFIGURED:
         return ConfigurationError(f"{where} refused {doing}: {reason}")

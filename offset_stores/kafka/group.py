@@ -8,6 +8,7 @@ Only an admin client could ask which offsets there are; here it is asked for tho
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -21,10 +22,15 @@ from kafka_stream.offset_stores.kafka.brokers import Brokers
 from kafka_stream.offset_stores.kafka.errors import is_unstable, mapped
 from kafka_stream.offset_stores.kafka.metadata import Stored, decode
 from kafka_stream.offset_stores.kafka.requests import END_S, REQUEST_TIMEOUT_S, Requests, asked, insisting
+from kafka_stream.source.kafka_errors import refusal
 from kafka_stream.source.renewed import Renewed
 from kafka_stream.types import TopicPartition
 
+# ruff: noqa: SLF001 - librdkafka's own codes begin with an underscore
+
 UNSTABLE_FOR_S = 5.0
+_FIRST_PATIENCE_S = 0.5
+_PATIENT = (KafkaError._TIMED_OUT, KafkaError._WAIT_COORD)
 
 Found = dict[TopicPartition, Stored]
 T = TypeVar("T")
@@ -145,8 +151,19 @@ def _topics(topic: str | None, client: Consumer) -> Mapping[str, Any]:
 def _committed(
     wanted: list[ClientTopicPartition], timeout_s: float, client: Consumer
 ) -> Sequence[ClientTopicPartition]:
-    client.poll(0)  # it never joins, so this only hears of errors
-    return client.committed(wanted, timeout_s)
+    """Ask for longer and longer: in between the client is heard, which waits for a coordinator that refuses us."""
+    deadline, patience_s = time.monotonic() + timeout_s, _FIRST_PATIENCE_S
+    while True:
+        heard = client.poll(0)  # it never joins, so this only hears of errors
+        if heard is not None and (reason := heard.error()) is not None and refusal(reason, "", "") is not None:
+            raise KafkaException(reason)
+        left_s = deadline - time.monotonic()
+        try:
+            return client.committed(wanted, max(0.01, min(patience_s, left_s)))
+        except KafkaException as error:
+            if error.args[0].code() not in _PATIENT or left_s <= patience_s:
+                raise
+            patience_s *= 2
 
 
 def _metadata(committed: ClientTopicPartition) -> str | None:

@@ -15,7 +15,7 @@ from kafka_stream.offset_stores.kafka.group import Found
 from kafka_stream.offset_stores.kafka.metadata import Stored, client_offsets
 from kafka_stream.offset_stores.kafka.producer import Fenced, OutcomeUnknown
 from kafka_stream.offset_stores.kafka.transactional_ids import of_start
-from kafka_stream.types import StoredPosition, TopicPartition
+from kafka_stream.types import PositionState, StoredPosition, TopicPartition
 
 logger = logging.getLogger("kafka_stream")
 
@@ -30,7 +30,10 @@ def is_started(access: Access, stream: str, topic: str) -> bool:
 
 
 def _is_started(found: Found) -> bool:
-    return any(each.is_ours and not each.deleted for each in found.values())
+    return any(
+        not each.deleted and (each.is_ours or each.started_with or each.position.state is PositionState.CLOSED)
+        for each in found.values()
+    )
 
 
 def initialise(access: Access, stream: str, topic: str, starts: Mapping[int, int], topic_id: str | None) -> None:

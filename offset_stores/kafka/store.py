@@ -86,7 +86,7 @@ class KafkaOffsetStore:
 
     def open(self) -> None:
         """Connect; see ``OffsetStore``."""
-        self._opened().brokers.cluster_id()
+        self._opened()
 
     def close(self) -> None:
         """Give the clients up; see ``OffsetStore``."""
@@ -212,7 +212,13 @@ class KafkaOffsetStore:
                     "this Kafka offset store names no brokers, and no stream has bound it: give it a URL or "
                     "{'bootstrap.servers': …}"
                 )
-            self._access = Access(self._config, self.describe(), self._now)
+            access = Access(self._config, self.describe(), self._now)
+            try:
+                access.brokers.cluster_id()  # says at once what other requests would wait for: who refuses us
+            except BaseException:
+                access.close()
+                raise
+            self._access = access
         return self._access
 
     def _held(self, stream: str) -> Tenure:

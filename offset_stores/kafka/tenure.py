@@ -211,6 +211,10 @@ class Tenure:
         if self._shard is None:
             return
         stored = self._group.stable([r.topic_partition for r in claim.ranges])
+        gone = self._gone_with_their_topic(claim, stored)
+        if not (ranges := tuple(r for r in claim.ranges if r.topic_partition not in gone)):
+            return
+        claim = replace(claim, ranges=ranges)
         positions = {tp: each.position for tp, each in stored.items()}
         if (lost := why_not_ours(claim, positions, self._access.where, _REMOVED)) is not None:
             raise lost
@@ -365,7 +369,19 @@ class Tenure:
         if (lost := self._why_changed(claim, stored)) is not None:
             raise lost
 
+    def _gone_with_their_topic(self, claim: Claim, stored: Mapping[TopicPartition, Stored]) -> set[TopicPartition]:
+        """Those whose offsets Kafka has deleted with their topic, which is another one by now: they are still ours.
+
+        What is lost of the old topic, and where to go on in the new one, is for the stream to decide.
+        """
+        missing = {r.topic_partition for r in claim.ranges} & self._held.keys() - stored.keys()
+        known = {tp: topic_id for tp in missing if (topic_id := self._held[tp].ours.position.topic_id) is not None}
+        now = self._access.brokers.topic_ids({tp.topic for tp in known})
+        return {tp for tp, topic_id in known.items() if now.get(tp.topic, topic_id) != topic_id}
+
     def _why_changed(self, claim: Claim, stored: Mapping[TopicPartition, Stored]) -> OwnershipLost | None:
+        for tp in self._gone_with_their_topic(claim, stored):
+            self._held[tp] = replace(self._held[tp], committed=None, pending=None)
         changed = [r for r in claim.ranges if not self._held[r.topic_partition].allows(stored.get(r.topic_partition))]
         if not changed:
             return None

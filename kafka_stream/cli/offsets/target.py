@@ -119,9 +119,10 @@ class Target:
 
         if found := self.store.positions(self.stream):
             return found
-        raise KafkaStreamError(
-            f"there is no stream {self.stream!r} in {self.store.describe()}; look at the name and the store"
-        )
+        text = f"there is no stream {self.stream!r} in {self.store.describe()}; look at the name and the store"
+        if self.store.capabilities.transaction == "kafka":  # whose brokers do not tell of topics that one may not see
+            text += ", and whether this principal may DESCRIBE the stream's topics"
+        raise KafkaStreamError(text)
 
     def administered(self) -> AdministeredStore:
         """The store, as operators' commands need it.
