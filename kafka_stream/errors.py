@@ -6,6 +6,7 @@
         RecordTooLarge
       TransientError              the batch is retried
         BrokerUnavailable, StoreUnavailable, SinkUnavailable
+          PartitionsHeld          of the store; the others are taken over meanwhile
       OwnershipLost               fenced by another owner or an admin command
         StreamClosed              closed by an admin command
       CommitOutcomeUnknown        resolved inside the stream
@@ -113,6 +114,14 @@ class BrokerUnavailable(TransientError):
 
 class StoreUnavailable(TransientError):
     """The offset store did not answer, or ended the transaction (deadlock, serialization failure)."""
+
+
+class PartitionsHeld(StoreUnavailable):
+    """Somebody who may not be ended holds the stored positions of ``partitions``; the others could be taken over."""
+
+    def __init__(self, message: str, *, partitions: tuple[TopicPartition, ...]) -> None:
+        super().__init__(message)
+        self.partitions = partitions
 
 
 class SinkUnavailable(TransientError):

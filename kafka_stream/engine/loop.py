@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from kafka_stream.batch import Batch
+from kafka_stream.engine.acquisition import Acquisition
 from kafka_stream.engine.assignment import GroupAssignment, assignment_from
 from kafka_stream.engine.batches_in_hand import BatchesInHand
 from kafka_stream.engine.bounds import NO_PROGRESS_S, BoundedRun, resolve_until
@@ -50,7 +51,7 @@ from kafka_stream.protocols import (
 )
 from kafka_stream.settings import StreamSettings
 from kafka_stream.source.buffer import leader_epochs_of
-from kafka_stream.types import Guarantee, Owner, Phase, PlanKind, TopicPartition
+from kafka_stream.types import Guarantee, Owner, Phase, PlanKind
 
 logger = logging.getLogger("kafka_stream")
 
@@ -109,7 +110,7 @@ class Loop:
         self._in_hand = BatchesInHand(self._planner, self._preparing, self._ownership, source, listeners)
         self._namesakes = Namesakes(settings.name, settings.group_id or settings.name, owner, store, source)
         self._bounded: BoundedRun | None = None
-        self._to_acquire: set[TopicPartition] = set()
+        self._acquisition = Acquisition(self._ownership, self._recorder, listeners, self._reporter, clock)
         self._events: deque[SourceEvent] = deque()
         self._failures = 0
         self._owes_batch = False
@@ -196,7 +197,7 @@ class Loop:
     def _finished(self) -> bool:
         if self._request.stop:
             return True
-        if self._bounded is None or self._to_acquire:
+        if self._bounded is None or self._acquisition.waiting:
             return False
         return not self._bounded.short_of(self._ownership.next_offsets())
 
@@ -233,8 +234,10 @@ class Loop:
     def _turn(self) -> None:
         try:
             self._handle_events()
-            acquired = self._acquire()
-            self._topic_look.if_due(None if self._bounded else self._assignment, self._to_acquire)
+            acquired = self._acquisition.take_over_due()
+            if acquired:
+                self._namesakes.look_again()
+            self._topic_look.if_due(None if self._bounded else self._assignment, self._acquisition.waiting)
             batch = self._in_hand.next()
             if batch is not None:
                 self._process(batch)
@@ -268,32 +271,18 @@ class Loop:
     def _handle(self, event: SourceEvent) -> None:
         match event:
             case Assigned(partitions):
-                self._to_acquire.update(partitions)
+                self._acquisition.add(partitions)
             case Revoked(partitions) | Lost(partitions):
                 # No batch is in hand here: what could be finished in time has been, and the rest was dropped.
-                self._to_acquire.difference_update(partitions)
+                self._acquisition.discard(partitions)
                 self._ownership.drop(partitions)
                 self._source.release(partitions)
             case PositionLost():
                 self._ownership.position_lost(event)
         self._reporter.positions_changed()
 
-    def _acquire(self) -> bool:
-        """Take over what was assigned; what fails stays on the list, and is tried again after the backoff."""
-        if not self._to_acquire:
-            return False
-        partitions = sorted(self._to_acquire)
-        self._ownership.take_over(partitions)
-        self._namesakes.look_again()
-        self._to_acquire.clear()
-        positions = self._ownership.next_offsets()
-        self._recorder.took_over({tp: positions[tp] for tp in partitions})
-        self._listeners.on_positions({tp: positions[tp] for tp in partitions})
-        self._reporter.positions_changed()
-        return True
-
     def _wait_s(self) -> float:
-        if self._bounded is not None:
+        if self._bounded is not None and not self._acquisition.waiting:
             self._bounded.check_progress(self._source, self._ownership.next_offsets(), self._clock())
         return self._planner.wait_s()
 
@@ -369,12 +358,12 @@ class Loop:
             self._ownership.rewind(in_hand)
         elif isinstance(decision, Rejoin):
             self._ownership.drop(list(self._ownership.positions))
-            self._to_acquire.clear()
+            self._acquisition.discard(self._acquisition.waiting)
             self._events.clear()
             self._source.rejoin()
         else:
-            self._to_acquire.update(self._ownership.positions)
-            self._ownership.drop(list(self._to_acquire))
+            self._acquisition.add(self._ownership.positions)
+            self._ownership.drop(list(self._ownership.positions))
 
 
 __all__ = ["BatchDropped", "Loop", "StopRequest"]

@@ -10,6 +10,8 @@ from kafka_stream.types import Owner
 
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 15.0
+FIRST_HELD_DELAY_S = 5.0
+LONGEST_HELD_DELAY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,11 @@ def backoff_s(failures: int, jitter: float) -> float:
     """
     delay = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(failures - 1, 30))
     return delay * (1 - jitter / 2)
+
+
+def held_backoff_s(failures: int, jitter: float) -> float:
+    """After finding partitions held by somebody else: 5 s doubled per time in a row, a minute at most."""
+    return min(LONGEST_HELD_DELAY_S, FIRST_HELD_DELAY_S * 2.0 ** min(failures - 1, 30)) * (1 - jitter / 2)
 
 
 def decide(error: Exception, *, owner: Owner, in_group: bool, failures: int, jitter: float) -> Decision:

@@ -103,7 +103,7 @@ class OffsetStore(Protocol[TransactionT_co]):
         After it returns, no older owner can commit, however late it wakes up. A partition without a row is new: it is
         inserted at offset 0 (with ``topic_ids`` of its topic). It does not hang on a dead owner's locks: after a lock
         timeout of 1 s it ends the session that blocks it if that is an owner's, where the store can; otherwise it
-        raises ``StoreUnavailable`` naming the stored owner.
+        raises ``StoreUnavailable`` naming the stored owner; ``PartitionsHeld``, where it can tell that others are free.
 
         The returned positions carry a ``planned_until`` if one is outstanding; the caller decides what that means.
 

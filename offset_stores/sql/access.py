@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
-from sqlalchemy import URL, Connection, Engine, TextClause, exc, select
+from sqlalchemy import URL, Connection, Engine, TextClause, exc, select, tuple_
 
-from kafka_stream.errors import KafkaStreamError, StoreUnavailable
+from kafka_stream.errors import KafkaStreamError, PartitionsHeld, StoreUnavailable
 from kafka_stream.offset_stores.sql import engine as engines
 from kafka_stream.offset_stores.sql.cleanup import clean
 from kafka_stream.offset_stores.sql.dialects import Database
@@ -174,7 +174,8 @@ class Access:
                 with self.mapping(doing), self.reading() as connection:
                     owners = self._owners(connection, stream, partitions)
                 break
-        raise self._locked(stream, blocked_by, owners, doing) from cause
+        held = self._held(session, stream, partitions) if self.database.ends_blockers else ()
+        raise self._locked(stream, blocked_by, owners, doing, held) from cause
 
     def count_rows(self, session: str) -> None:
         """Have the planner look at the offsets: while it takes the table for empty, it compares all rows with all."""
@@ -191,12 +192,35 @@ class Access:
         stored = self.read(connection, stream, partitions).values()
         return {position.owner.id: position.owner for position in stored if position.owner is not None}
 
-    def _locked(self, stream: str, blocked_by: str | None, owners: Mapping[str, Owner], doing: str) -> KafkaStreamError:
+    def _held(self, session: str, stream: str, partitions: Sequence[TopicPartition]) -> tuple[TopicPartition, ...]:
+        """Those of the positions that somebody holds now, if the database can tell: the others are free."""
+        offsets = self.tables.offsets
+        ours = tuple_(offsets.c.topic, offsets.c.partition).in_([tuple(tp) for tp in partitions])
+        free = select(offsets.c.topic, offsets.c.partition).where(offsets.c.stream == stream, ours)
+        try:
+            with self.mapping("looking who holds positions"), self.writing(session, self._lock_timeout_s) as connection:
+                stored = self.read(connection, stream, partitions).keys()
+                found = connection.execute(free.with_for_update(skip_locked=True))
+                return tuple(sorted(stored - {TopicPartition(*row) for row in found}))
+        except KafkaStreamError as error:
+            logger.debug("who holds positions of stream %r cannot be told: %s", stream, error)
+            return ()
+
+    def _locked(
+        self,
+        stream: str,
+        blocked_by: str | None,
+        owners: Mapping[str, Owner],
+        doing: str,
+        held: tuple[TopicPartition, ...],
+    ) -> KafkaStreamError:
         stored = ", ".join(map(str, owners.values())) or "nobody"
-        return StoreUnavailable(
-            f"{self.where} is locked by {blocked_by or 'another process'} while {doing} of stream {stream!r}; the "
+        what = f"{', '.join(map(str, held[:5]))} in {self.where}" if held else self.where
+        text = (
+            f"{what} is locked by {blocked_by or 'another process'} while {doing} of stream {stream!r}; the "
             f"stored owner is {stored}: if that process is frozen, end it"
         )
+        return PartitionsHeld(text, partitions=held) if held else StoreUnavailable(text)
 
 
 __all__ = ["Access"]

@@ -35,6 +35,7 @@ OWNER = Owner("0123", "host-1", "v1")
         (errors.TransientError("x"), ExitStatus.FAILED),
         (errors.BrokerUnavailable("x"), ExitStatus.FAILED),
         (errors.StoreUnavailable("x"), ExitStatus.FAILED),
+        (errors.PartitionsHeld("x", partitions=(ORDERS_0,)), ExitStatus.FAILED),
         (errors.SinkUnavailable("x"), ExitStatus.FAILED),
         (errors.OwnershipLost("x", other=OWNER), ExitStatus.REFUSED),
         (errors.StreamClosed("x"), ExitStatus.REFUSED),

@@ -33,7 +33,7 @@ GROUPS = {
         "NotAuthorized",
         "RecordTooLarge",
     },
-    TransientError: {"BrokerUnavailable", "StoreUnavailable", "SinkUnavailable"},
+    TransientError: {"BrokerUnavailable", "PartitionsHeld", "StoreUnavailable", "SinkUnavailable"},
     OwnershipLost: {"StreamClosed"},
     DataLoss: {"OffsetOutOfRange", "LogTruncated", "TopicRecreated"},
     ProcessingError: {"RecordError", "TransactionEscaped"},
