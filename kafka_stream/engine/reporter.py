@@ -55,7 +55,7 @@ class Reporter:
     def trouble_is(self, trouble: KafkaStreamError | None) -> None:
         """What the source runs into by itself, and gets over: it shows while the loop has nothing of its own to say."""
         shown = self.status.error
-        if self.status.state is not StreamState.RUNNING and (shown is None or shown is not self._trouble):
+        if self.status.state is not StreamState.RUNNING if shown is None else shown is not self._trouble:
             return
         if trouble is not shown:
             self._trouble = trouble

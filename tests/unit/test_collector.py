@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kafka_stream import DirectStream
-from kafka_stream.engine.interpreter import collecting_less_often
+from kafka_stream.interpreter import collecting_less_often
 from kafka_stream.testing import MemoryKafka
 
 DEFAULT = (700, 10, 10)

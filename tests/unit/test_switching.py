@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kafka_stream.engine.interpreter import switching_often
+from kafka_stream.interpreter import switching_often
 from tests.unit.test_collector import stream
 
 DEFAULT_S = 0.005
