@@ -1,149 +1,175 @@
-"""What a batch changes in a table, computed before the transaction opens: pure, and the same however often it runs.
+"""How a batch's changes go into statements: pure, and what it comes to is what they come to one after the other.
 
-The outcome does not depend on where one batch ends and the next begins: changes to one key that fall into one batch
-are folded into what they would have come to one after the other.
+As given, consecutive changes of one kind share a statement. Changes to different keys may change places where nothing
+ties the rows of a table together and Python can tell its keys apart; then there are few statements, in key order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
-from typing import Any, Literal, TypeAlias
+from itertools import islice
+from operator import le
+from typing import Any, TypeAlias
 
-from kafka_stream.sinks.sql.rows import Key, Layout, RowReader, Run, Values, has_null
+from sqlalchemy import Dialect
+
+from kafka_stream.sinks.sql.facts import TableFacts
+from kafka_stream.sinks.sql.keys import comparison
+from kafka_stream.sinks.sql.rows import Key, Layout, OnConflict, Run, Values
 from kafka_stream.sinks.sql.target import Target
 
-OnConflict: TypeAlias = Literal["error", "ignore", "update"]
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows with the same columns, or the keys of deletes if ``columns`` is empty, to be written in this order.
+
+    ``are_distinct`` says whether all are of different keys; ``None`` if that is not known.
+    """
+
+    columns: tuple[str, ...]
+    rows: Sequence[Values]
+    are_distinct: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What one batch does to a table: first the deletes, then each group of rows with the same columns.
+    """What one batch does to a table.
 
-    ``deletes`` holds keys. ``contended`` holds the keys of all changes, in key order, if more than one statement
-    writes them: two writers that take these in order first do not deadlock. ``encoded`` may hold, by their columns,
-    rows in the form in which a writer hands them to the database.
+    ``given`` are the changes in their own order, ``source`` is what they were made of. ``groups`` are the same, to be
+    written one after the other; ``None`` as long as the table is not known. ``contended`` holds the keys of all
+    changes, in key order, if more than one statement writes them: two writers that take these in order first do not
+    deadlock. ``encoded`` may hold, by its number, a group in the form in which a writer hands it to the database.
     """
 
-    deletes: Sequence[Values]
-    groups: Sequence[tuple[tuple[str, ...], Sequence[Values]]]
-    contended: Sequence[Values]
-    encoded: Mapping[tuple[str, ...], Any] = field(default_factory=dict)
+    given: Sequence[Run]
+    source: Any = None
+    groups: Sequence[Group] | None = None
+    contended: Sequence[Values] = ()
+    encoded: Mapping[int, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """The number of rows written and deleted."""
-        return len(self.deletes) + sum(len(rows) for _, rows in self.groups)
+        """The number of changes."""
+        return sum(len(values) for _, values in self.given)
+
+    def one_by_one(self) -> Iterator[Group]:
+        """Each change by itself, in the order given."""
+        for layout, values in self.given:
+            for value in values:
+                yield Group(layout.columns if layout else (), [value])
 
 
-class ChangeReader:
-    """Folds what ``to_rows`` gave into ``Changes`` of one table. Safe to use from several threads."""
+Keyed: TypeAlias = tuple[Layout | None, Sequence[Any], Sequence[Key]]
+"""A run, and its keys in comparable form."""
 
-    def __init__(self, target: Target, on_conflict: OnConflict, uniques: Sequence[tuple[str, ...]]) -> None:
-        """``uniques`` are the sets of columns whose conflicts "ignore" ignores."""
+
+class Arrangement:
+    """Puts the changes of batches into groups. Safe to use from several threads."""
+
+    def __init__(self, target: Target, on_conflict: OnConflict, facts: TableFacts, dialect: Dialect) -> None:
         self._target = target
         self._on_conflict = on_conflict
-        self._rows = RowReader(target, uniques)
+        self._columns = {name: facts.columns.get(column.name) for name, column in target.columns.items()}
+        self._comparable = comparison(target, facts, dialect)
+        key = {target.table_columns[name].name for name in target.key}
+        self._may_move = bool(key) and not facts.row_by_row and facts.is_unique_only_by(key)
+        self._deletes_may_move = not facts.in_circles
 
-    def read(self, rows: Iterable[Any]) -> Changes:
-        """The changes that these rows and deletes come to.
+    def of(self, given: Sequence[Run]) -> tuple[Sequence[Group], Sequence[Values]]:
+        """The groups, and the keys that more than one of them writes."""
+        is_single = len(given) == 1
+        if is_single and self._on_conflict == "error":
+            return _as_given(given), ()
+        keyed = self._keyed(given)
+        if keyed is None:
+            return _as_given(given), ()
+        if is_single:
+            return [_in_key_order(*keyed[0])], ()
+        moved = _scheduled(keyed)
+        contends = len(moved) > 1 and (self._on_conflict == "update" or any(layout is None for layout, _ in given))
+        return [_in_key_order(*group) for group in moved], _all_keys(keyed, len(self._target.key)) if contends else ()
 
-        Raises:
-            ProcessingError: something is no row, has an unknown column, or lacks its key; it names row and column.
-        """
-        runs = self._rows.runs(rows)
-        try:
-            deleted, kept = self._drop_deleted(runs)
-            if self._on_conflict == "update":
-                return self._updates(deleted, kept)
-            if self._on_conflict == "ignore":
-                return self._firsts(deleted, kept)
-            return self._as_given(deleted, kept)
-        except TypeError as error:
-            raise self._rows.refusal(f"a value of a key cannot be compared with others ({error})") from error
+    def _keyed(self, given: Sequence[Run]) -> list[Keyed] | None:
+        """The runs with their keys; ``None`` if what they come to may depend on their order."""
+        if not self._may_move:
+            return None
+        keyed: list[Keyed] = []
+        for layout, values in given:
+            if layout is None:
+                if not self._deletes_may_move and len(given) > 1:
+                    return None
+                keys = self._comparable([key for (key,) in values] if len(self._target.key) == 1 else values)
+            elif layout.key_of is None or not self._can_be_omitted(layout):
+                return None
+            else:
+                keys = self._comparable(list(map(layout.key_of, values)))
+            if keys is None:
+                return None
+            keyed.append((layout, values, keys))
+        return keyed
 
-    def _drop_deleted(self, runs: list[Run | list[Key]]) -> tuple[set[Key], list[Run]]:
-        """Take out each row that a later delete removes; what is left of the deletes comes before all rows."""
-        deleted: set[Key] = set()
-        kept: list[Run] = []
-        for run in reversed(runs):
-            if isinstance(run, list):
-                deleted.update(run)
-                continue
-            layout, rows = run
-            if deleted and (key_of := layout.key_of):
-                rows = [row for row in rows if key_of(row) not in deleted]
-            if rows:
-                kept.append((layout, rows))
-        kept.reverse()
-        return deleted, kept
-
-    def _as_given(self, deleted: set[Key], runs: list[Run]) -> Changes:
-        if len(runs) == 1:
-            return self._changes(deleted, dict(runs))
-        return self._changes(deleted, _grouped((layout, row) for layout, rows in runs for row in rows))
-
-    def _updates(self, deleted: set[Key], runs: list[Run]) -> Changes:
-        """One row per key: columns that a later row does not have are kept from the earlier ones."""
-        if len(runs) == 1 and not deleted:
-            layout, rows = runs[0]
-            last = dict(zip(map(self._rows.key_of(layout), rows), rows, strict=True))
-            self._rows.check_not_null(last)
-            return self._changes(set(), {layout: [last[key] for key in _in_order(last)]})
-        latest: dict[Key, tuple[Layout, Values]] = {}
-        for layout, rows in runs:
-            key_of = self._rows.key_of(layout)
-            for key, row in zip(map(key_of, rows), rows, strict=True):
-                earlier = latest.get(key)
-                latest[key] = (layout, row) if earlier is None else self._rows.merged(earlier, (layout, row))
-        self._rows.check_not_null(latest)
-        # A full row replaces all that a deleted one held; only a partial one must not find it.
-        gone = {key for key in deleted if key not in latest or latest[key][0] is not self._rows.full}
-        return self._changes(gone, _grouped(latest[key] for key in _in_order(latest)))
-
-    def _firsts(self, deleted: set[Key], runs: list[Run]) -> Changes:
-        """The first row of each key, in key order; rows that conflict with nothing come last, as given."""
-        seen: set[Key] = set()
-        keyed: dict[Key, tuple[Layout, Values]] = {}
-        rest: list[tuple[Layout, Values]] = []
-        for layout, rows in runs:
-            for row in rows:
-                keys = [(i, key) for i, getter in layout.uniques if not has_null(key := getter(row))]
-                if not keys:
-                    rest.append((layout, row))
-                elif seen.isdisjoint(keys):
-                    seen.update(keys)
-                    keyed[keys[0]] = layout, row
-        return self._changes(deleted, _grouped(chain((keyed[key] for key in _in_order(keyed)), rest)))
-
-    def _changes(self, deleted: set[Key], groups: Mapping[Layout, list[Values]]) -> Changes:
-        contended: set[Key] = set()
-        if (deleted or self._on_conflict == "update") and len(groups) + bool(deleted) > 1:
-            contended = deleted.union(
-                *(map(layout.key_of, rows) for layout, rows in groups.items() if layout.key_of is not None)
-            )
-        return Changes(
-            deletes=self._key_values(deleted),
-            groups=[(layout.columns, rows) for layout, rows in groups.items()],
-            contended=self._key_values(contended),
+    def _can_be_omitted(self, layout: Layout) -> bool:
+        """Whether the columns that rows leave out become the same in any order."""
+        omitted = (name for name in self._target.columns if name not in layout.columns)
+        return not any(
+            (facts := self._columns[name]) is None
+            or facts.depends_on_order
+            or ((default := self._target.columns[name].default) is not None and not default.is_scalar)
+            for name in omitted
         )
 
-    def _key_values(self, keys: Iterable[Key]) -> Sequence[Values]:
-        ordered: list[Any] = _in_order(keys)
-        return [(key,) for key in ordered] if len(self._target.key) == 1 else ordered
+
+def _as_given(given: Sequence[Run]) -> Sequence[Group]:
+    return [Group(layout.columns if layout else (), values) for layout, values in given]
 
 
-def _grouped(rows: Iterable[tuple[Layout, Values]]) -> dict[Layout, list[Values]]:
-    groups: dict[Layout, list[Values]] = {}
-    for layout, row in rows:
-        groups.setdefault(layout, []).append(row)
+def _in_key_order(layout: Layout | None, values: Sequence[Any], keys: Sequence[Key]) -> Group:
+    """Changes to one key keep their order."""
+    ordered = [values[number] for number in _order(keys)]
+    are_distinct = len(set(keys)) == len(keys)
+    return Group(layout.columns if layout else (), ordered, are_distinct)
+
+
+def _scheduled(keyed: Sequence[Keyed]) -> Sequence[tuple[Layout | None, list[Any], list[Key]]]:
+    """As few groups as it takes for each change to come after those before it with the same key."""
+    groups: list[tuple[Layout | None, list[Any], list[Key]]] = []
+    of_layout: dict[Layout | None, list[int]] = {}
+    last: dict[Key, int] = {}
+    for layout, values, keys in keyed:
+        mine = of_layout.setdefault(layout, [])
+        for value, key in zip(values, keys, strict=True):
+            place = bisect_left(mine, last.get(key, 0))
+            if place == len(mine):
+                mine.append(len(groups))
+                groups.append((layout, [], []))
+            last[key] = mine[place]
+            _, group_values, group_keys = groups[mine[place]]
+            group_values.append(value)
+            group_keys.append(key)
     return groups
 
 
-def _in_order(keys: Iterable[Key]) -> list[Any]:
-    """The same order in every process. Values that cannot be compared, such as enum members, go by their text."""
-    unordered: list[Any] = list(keys)
+def _all_keys(keyed: Sequence[Keyed], width: int) -> Sequence[Values]:
+    """Each key once, as it was given, in key order."""
+    found: dict[Key, Values] = {}
+    for layout, values, keys in keyed:
+        if layout is None:
+            given: Iterable[Any] = values
+        else:
+            assert layout.key_of is not None
+            given = map(layout.key_of, values) if width > 1 else ((key,) for key in map(layout.key_of, values))
+        found.update(zip(keys, given, strict=True))
+    each = list(found.values())
+    return [each[number] for number in _order(list(found))]
+
+
+def _order(keys: Sequence[Any]) -> Sequence[int]:
+    """The numbers of keys in the order of these; members of enumerations, which have none, go by their text."""
+    numbers = range(len(keys))
     try:
-        return sorted(unordered)
+        if all(map(le, keys, islice(keys, 1, None))):
+            return numbers
+        return sorted(numbers, key=keys.__getitem__)
     except TypeError:
-        return sorted(unordered, key=repr)
+        return sorted(numbers, key=lambda number: repr(keys[number]))

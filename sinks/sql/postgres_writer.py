@@ -10,16 +10,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from sqlalchemy import Connection, Dialect, bindparam, exc, literal_column, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    DateTime,
+    Dialect,
+    Numeric,
+    Time,
+    bindparam,
+    cast,
+    exc,
+    func,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql
 
 from kafka_stream.sinks.sql.binary_rows import HEADER, TRAILER, Column, Dump, Encode, encoder, is_known
-from kafka_stream.sinks.sql.changes import Changes, OnConflict
+from kafka_stream.sinks.sql.changes import Changes, Group
+from kafka_stream.sinks.sql.facts import TableFacts
+from kafka_stream.sinks.sql.postgres_catalog import COPIED_COLUMNS, facts_of, quoted_name
 from kafka_stream.sinks.sql.rows import Values
-from kafka_stream.sinks.sql.statement_writer import Prepared, StatementWriter, chunks
+from kafka_stream.sinks.sql.statement_writer import Rules, StatementWriter
+from kafka_stream.sinks.sql.statements import Prepared, chunks
 from kafka_stream.sinks.sql.target import Target
 
 if TYPE_CHECKING:
@@ -37,26 +53,10 @@ _PIECE_BYTES = 128 * 1024
 _SAVEPOINT = "kafka_stream_copy"
 _STAGING = "kafka_stream_rows"
 
-# COPY passes rules by, and is refused under row security; a trigger would see one statement instead of one per row.
-_COLUMNS = """
-    SELECT NOT a.attnotnull AS nullable,
-        CASE
-            WHEN d.type <> a.atttypid AND NOT (d.type IN (25, 1043) AND a.atttypid IN (25, 1043)) THEN ''
-            WHEN t.typtype = 'e' THEN 'enum'
-            WHEN t.typtype = 'b' AND t.typnamespace = 'pg_catalog'::regnamespace THEN t.typname::text
-            ELSE ''
-        END AS type_name
-    FROM unnest(CAST(%(names)s AS text[]), CAST(%(declared)s AS text[])) WITH ORDINALITY AS w(name, declared, number)
-        JOIN pg_class AS c ON c.oid = to_regclass(%(table)s)
-        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = w.name AND NOT a.attisdropped
-        JOIN pg_type AS t ON t.oid = a.atttypid
-        CROSS JOIN LATERAL (SELECT to_regtype(w.declared)::oid AS type) AS d
-    WHERE c.relkind IN ('r', 'p') AND NOT c.relhasrules AND NOT row_security_active(c.oid)
-        AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal)
-    ORDER BY w.number"""
-
-# By SQLSTATE, or its first characters: about a row, a value or the table, not about the server or the transaction.
+# By SQLSTATE, or its first characters: about a row, a value or the table, not about the server or the transaction; and
+# those of them that one row may cause and another may not.
 _INSERT_DECIDES = ("0A", "21", "22", "23", "42", "57014", "P0")
+_ABOUT_ROWS = ("0A", "21", "22", "23", "42804", "42846", "42883", "42P18", "44", "P0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,48 +87,77 @@ class EncodedRows:
 class PostgresWriter(StatementWriter):
     """``COPY`` for many rows, through a temporary table where they may conflict with others; else a statement each."""
 
-    def __init__(
-        self, target: Target, on_conflict: OnConflict, conflict_key: tuple[str, ...], dialect: Dialect
-    ) -> None:
-        super().__init__(target, on_conflict, conflict_key, dialect)
+    def __init__(self, target: Target, dialect: Dialect, rules: Rules, facts: TableFacts) -> None:
+        super().__init__(target, dialect, rules, facts)
         self._encoders: dict[tuple[str, ...], RowEncoder] = {}
-        self._questions: dict[tuple[str, ...], Mapping[str, Any]] = {}
+        self._questions: dict[tuple[str, ...], Mapping[str, Any] | None] = {}
+
+    @classmethod
+    def facts_of(cls, connection: Connection, target: Target, schema: str | None) -> TableFacts:
+        """What the catalogs say."""
+        return facts_of(connection, quoted_name(connection.dialect, target, schema))
 
     def encode(self, changes: Changes) -> Changes:
         """Rows of columns that were copied before are encoded as they were then.
 
         Whether that is still right is found out in the transaction. What cannot be encoded is left to the INSERT.
         """
+        changes = super().encode(changes)
         encoded = {}
-        for columns, rows in changes.groups:
-            encoder = self._encoders.get(columns)
-            if encoder is not None and len(rows) >= _LEAST_ROWS[self._on_conflict]:
+        for number, group in enumerate(changes.groups or ()):
+            encoder = self._encoders.get(group.columns)
+            if encoder is not None and self._is_for_copy(group):
                 with suppress(Exception):
-                    encoded[columns] = EncodedRows(encoder, b"".join(_encoded(rows, encoder.encode)))
+                    encoded[number] = EncodedRows(encoder, b"".join(_encoded(group.rows, encoder.encode)))
         return replace(changes, encoded=encoded) if encoded else changes
 
     def write(self, connection: Connection, changes: Changes, go_on: Callable[[], None]) -> None:
         """As elsewhere; where rows are encoded, the next batch waits until the server has work."""
-        encoded = {columns: replace(rows, go_on=go_on) for columns, rows in changes.encoded.items()}
+        encoded = {number: replace(rows, go_on=go_on) for number, rows in changes.encoded.items()}
         super().write(connection, replace(changes, encoded=encoded), go_on)
+
+    def _is_about_rows(self, connection: Connection, error: Exception) -> bool:
+        driver = error.orig if isinstance(error, exc.DBAPIError) else error
+        sqlstate = getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None)
+        if sqlstate is not None:
+            return str(sqlstate).startswith(_ABOUT_ROWS)
+        dbapi = connection.dialect.loaded_dbapi
+        if isinstance(driver, dbapi.Error):  # of the driver itself, which cannot send a value
+            return isinstance(driver, (dbapi.DataError, dbapi.ProgrammingError))
+        return super()._is_about_rows(connection, error)
 
     def _lock(self, connection: Connection, keys: Sequence[Values]) -> None:
         locking: Any = select(literal_column("1")).where(*self._key_matches()).with_for_update()
         self._statement(("lock",), lambda: self._composed(locking, self._target.key)).run(connection, keys)
 
-    def _insert_rows(
-        self, connection: Connection, columns: tuple[str, ...], rows: Sequence[Values], encoded: Any
-    ) -> None:
-        if len(rows) < _LEAST_ROWS[self._on_conflict] or not self._copies(connection, columns, rows, encoded):
-            super()._insert_rows(connection, columns, rows, None)
+    def _as_kept(self, column: Any, value: ColumnElement[Any]) -> ColumnElement[Any]:
+        facts = self._facts.columns.get(column.name)
+        if facts is None or facts.digits is None:
+            return value
+        if isinstance(column.type, DateTime):
+            return cast(value, postgresql.TIMESTAMP(timezone=column.type.timezone, precision=facts.digits))
+        if isinstance(column.type, Time):
+            return cast(value, postgresql.TIME(timezone=column.type.timezone, precision=facts.digits))
+        return func.round(cast(value, Numeric), facts.digits)
 
-    def _copies(
-        self, connection: Connection, columns: tuple[str, ...], rows: Sequence[Values], encoded: EncodedRows | None
-    ) -> bool:
+    def _insert_rows(self, connection: Connection, group: Group, encoded: Any) -> None:
+        if not self._is_for_copy(group) or not self._copies(connection, group, encoded):
+            super()._insert_rows(connection, group, None)
+
+    def _is_for_copy(self, group: Group) -> bool:
+        """Whether it is quicker, and one statement of many rows is what a statement each would be.
+
+        That one cannot change a row twice, which is known before it is tried, or the server says so.
+        """
+        changes_twice = self._on_conflict == "update" and group.are_distinct is False and not self._facts.bare
+        return len(group.rows) >= _LEAST_ROWS[self._on_conflict] and not changes_twice
+
+    def _copies(self, connection: Connection, group: Group, encoded: EncodedRows | None) -> bool:
         """Write the rows by COPY, or do nothing and return False."""
-        insert = self._statement(("insert", *columns), partial(self._insert, columns))
+        columns, rows = group.columns, group.rows
+        insert = self._insert_statement(columns)
         driver = _psycopg_of(connection)
-        if driver is None or not isinstance(insert, Prepared) or not self._are_plain(columns):
+        if self._facts.row_by_row or driver is None or not isinstance(insert, Prepared) or not self._are_plain(columns):
             return False
         with _cursor(connection, driver) as cursor:
             cursor.execute(f"SAVEPOINT {_SAVEPOINT}")
@@ -137,7 +166,7 @@ class PostgresWriter(StatementWriter):
                 if encoder is not None:
                     is_encoded = encoded is not None and encoded.encoder is encoder
                     data = encoded.pieces() if encoded and is_encoded else _encoded(rows, encoder.encode)
-                    self._copy(connection, cursor, columns, data)
+                    self._copy(connection, cursor, group, data)
             except Exception as error:
                 if not _is_for_insert_to_decide(error):
                     raise
@@ -153,7 +182,9 @@ class PostgresWriter(StatementWriter):
 
     def _encoder(self, cursor: Cursor, columns: tuple[str, ...], insert: Prepared) -> RowEncoder | None:
         """What encodes rows of these columns as they are now; ``None`` if they are not for COPY."""
-        types = cursor.execute(_COLUMNS, self._asked_of(columns)).fetchall()
+        if (asked := self._asked_of(columns)) is None:
+            return None
+        types = cursor.execute(COPIED_COLUMNS, asked).fetchall()
         if len(types) != len(columns) or not all(is_known(type_name) for _, type_name in types):
             return None
         driver, known = cursor.connection, self._encoders.get(columns)
@@ -161,18 +192,22 @@ class PostgresWriter(StatementWriter):
             known = self._encoders[columns] = RowEncoder(_encode_of(types, driver, insert), types, driver)
         return known
 
-    def _asked_of(self, columns: tuple[str, ...]) -> Mapping[str, Any]:
-        """What the server is asked for, made once."""
-        if (asked := self._questions.get(columns)) is None:
+    def _asked_of(self, columns: tuple[str, ...]) -> Mapping[str, Any] | None:
+        """What the server is asked for, made once; ``None`` if a column is declared without a type."""
+        if columns not in self._questions:
             declared = [self._target.columns[name] for name in columns]
-            types = [self._dialect.type_compiler_instance.process(it.type) for it in declared]
-            asked = {"table": self._table, "names": [it.name for it in declared], "declared": types}
-            self._questions[columns] = asked
-        return asked
+            try:
+                types = [self._dialect.type_compiler_instance.process(it.type) for it in declared]
+            except exc.CompileError:
+                self._questions[columns] = None
+            else:
+                names = [it.name for it in declared]
+                self._questions[columns] = {"table": self._table, "names": names, "declared": types}
+        return self._questions[columns]
 
-    def _copy(self, connection: Connection, cursor: Cursor, columns: tuple[str, ...], encoded: Iterable[bytes]) -> None:
-        of = self._target.columns
-        names = ", ".join(self._dialect.identifier_preparer.quote(of[name].name) for name in columns)
+    def _copy(self, connection: Connection, cursor: Cursor, group: Group, encoded: Iterable[bytes]) -> None:
+        of, quote = self._target.columns, self._dialect.identifier_preparer.quote
+        names = ", ".join(quote(of[name].name) for name in group.columns)
         if self._on_conflict == "error":
             _send(cursor, f"{self._table} ({names})", encoded)
             return
@@ -181,14 +216,17 @@ class PostgresWriter(StatementWriter):
         )
         _send(cursor, f"pg_temp.{_STAGING}", encoded)
         staged: Any = select(literal_column(names)).select_from(text(f"pg_temp.{_STAGING}"))
-        insert = postgresql.insert(self._target.table).from_select([of[name] for name in columns], staged)
-        resolving: Any = self._resolving_conflicts(insert, columns)
+        if self._on_conflict == "update" and not group.are_distinct and self._facts.bare:
+            key: list[Any] = [literal_column(quote(of[name].name)) for name in self._target.key]
+            staged = staged.distinct(*key).order_by(*key, literal_column("ctid").desc())  # the last of each key
+        insert = postgresql.insert(self._target.table).from_select([of[name] for name in group.columns], staged)
+        resolving: Any = self._resolving_conflicts(insert, group.columns)
         connection.execute(resolving)
         connection.exec_driver_sql(f"DROP TABLE pg_temp.{_STAGING}")
 
     @property
     def _table(self) -> str:
-        return self._dialect.identifier_preparer.format_table(self._target.table)
+        return quoted_name(self._dialect, self._target, self._rules.schema(self._target))
 
 
 def _psycopg_of(connection: Connection) -> psycopg.Connection[Any] | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from kafka_stream.errors import ProcessingError
 from kafka_stream.sinks.sql.target import Target
 
+OnConflict: TypeAlias = Literal["error", "ignore", "update"]
 Values: TypeAlias = tuple[Any, ...]
 Key: TypeAlias = Hashable
 """A row's key: the bare value if it is one column, which sorts and hashes faster, otherwise a tuple."""
@@ -41,50 +43,44 @@ class Delete:
 
 
 class Layout:
-    """A set of columns in table order, and where a row of them has its keys."""
+    """A set of columns in table order, and where a row of them has its key; ``None`` if it holds no whole one."""
 
-    __slots__ = ("columns", "key_of", "uniques")
+    __slots__ = ("columns", "key_of")
 
-    def __init__(self, columns: tuple[str, ...], key: tuple[str, ...], uniques: Sequence[tuple[str, ...]]) -> None:
+    def __init__(self, columns: tuple[str, ...], key: tuple[str, ...]) -> None:
         self.columns = columns
-        self.key_of = self._getter(key) if key and set(key) <= set(columns) else None
-        self.uniques = [(i, self._getter(unique)) for i, unique in enumerate(uniques) if set(unique) <= set(columns)]
-
-    def _getter(self, names: tuple[str, ...]) -> Callable[[Values], Key]:
-        return itemgetter(*(self.columns.index(name) for name in names))
+        self.key_of: Callable[[Values], Key] | None = None
+        if key and set(key) <= set(columns):
+            self.key_of = itemgetter(*map(columns.index, key))
 
 
-Run: TypeAlias = tuple[Layout, list[Values]]
+Run: TypeAlias = tuple[Layout | None, list[Any]]
+"""Consecutive rows of one layout; without one, the keys of consecutive deletes, each a tuple."""
 
 
 class RowReader:
-    """Reads rows of one table. Safe to use from several threads."""
+    """Reads rows of one table, in the order given. Safe to use from several threads."""
 
-    def __init__(self, target: Target, uniques: Sequence[tuple[str, ...]]) -> None:
-        """``uniques`` are the sets of columns that each layout gives the keys of."""
+    def __init__(self, target: Target, on_conflict: OnConflict) -> None:
         self._target = target
-        self._uniques = uniques
+        self._needs_key = on_conflict == "update"
         self._layouts: dict[tuple[str, ...], Layout] = {}
         self.full = self._layout(tuple(target.columns))
 
-    def runs(self, rows: Iterable[Any]) -> list[Run | list[Key]]:
-        """Consecutive rows of one layout, and the keys of consecutive deletes.
+    def read(self, rows: Iterable[Any]) -> list[Run]:
+        """Consecutive rows of one layout, and consecutive deletes, each as one run.
 
         Raises:
-            ProcessingError: something is no row, or has an unknown column; it names row and column.
+            ProcessingError: something is no row, has an unknown column, or lacks its key; it names row and column.
         """
-        return list(self._runs(rows if isinstance(rows, list) else list(rows)))
+        runs = list(self._runs(rows if isinstance(rows, list) else list(rows)))
+        if self._needs_key:
+            for layout, values in runs:
+                if layout is not None:
+                    self._check_not_null(list(map(self._key_of(layout), values)))
+        return runs
 
-    def merged(self, old: tuple[Layout, Values], new: tuple[Layout, Values]) -> tuple[Layout, Values]:
-        """The row that has the new one's columns, and the old one's where the new one has none."""
-        if old[0] is new[0] or set(old[0].columns) <= set(new[0].columns):
-            return new
-        row = dict(zip(old[0].columns, old[1], strict=True)) | dict(zip(new[0].columns, new[1], strict=True))
-        layout, getter = self._shape(0, tuple(row))
-        return layout, getter(row)
-
-    def key_of(self, layout: Layout) -> Callable[[Values], Key]:
-        """What takes the key out of a row of this layout; raises ``ProcessingError`` if it holds no whole key."""
+    def _key_of(self, layout: Layout) -> Callable[[Values], Key]:
         if layout.key_of is None:
             missing = [name for name in self._target.key if name not in layout.columns]
             raise self.refusal(
@@ -92,14 +88,12 @@ class RowReader:
             )
         return layout.key_of
 
-    def check_not_null(self, keys: Collection[Key]) -> None:
+    def _check_not_null(self, keys: Sequence[Key]) -> None:
         """Raise ``ProcessingError``, naming the column, if a key holds a ``None``."""
         key = self._target.key
-        if len(key) == 1:
-            null = key[0] if None in keys else None
-        else:
-            null = next((key[each.index(None)] for each in keys if isinstance(each, tuple) and None in each), None)
-        if null is not None:
+        values = keys if len(key) == 1 else list(chain.from_iterable(keys))  # type: ignore[arg-type]
+        if type(None) in set(map(type, values)):
+            null = key[next(i for i, value in enumerate(values) if value is None) % len(key)]
             raise self.refusal(f"{null!r} is None in a row or a Delete, but it is of the key")
 
     def refusal(self, reason: str) -> ProcessingError:
@@ -109,10 +103,10 @@ class RowReader:
     def _layout(self, columns: tuple[str, ...]) -> Layout:
         found = self._layouts.get(columns)
         if found is None:
-            found = self._layouts.setdefault(columns, Layout(columns, self._target.key, self._uniques))
+            found = self._layouts.setdefault(columns, Layout(columns, self._target.key))
         return found
 
-    def _runs(self, given: list[Any]) -> Iterator[Run | list[Key]]:
+    def _runs(self, given: list[Any]) -> Iterator[Run]:
         kinds = set(map(type, given))
         if kinds == {tuple} and set(map(len, given)) == {len(self.full.columns)}:
             yield self.full, given
@@ -122,7 +116,7 @@ class RowReader:
         else:
             yield from self._mixed_runs(given)
 
-    def _mixed_runs(self, given: list[Any]) -> Iterator[Run | list[Key]]:
+    def _mixed_runs(self, given: list[Any]) -> Iterator[Run]:
         shapes: dict[tuple[str, ...], tuple[Layout, Callable[[Any], Values]]] = {}
         run: list[Any] = []
         current: Layout | None = None
@@ -140,12 +134,12 @@ class RowReader:
             else:
                 raise self.refusal(f"row {number} is a {type(row).__name__}, not a mapping, a tuple or a Delete")
             if layout is not current and run:
-                yield (current, run) if current else run
+                yield current, run
                 run = []
             current = layout
             run.append(values)
         if run:
-            yield (current, run) if current else run
+            yield current, run
 
     def _shape(self, number: int, names: tuple[str, ...]) -> tuple[Layout, Callable[[Any], Values]]:
         """The layout for a mapping's names, and what makes a tuple of such a mapping."""
@@ -169,17 +163,11 @@ class RowReader:
             )
         return row
 
-    def _checked_delete(self, number: int, delete: Delete) -> Key:
+    def _checked_delete(self, number: int, delete: Delete) -> Values:
         key = self._target.key
         if not key:
             raise self.refusal(f"row {number} is {delete!r}, but the table has no primary key: name its key=(…)")
         if len(delete.key) != len(key):
             raise self.refusal(f"row {number} is {delete!r}, but the key is ({', '.join(key)})")
-        bare: Key = delete.key[0] if len(key) == 1 else delete.key
-        self.check_not_null([bare])
-        return bare
-
-
-def has_null(key: Key) -> bool:
-    """Whether a key holds a ``None``, which conflicts with nothing."""
-    return key is None or (type(key) is tuple and None in key)
+        self._check_not_null(list(delete.key) if len(key) == 1 else [delete.key])
+        return delete.key

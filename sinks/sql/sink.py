@@ -6,10 +6,13 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Dialect
+from sqlalchemy import Connection
 
 from kafka_stream.errors import ConfigurationError, ProcessingError
-from kafka_stream.sinks.sql.changes import ChangeReader, Changes, OnConflict
+from kafka_stream.sinks.sql.changes import Changes
+from kafka_stream.sinks.sql.refusals import refusal
+from kafka_stream.sinks.sql.rows import OnConflict, RowReader
+from kafka_stream.sinks.sql.statement_writer import RowRefused, Rules
 from kafka_stream.sinks.sql.target import Target
 from kafka_stream.sinks.sql.writers import Writer, writer_for
 from kafka_stream.types import Writes
@@ -43,9 +46,10 @@ class SqlSink:
     - ``"update"``: the last one stays; the columns it has replace the stored ones.
 
     ``"update"`` and ``Delete`` need a key: the primary key, or the columns of a unique constraint named by ``key``.
-    Changes to one key within a batch come to what they would have one after the other, and are written in key order,
-    so that copies which write the same keys do not deadlock: what else ties rows of different keys together (a second
-    unique constraint, a reference to the same table) should be deferrable. Keys are compared as Python values.
+    A batch comes to what its changes come to one by one, each as a statement of its own, in the order given; a row is
+    refused only by its own statement, and the error names its record. Where nothing but the key ties rows together,
+    and Python can tell keys apart as the database does, they are written in few statements and in key order, so that
+    copies which write the same keys do not deadlock; else as given, and a deadlock is repeated.
     A ``Column``'s ``onupdate`` is not applied, as in SQLAlchemy's own ``on_conflict_do_update``.
 
     Raises:
@@ -80,8 +84,8 @@ class SqlSink:
         self._to_rows = to_rows
         self._on_conflict = on_conflict
         self._conflict_key = target.key if on_conflict == "update" or key is not None else ()
-        self._reader = ChangeReader(target, on_conflict, (target.key,) if key is not None else target.uniques)
-        self._writer: tuple[Dialect, Writer] | None = None
+        self._reader = RowReader(target, on_conflict)
+        self._writer: tuple[object, Writer] | None = None
 
     @property
     def writes(self) -> Writes:
@@ -103,6 +107,11 @@ class SqlSink:
         Raises:
             ProcessingError: ``to_rows`` gave something that is no row of this table.
         """
+        changes = Changes(self._reader.read(self._rows_of(prepared)), source=prepared)
+        writer = self._writer  # what the batches before have found out of the table
+        return changes if writer is None else writer[1].encode(changes)
+
+    def _rows_of(self, prepared: Any) -> Iterable[Any]:
         rows: Any = self._to_rows(prepared)
         if isinstance(rows, Awaitable):
             if inspect.iscoroutine(rows):
@@ -113,9 +122,7 @@ class SqlSink:
                 f"to_rows of the SqlSink for table {self._target.name} gave a {type(rows).__name__}; "
                 "it gives an iterable of mappings, tuples or Delete, which may be empty"
             )
-        changes = self._reader.read(rows)
-        writer = self._writer  # what the batches before have found out of the table
-        return changes if writer is None else writer[1].encode(changes)
+        return rows
 
     def write(self, prepared: Changes, transaction: SqlTransaction) -> None:
         """Write one batch's changes through ``transaction.connection``; see ``write_overlapping``."""
@@ -125,14 +132,34 @@ class SqlSink:
         """Write one batch's changes through ``transaction.connection``; see ``OverlappingSink``.
 
         Raises:
-            ConfigurationError: the database's dialect has no way to handle conflicts.
-            sqlalchemy.exc.DBAPIError: the database refused a row, or did not answer; nothing of the batch is kept.
+            ConfigurationError: the database's dialect has no way to handle conflicts, or the table lacks the key.
+            RecordError: the database refused a row; it names the record, and its cause is SQLAlchemy's error.
+            sqlalchemy.exc.DBAPIError: it refused a row that cannot be traced to one record, or did not answer. Nothing
+                of the batch is kept.
         """
         connection = transaction.connection
-        if self._writer is None or self._writer[0] is not connection.dialect:
-            writer = writer_for(self._target, self._on_conflict, self._conflict_key, connection.dialect)
-            self._writer = (connection.dialect, writer)
-        self._writer[1].write(connection, prepared, go_on)
+        if not len(prepared):
+            return
+        if self._writer is None:  # the table is looked at first
+            go_on()
+            go_on = _nothing
+        try:
+            self._writer_of(connection).write(connection, prepared, go_on)
+        except RowRefused as refused:
+            raise refusal(self._target.name, prepared, refused, self._rows_of) from refused.__cause__
+
+    def _writer_of(self, connection: Connection) -> Writer:
+        """What writes through such connections; it looks at the table once."""
+        schemas = connection.get_execution_options().get("schema_translate_map") or {}
+        known = (connection.dialect, schemas)
+        if self._writer is None or self._writer[0] != known:
+            rules = Rules(self._on_conflict, self._conflict_key, schemas)
+            self._writer = (known, writer_for(self._target, rules, connection))
+        return self._writer[1]
+
+
+def _nothing() -> None:
+    """In place of a ``go_on`` that was called."""
 
 
 def _check_to_rows(to_rows: Any, target: Target) -> None:

@@ -9,17 +9,18 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, islice
 from operator import itemgetter, le
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, bindparam, exc
-from sqlalchemy.sql.compiler import SQLCompiler
 
-from kafka_stream.sinks.sql.changes import OnConflict
+from kafka_stream.sinks.sql.changes import Changes, Group
+from kafka_stream.sinks.sql.facts import TableFacts
 from kafka_stream.sinks.sql.rows import Values
-from kafka_stream.sinks.sql.statement_writer import Converter, Prepared, StatementWriter, chunks
+from kafka_stream.sinks.sql.sqlite_catalog import facts_of
+from kafka_stream.sinks.sql.statement_writer import Rules, StatementWriter
+from kafka_stream.sinks.sql.statements import Converter, Prepared, chunks
 from kafka_stream.sinks.sql.target import Target
 
 _ROWS_AT_ONCE = 200
@@ -62,19 +63,33 @@ class SQLiteWriter(StatementWriter):
     are the row's.
     """
 
-    def __init__(
-        self, target: Target, on_conflict: OnConflict, conflict_key: tuple[str, ...], dialect: Dialect
-    ) -> None:
-        super().__init__(target, on_conflict, conflict_key, dialect)
+    def __init__(self, target: Target, dialect: Dialect, rules: Rules, facts: TableFacts) -> None:
+        super().__init__(target, dialect, rules, facts)
         self._of_many: dict[tuple[int, tuple[str, ...]], ManyRows] = {}
 
-    def _insert_rows(
-        self, connection: Connection, columns: tuple[str, ...], rows: Sequence[Values], encoded: Any
-    ) -> None:
-        single = self._statement(("insert", *columns), partial(self._insert, columns))
+    @classmethod
+    def facts_of(cls, connection: Connection, target: Target, schema: str | None) -> TableFacts:
+        """What SQLite's pragmas say."""
+        return facts_of(connection, target.table.name, schema)
+
+    def write(self, connection: Connection, changes: Changes, go_on: Callable[[], None]) -> None:
+        """As elsewhere, in a transaction: the driver begins none before a savepoint, whose end would commit it."""
+        driver: Any = connection.connection.driver_connection
+        if not getattr(driver, "in_transaction", True):
+            connection.exec_driver_sql("BEGIN").close()
+        super().write(connection, changes, go_on)
+
+    def _is_about_rows(self, connection: Connection, error: Exception) -> bool:
+        driver: Any = connection.connection.driver_connection  # a constraint may be declared ON CONFLICT ROLLBACK
+        return super()._is_about_rows(connection, error) and getattr(driver, "in_transaction", True)
+
+    def _insert_rows(self, connection: Connection, group: Group, encoded: Any) -> None:
+        columns, rows = group.columns, group.rows
+        single = self._insert_statement(columns)
         driver = connection.connection.driver_connection
         whole = 0
-        if isinstance(single, Prepared) and isinstance(driver, sqlite3.Connection):
+        # SQLite looks for what a row refers to at the end of a statement.
+        if isinstance(single, Prepared) and isinstance(driver, sqlite3.Connection) and not self._facts.row_by_row:
             at_once = min(_ROWS_AT_ONCE, driver.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(columns))
             whole = len(rows) - len(rows) % at_once if at_once > 1 else 0
             in_order = self._order_of(columns)
@@ -131,8 +146,7 @@ class SQLiteWriter(StatementWriter):
             values = [
                 {of[n].key: bindparam(p, type_=of[n].type) for n, p in zip(columns, row, strict=True)} for row in names
             ]
-            compiled = self._insert_of(columns, values).compile(dialect=self._dialect)
-            assert isinstance(compiled, SQLCompiler)
+            compiled = self._compiled(self._insert_of(columns, values))
             assert tuple(compiled.positiontup or ()) == tuple(chain.from_iterable(names))
             many = ManyRows(compiled.string, len(columns), single.converters)
             self._of_many[at_once, columns] = many

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
-from operator import itemgetter
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
@@ -13,132 +12,190 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Dialect,
-    LargeBinary,
+    TableClause,
     bindparam,
+    column,
     delete,
+    exc,
     insert,
+    literal_column,
+    select,
+    table,
+    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.types import TypeEngine
 
-from kafka_stream.sinks.sql.changes import Changes, OnConflict
-from kafka_stream.sinks.sql.rows import Values
+from kafka_stream.errors import KafkaStreamError
+from kafka_stream.sinks.sql.changes import Arrangement, Changes, Group
+from kafka_stream.sinks.sql.facts import UNKNOWN, TableFacts
+from kafka_stream.sinks.sql.rows import OnConflict, Values
+from kafka_stream.sinks.sql.statements import Composed, Converter, Prepared, Statement
 from kafka_stream.sinks.sql.target import Target
 
 _INSERTS: dict[str, Callable[[Any], Any]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
-_CHUNK = 10_000
-"""Rows handed to the driver at once: bounds its copies of them, and costs no round trip worth mentioning."""
+_SAVEPOINT = "kafka_stream_batch"
 
-
-@dataclass(frozen=True, slots=True)
-class Converter:
-    """What SQLAlchemy makes of a column's values; those of the classes ``leaves`` the driver takes as they are."""
-
-    convert: Callable[[Any], Any]
-    leaves: frozenset[type]
-
-    @classmethod
-    def of(cls, type_: TypeEngine[Any], dialect: Dialect) -> Converter | None:
-        """The converter of a type; ``None`` if it leaves all values alone."""
-        found = type_.dialect_impl(dialect)
-        convert = found.bind_processor(dialect)
-        if convert is None:
-            return None
-        # SQLAlchemy's own for bytes puts the driver's class for bytes around them.
-        wraps = getattr(type(found), "bind_processor", None) is LargeBinary.bind_processor
-        return cls(convert, frozenset({bytes, type(None)} if wraps else ()))
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A statement whose parameters go to the driver as they are.
-
-    SQLAlchemy's own handling of a row costs more than SQLite's insert of it.
-    """
-
-    sql: str
-    names: tuple[str, ...] | None  # for drivers that take parameters by name
-    converters: tuple[tuple[int, Converter], ...]
-
-    def run(self, connection: Connection, rows: Sequence[Values]) -> None:
-        """Execute it for each row."""
-        for chunk in chunks(rows):
-            parameters: Sequence[Any] = self._converted(chunk)
-            if (names := self.names) is not None:
-                parameters = [dict(zip(names, row, strict=True)) for row in parameters]
-            # One row by itself: psycopg's pipeline takes longer to open and close than the row.
-            connection.exec_driver_sql(self.sql, parameters if len(parameters) > 1 else parameters[0]).close()
-
-    def _converted(self, rows: Sequence[Values]) -> Sequence[Values]:
-        needed = [
-            (position, converter.convert)
-            for position, converter in self.converters
-            if not converter.leaves.issuperset(map(type, map(itemgetter(position), rows)))
-        ]
-        return [_with_converted(row, needed) for row in rows] if needed else rows
-
-
-def _with_converted(row: Values, converters: Sequence[tuple[int, Callable[[Any], Any]]]) -> Values:
-    values = list(row)
-    for position, convert in converters:
-        values[position] = convert(values[position])
-    return tuple(values)
-
-
-@dataclass(frozen=True, slots=True)
-class Composed:
-    """A statement that SQLAlchemy must compute values for: columns whose default is a Python value or function."""
-
-    statement: Any
-    names: tuple[str, ...]
-
-    def run(self, connection: Connection, rows: Sequence[Values]) -> None:
-        """Execute it for each row."""
-        for chunk in chunks(rows):
-            connection.execute(self.statement, [dict(zip(self.names, row, strict=True)) for row in chunk]).close()
-
-
-Statement: TypeAlias = Prepared | Composed
 Inserted: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 """What an INSERT's ``values`` takes: a row, or several."""
+
+
+class RowRefused(Exception):
+    """The database refused the change of this number, in the order given; the cause says why."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a writer is to do: ``schemas`` is the connection's ``schema_translate_map``."""
+
+    on_conflict: OnConflict
+    conflict_key: tuple[str, ...]
+    schemas: Mapping[str | None, str | None] = field(default_factory=dict)
+
+    def schema(self, target: Target) -> str | None:
+        """Where the table is."""
+        return self.schemas.get(target.table.schema, target.table.schema)
 
 
 class StatementWriter:
     """DELETE and INSERT … ON CONFLICT, a row each, in the driver's batches (psycopg's pipeline, SQLite's loop).
 
-    A statement per row keeps the order in which rows are locked.
+    What a batch comes to is what its changes come to one by one, a statement each, in the order given. So a row is
+    refused by nothing but its own statement: a statement of many that fails is undone, and each change goes by itself.
+    A row that lacks a column which a new row must have changes the one that is there; it is inserted if there is none.
     """
 
-    def __init__(
-        self, target: Target, on_conflict: OnConflict, conflict_key: tuple[str, ...], dialect: Dialect
-    ) -> None:
+    def __init__(self, target: Target, dialect: Dialect, rules: Rules, facts: TableFacts) -> None:
         self._target = target
-        self._on_conflict = on_conflict
-        self._conflict_key = conflict_key
         self._dialect = dialect
+        self._rules = rules
+        self._on_conflict = rules.on_conflict
+        self._conflict_key = rules.conflict_key
+        self._facts = facts
+        self._arrangement = Arrangement(target, rules.on_conflict, facts, dialect)
         self._statements: dict[tuple[str, ...], Statement] = {}
 
+    @classmethod
+    def facts_of(cls, connection: Connection, target: Target, schema: str | None) -> TableFacts:
+        """What the database says of the table; here, nothing is known of it."""
+        return UNKNOWN
+
     def encode(self, changes: Changes) -> Changes:
-        """Nothing can be done before the transaction."""
-        return changes
+        """Arranged in groups: what can be done before the transaction."""
+        groups, contended = self._arrangement.of(changes.given)
+        return replace(changes, groups=groups, contended=contended)
 
     def write(self, connection: Connection, changes: Changes, go_on: Callable[[], None]) -> None:
-        """Write deletes, then rows. Rows that several statements touch are locked first, in key order."""
+        """Write the changes.
+
+        Raises:
+            RowRefused: the database refused a change; the transaction is not to be gone on with.
+        """
+        if changes.groups is None:
+            changes = StatementWriter.encode(self, changes)
         if not changes.encoded:
             go_on()  # many requests, with Python's work between them
-        if changes.contended:
-            self._lock(connection, changes.contended)
-        if changes.deletes:
-            self._delete(connection, changes.deletes)
-        for columns, rows in changes.groups:
-            self._insert_rows(connection, columns, rows, changes.encoded.get(columns))
+        if len(changes) == 1:
+            self._write_one_by_one(connection, changes)
+            return
+        connection.exec_driver_sql(f"SAVEPOINT {_SAVEPOINT}").close()
+        if not self._write_groups(connection, changes):
+            connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}").close()
+            self._write_one_by_one(connection, changes)  # an error of it has none of many rows for its context
+        connection.exec_driver_sql(f"RELEASE SAVEPOINT {_SAVEPOINT}").close()
 
-    def _insert_rows(
-        self, connection: Connection, columns: tuple[str, ...], rows: Sequence[Values], encoded: Any
-    ) -> None:
+    def _write_groups(self, connection: Connection, changes: Changes) -> bool:
+        """Write all groups; or return False, with some written, where a row has to tell what is wrong."""
+        try:
+            if changes.contended:
+                self._lock(connection, changes.contended)
+            for number, group in enumerate(changes.groups or ()):
+                self._write_group(connection, group, changes.encoded.get(number))
+        except Exception as error:
+            if not self._is_about_rows(connection, error):
+                raise
+            return False
+        return True
+
+    def _write_one_by_one(self, connection: Connection, changes: Changes) -> None:
+        for number, group in enumerate(changes.one_by_one()):
+            try:
+                self._write_group(connection, group, None)
+            except Exception as error:
+                if self._is_about_rows(connection, error):
+                    raise RowRefused(number) from error
+                raise
+
+    def _is_about_rows(self, connection: Connection, error: Exception) -> bool:
+        """Whether a row, a value or the table is at fault, and not the connection, the server or the transaction."""
+        if isinstance(error, exc.DBAPIError):
+            return not error.connection_invalidated and not isinstance(error, exc.OperationalError | exc.InternalError)
+        return not isinstance(error, KafkaStreamError)
+
+    def _write_group(self, connection: Connection, group: Group, encoded: Any) -> None:
+        if not group.columns:
+            self._delete(connection, group.rows)
+        elif self._only_changes(group.columns):
+            self._change_rows(connection, group.columns, group.rows)
+        else:
+            self._insert_rows(connection, group, encoded)
+
+    def _insert_rows(self, connection: Connection, group: Group, encoded: Any) -> None:
         """``encoded`` is what ``encode`` has made of the rows, if anything."""
-        self._statement(("insert", *columns), partial(self._insert, columns)).run(connection, rows)
+        self._insert_statement(group.columns).run(connection, group.rows)
+
+    def _insert_statement(self, columns: tuple[str, ...]) -> Statement:
+        return self._statement(("insert", *columns), partial(self._insert, columns))
+
+    def _only_changes(self, columns: tuple[str, ...]) -> bool:
+        """Whether an INSERT of these columns is refused even where there is a row that it would only change."""
+        if self._on_conflict != "update" or len(columns) == len(self._target.columns):
+            return False
+        omitted = [it for name, it in self._target.columns.items() if name not in columns]
+        facts = self._facts.columns
+        return any(it.name in facts and facts[it.name].is_required and it.default is None for it in omitted)
+
+    def _change_rows(self, connection: Connection, columns: tuple[str, ...], rows: Sequence[Values]) -> None:
+        """UPDATE by key, and where there is no row the INSERT, which says what is missing."""
+        key = self._target.key
+        names = [name for name in columns if name not in key]
+        others, of_key = [list(map(columns.index, wanted)) for wanted in (names, key)]
+        keys = self._key_values([tuple(row[i] for i in of_key) for row in rows])
+        values = [(*(row[i] for i in others), *found) for row, found in zip(rows, keys, strict=True)]
+        change = self._statement(("change", *columns), lambda: self._composed(self._change(names), (*names, *key)))
+        assert isinstance(change, Prepared)
+        if names and len(rows) > 1 and not self._facts.row_by_row and change.counted(connection, values) == len(rows):
+            return
+        for row, parameters in zip(rows, values, strict=True):
+            if change.counted(connection, [parameters]) == 0:
+                self._insert_statement(columns).run(connection, [row])
+
+    def _change(self, names: Sequence[str]) -> ClauseElement:
+        """The UPDATE of these columns, without any of the ``Table``; a look for the row if there are none."""
+        plain, parameters = self._plain_table, [f"v{i}" for i in range(len(names) + len(self._target.key))]
+        of = {name: plain.c[self._target.table_columns[name].name] for name in (*names, *self._target.key)}
+        matches = [
+            of[name] == self._as_kept(of[name], bindparam(parameter, type_=of[name].type))
+            for name, parameter in zip(self._target.key, parameters[len(names) :], strict=True)
+        ]
+        if not names:
+            return select(literal_column("1")).select_from(plain).where(*matches)
+        changed = {of[name]: bindparam(p, type_=of[name].type) for name, p in zip(names, parameters, strict=False)}
+        return update(plain).where(*matches).values(changed)
+
+    @property
+    def _plain_table(self) -> TableClause:
+        found = self._target.table
+        columns = [column(it.name, it.type) for it in found.columns]
+        return table(found.name, *columns, schema=self._rules.schema(self._target))
+
+    def _key_values(self, keys: Sequence[Values]) -> Sequence[Values]:
+        """Keys in a form that the database compares as it does the values of rows."""
+        return keys
 
     def _statement(self, name: tuple[str, ...], compose: Callable[[], Statement]) -> Statement:
         """A statement, composed at its first use."""
@@ -155,7 +212,11 @@ class StatementWriter:
 
     def _key_matches(self) -> Iterator[ColumnElement[bool]]:
         columns = [self._target.table_columns[name] for name in self._target.key]
-        return (column == bindparam(f"v{i}", type_=column.type) for i, column in enumerate(columns))
+        return (it == self._as_kept(it, bindparam(f"v{i}", type_=it.type)) for i, it in enumerate(columns))
+
+    def _as_kept(self, column: ColumnElement[Any], value: ColumnElement[Any]) -> ColumnElement[Any]:
+        """A key's value as the column keeps it: with fewer digits, perhaps."""
+        return value
 
     def _insert(self, columns: tuple[str, ...]) -> Statement:
         of = self._target.columns
@@ -181,8 +242,7 @@ class StatementWriter:
 
     def _composed(self, statement: ClauseElement, columns: tuple[str, ...]) -> Statement:
         """The statement as the driver takes it, unless it has more parameters than the row: Python-side defaults."""
-        compiled = statement.compile(dialect=self._dialect)
-        assert isinstance(compiled, SQLCompiler)
+        compiled = self._compiled(statement)
         names = tuple(f"v{i}" for i in range(len(columns)))
         in_order = tuple(compiled.positiontup or ()) if self._dialect.positional else names
         if set(compiled.params) != set(names) or in_order != names:
@@ -195,11 +255,13 @@ class StatementWriter:
             tuple((i, converter) for i, converter in enumerate(converters) if converter is not None),
         )
 
+    def _compiled(self, statement: ClauseElement) -> SQLCompiler:
+        options: dict[str, Any] = {}
+        if self._rules.schemas:
+            options = {"schema_translate_map": self._rules.schemas, "render_schema_translate": True}
+        compiled = statement.compile(dialect=self._dialect, **options)
+        assert isinstance(compiled, SQLCompiler)
+        return compiled
+
     def _conflict_columns(self) -> list[Any]:
         return [self._target.columns[name] for name in self._conflict_key]
-
-
-def chunks(rows: Sequence[Values], size: int = _CHUNK) -> Iterator[Sequence[Values]]:
-    """Consecutive rows, so many at once."""
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]

@@ -19,14 +19,13 @@ class Target:
 
     ``table_columns`` are all columns by the name that mappings use (a column's key; of an ORM class its attribute), in
     table order; ``columns`` those of them that the database does not compute. ``key`` names the columns of the key in
-    its own order, empty without one. ``uniques`` are all declared unique sets of columns, the key first.
+    its own order, empty without one.
     """
 
     table: Table
     table_columns: dict[str, Column[Any]]
     columns: dict[str, Column[Any]]
     key: tuple[str, ...]
-    uniques: tuple[tuple[str, ...], ...]
 
     @property
     def name(self) -> str:
@@ -43,23 +42,21 @@ class Target:
         found, columns = _table_of(table)
         name_of = {column: name for name, column in columns.items()}
         writable = {name: column for name, column in columns.items() if not _is_generated(column)}
-        uniques = _unique_sets(found, name_of)
         if key is None:
             primary = tuple(name_of[column] for column in found.primary_key.columns)
-            return cls(found, columns, writable, primary, uniques)
+            return cls(found, columns, writable, primary)
         wanted = (key,) if isinstance(key, str) else tuple(key)
         if unknown := [name for name in wanted if name not in columns]:
             raise ConfigurationError(
                 f"key={wanted!r} of the SqlSink for table {found.fullname} names {unknown[0]!r}, which is no column "
                 f"of it; its columns are {', '.join(columns)}"
             )
-        if set(wanted) not in map(set, uniques) or len(set(wanted)) != len(wanted):
+        if set(wanted) not in map(set, _unique_sets(found, name_of)) or len(set(wanted)) != len(wanted):
             raise ConfigurationError(
                 f"key={wanted!r} of the SqlSink for table {found.fullname} is neither its primary key nor a unique "
                 "constraint of it; declare a UniqueConstraint on exactly these columns, in the Table and the database"
             )
-        others = tuple(unique for unique in uniques if set(unique) != set(wanted))
-        return cls(found, columns, writable, wanted, (wanted, *others))
+        return cls(found, columns, writable, wanted)
 
 
 def _table_of(table: Any) -> tuple[Table, dict[str, Column[Any]]]:
@@ -85,8 +82,8 @@ def _is_generated(column: Column[Any]) -> bool:
     return column.computed is not None or (column.identity is not None and bool(column.identity.always))
 
 
-def _unique_sets(table: Table, name_of: dict[Column[Any], str]) -> tuple[tuple[str, ...], ...]:
-    """The primary key, then all unique constraints and unique indexes over plain columns of all rows."""
+def _unique_sets(table: Table, name_of: dict[Column[Any], str]) -> list[tuple[str, ...]]:
+    """The primary key, all unique constraints, and unique indexes over plain columns of all rows."""
     found = [
         tuple(name_of[column] for column in constraint.columns)
         for constraint in table.constraints
@@ -96,5 +93,4 @@ def _unique_sets(table: Table, name_of: dict[Column[Any], str]) -> tuple[tuple[s
         is_partial = any(options.get("where") is not None for options in index.dialect_options.values())
         if index.unique and not is_partial and all(isinstance(part, Column) for part in index.expressions):
             found.append(tuple(name_of[column] for column in index.columns))
-    primary = tuple(name_of[column] for column in table.primary_key.columns)
-    return tuple(sorted({unique for unique in found if unique}, key=lambda unique: (unique != primary, unique)))
+    return found

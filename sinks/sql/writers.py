@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from sqlalchemy import Connection, Dialect
+from sqlalchemy import Connection
 
 from kafka_stream.errors import ConfigurationError
-from kafka_stream.sinks.sql.changes import Changes, OnConflict
+from kafka_stream.sinks.sql.changes import Changes
 from kafka_stream.sinks.sql.mysql_writer import MySQLWriter
 from kafka_stream.sinks.sql.postgres_writer import PostgresWriter
 from kafka_stream.sinks.sql.sqlite_writer import SQLiteWriter
-from kafka_stream.sinks.sql.statement_writer import StatementWriter
+from kafka_stream.sinks.sql.statement_writer import Rules, StatementWriter
 from kafka_stream.sinks.sql.target import Target
 
 _WRITERS: dict[str, type[StatementWriter]] = {
@@ -30,23 +30,37 @@ class Writer(Protocol):
         """The same, with what can be done before the transaction; pure, and on another thread than ``write``."""
 
     def write(self, connection: Connection, changes: Changes, go_on: Callable[[], None]) -> None:
-        """Write deletes, then rows, in the order given, in the connection's transaction.
+        """Write changes in the connection's transaction; it comes to what they come to one by one, in the order given.
 
         ``go_on`` is called when the server has something to do that takes it a while; it may be called again after.
+
+        Raises:
+            RowRefused: the database refused one.
         """
 
 
-def writer_for(target: Target, on_conflict: OnConflict, conflict_key: tuple[str, ...], dialect: Dialect) -> Writer:
-    """The fastest writer there is for a dialect.
+def writer_for(target: Target, rules: Rules, connection: Connection) -> Writer:
+    """The fastest writer there is for a connection's dialect, after a look at the table.
 
     Raises:
-        ConfigurationError: there is none that can handle conflicts.
+        ConfigurationError: there is none that can handle conflicts, or the table has not the key that is declared.
     """
-    if on_conflict != "error" and dialect.name not in _WRITERS:
+    dialect = connection.dialect
+    if rules.on_conflict != "error" and dialect.name not in _WRITERS:
         *others, last = _WRITERS
         raise ConfigurationError(
-            f'on_conflict="{on_conflict}" of the SqlSink for table {target.name} works on {", ".join(others)} and '
-            f'{last}, not on {dialect.name}; use on_conflict="error", or a function that writes what {dialect.name} '
-            "understands"
+            f'on_conflict="{rules.on_conflict}" of the SqlSink for table {target.name} works on {", ".join(others)} '
+            f'and {last}, not on {dialect.name}; use on_conflict="error", or a function that writes what '
+            f"{dialect.name} understands"
         )
-    return _WRITERS.get(dialect.name, StatementWriter)(target, on_conflict, conflict_key, dialect)
+    kind = _WRITERS.get(dialect.name, StatementWriter)
+    facts = kind.facts_of(connection, target, rules.schema(target))
+    if rules.on_conflict != "error" and facts.is_table and target.key:
+        key = [target.table_columns[name].name for name in target.key]
+        if not facts.is_unique(key):
+            raise ConfigurationError(
+                f"({', '.join(key)}) is the key of the SqlSink for table {target.name}, but in the database the table "
+                "has no primary key or unique constraint on exactly these columns, so that rows would be repeated: "
+                "add it there, or declare the table as it is"
+            )
+    return kind(target, dialect, rules, facts)

@@ -9,8 +9,10 @@ import sqlalchemy as sa
 from pymysql.cursors import RE_INSERT_VALUES
 from sqlalchemy.dialects.mysql import mysqldb, pymysql
 
+from kafka_stream.sinks.sql.mysql_catalog import MySQLFacts
 from kafka_stream.sinks.sql.mysql_writer import MySQLWriter
-from kafka_stream.sinks.sql.statement_writer import Prepared
+from kafka_stream.sinks.sql.statement_writer import Rules
+from kafka_stream.sinks.sql.statements import Prepared
 from kafka_stream.sinks.sql.target import Target
 
 TABLE = sa.Table(
@@ -23,7 +25,8 @@ TABLE = sa.Table(
 
 def insert_of(dialect: sa.Dialect, on_conflict: Any) -> Prepared:
     target = Target.of(TABLE, None)
-    statement = MySQLWriter(target, on_conflict, target.key, dialect)._insert(tuple(target.columns))
+    writer = MySQLWriter(target, dialect, Rules(on_conflict, target.key), MySQLFacts(triggers=frozenset()))
+    statement = writer._insert(tuple(target.columns))
     assert isinstance(statement, Prepared)
     return statement
 

@@ -1,0 +1,113 @@
+"""Pure: which keys Python can tell apart as the database does. Where it cannot, the order given is kept.
+
+Two keys that are one for the database must be one here; the opposite is harmless. So only values of exactly one class
+are compared, in columns that keep each such value as it is.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, TypeAlias
+
+from sqlalchemy import Column, Dialect, Enum, Uuid, bindparam
+from sqlalchemy.types import TypeDecorator
+
+from kafka_stream.sinks.sql.facts import ColumnFacts, Kind, TableFacts
+from kafka_stream.sinks.sql.rows import Key
+from kafka_stream.sinks.sql.target import Target
+
+Compare: TypeAlias = Callable[[Sequence[Any]], Sequence[Any] | None]
+"""Values in a form in which they are equal if the database says so; ``None`` if that cannot be said of them."""
+
+_CLASSES: dict[Kind, type] = {
+    Kind.BOOLEAN: bool,
+    Kind.BYTES: bytes,
+    Kind.DATE: dt.date,
+    Kind.INTEGER: int,
+    Kind.TEXT: str,
+    Kind.TEXT_WITHOUT_CASE: str,
+    Kind.TIMESTAMP: dt.datetime,
+    Kind.TIMESTAMP_WITH_ZONE: dt.datetime,
+    Kind.UUID: uuid.UUID,
+}
+
+
+def comparison(target: Target, facts: TableFacts, dialect: Dialect) -> Callable[[Sequence[Key]], Sequence[Key] | None]:
+    """What makes keys of a table comparable, all of them or none."""
+    declared = [target.table_columns[name] for name in target.key]
+    compares = [_compare(column, facts.columns.get(column.name, ColumnFacts()), dialect) for column in declared]
+    if len(compares) == 1:
+        return compares[0]
+
+    def compare(keys: Sequence[Any]) -> Sequence[Key] | None:
+        columns = []
+        for position, compare_column in enumerate(compares):
+            values = compare_column(list(map(itemgetter(position), keys)))
+            if values is None:
+                return None
+            columns.append(values)
+        return list(zip(*columns, strict=True))
+
+    return compare
+
+
+@dataclass(frozen=True, slots=True)
+class _OfClass:
+    """Compares values of one class that satisfy a condition."""
+
+    known: type
+    condition: Callable[[Sequence[Any]], bool] | None = None
+    form: Callable[[Any], Any] | None = None
+
+    def __call__(self, values: Sequence[Any]) -> Sequence[Any] | None:
+        if not set(map(type, values)) <= {self.known}:
+            return None
+        if self.condition is not None and not self.condition(values):
+            return None
+        return values if self.form is None else list(map(self.form, values))
+
+
+def _never(_: Sequence[Any]) -> None:
+    """Values that Python compares otherwise than the database does."""
+
+
+def _compare(column: Column[Any], facts: ColumnFacts, dialect: Dialect) -> Compare:
+    in_dialect = column.type.dialect_impl(dialect)
+    if isinstance(column.type, TypeDecorator) or in_dialect.bind_expression(bindparam("v")) is not None:
+        return _never  # what becomes of its values, only its author knows
+    if isinstance(column.type, Uuid) and facts.kind in (Kind.TEXT, Kind.TEXT_WITHOUT_CASE):
+        return _OfClass(uuid.UUID)  # kept as digits
+    if facts.kind is Kind.ENUM:
+        known = column.type.enum_class if isinstance(column.type, Enum) else None
+        return _OfClass(known or str)
+    if facts.kind not in _CLASSES:
+        return _never
+    known = _CLASSES[facts.kind]
+    if facts.kind is Kind.TEXT:
+        longest = facts.longest
+        return _OfClass(known, None if longest is None else lambda values: _fit(values, longest))
+    if facts.kind is Kind.TEXT_WITHOUT_CASE:
+        return _OfClass(known, _are_printable_ascii, lambda text: text.rstrip(" ").lower())
+    return _OfClass(known, {Kind.TIMESTAMP: _are_without_zone, Kind.TIMESTAMP_WITH_ZONE: _have_offsets}.get(facts.kind))
+
+
+def _fit(values: Sequence[str], longest: int) -> bool:
+    """Whether none is cut: what is too long is refused, but for spaces at its end."""
+    return max(map(len, values), default=0) <= longest
+
+
+def _are_printable_ascii(values: Sequence[str]) -> bool:
+    return all(value.isascii() and value.isprintable() for value in values)
+
+
+def _are_without_zone(values: Sequence[dt.datetime]) -> bool:
+    return all(value.tzinfo is None for value in values)
+
+
+def _have_offsets(values: Sequence[dt.datetime]) -> bool:
+    """Whether each has a fixed one: a zone's times may be the same twice, which Python does not tell apart."""
+    return all(type(value.tzinfo) is dt.timezone for value in values)

@@ -1,0 +1,116 @@
+"""Tables for ``SqlSink`` of all shapes and types of keys, with values that only the database takes for one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+from hypothesis import strategies as st
+
+from kafka_stream.sinks.sql import SqlSink
+
+Mode = Literal["error", "ignore", "update"]
+Type = Callable[[], Any]
+AT = datetime(2025, 3, 1, 12)
+ID = UUID("0f0e0d0c-0b0a-0908-0706-050403020100")
+
+KEYS: Mapping[str, tuple[Type, Sequence[Any]]] = {
+    "integer": (sa.Integer, [1, 2, 3, 4, "2", True, 2.0]),
+    "bigint": (sa.BigInteger, [1, 2, 2**40, 3]),
+    "text": (lambda: sa.String(20), ["a", "b", "A", "a ", "7", 7, "07"]),
+    "short": (lambda: sa.String(2), ["a", "a ", "b", "abc"]),
+    "fixed": (lambda: sa.CHAR(4), ["a", "a ", "A", "b"]),
+    "uuid": (sa.Uuid, [ID, str(ID), str(ID).upper(), UUID(int=1), UUID(int=2)]),
+    "uuid_text": (lambda: sa.String(36), [str(ID), str(ID).upper(), str(UUID(int=1))]),
+    "price": (lambda: sa.Numeric(10, 2), [Decimal(1), Decimal("1.00"), Decimal("1.001"), 1, Decimal("2.5")]),
+    "moment": (sa.DateTime, [AT, AT + timedelta(microseconds=4), AT + timedelta(seconds=0.7), AT + timedelta(days=1)]),
+    "bytes": (lambda: sa.LargeBinary(20), [b"a", b"b", b"a\0", bytearray(b"a")]),
+}
+"""Types of keys, and values of which some are equal for the database and not for Python."""
+
+SHAPES = ("plain", "unique", "pair", "itself", "numbered", "required", "checked", "children", "composite")
+
+
+@dataclass
+class Case:
+    """A table, those beside it whose rows depend on it, and what is given for its key."""
+
+    table: sa.Table
+    key: tuple[str, ...]
+    keys: Sequence[Any]
+    others: Mapping[str, st.SearchStrategy[Any]]
+    children: sa.Table | None = None
+    sink_key: tuple[str, ...] | None = None
+    sinks: dict[Mode, SqlSink] = field(default_factory=dict)
+
+    def sink(self, mode: Mode) -> SqlSink:
+        """One that may have seen the table before."""
+        return self.sinks.setdefault(mode, self.new_sink(mode))
+
+    def new_sink(self, mode: Mode) -> SqlSink:
+        """One that has seen nothing."""
+        return SqlSink(self.table, lambda rows: rows, mode, key=self.sink_key)
+
+    def read(self, connection: sa.Connection) -> Any:
+        """What is in the tables; numbers that the database gave count by their order only."""
+        rows = [tuple(row) for row in connection.execute(sa.select(self.table))]
+        if self.sink_key is not None:
+            rows = [row[1:] for row in sorted(rows)]
+        found: list[Any] = [rows if self.sink_key is not None else sorted(rows, key=repr)]
+        if self.children is not None:
+            found.append(sorted(map(repr, connection.execute(sa.select(self.children.c.of)))))
+        return found
+
+
+@dataclass
+class Cases:
+    """All cases of a database: each type of key with each shape of table."""
+
+    metadata: sa.MetaData = field(default_factory=sa.MetaData)
+    found: dict[str, Case] = field(default_factory=dict)
+
+    def add_all(self, keys: Mapping[str, tuple[Type, Sequence[Any]]]) -> None:
+        """Declare a table for each."""
+        for kind, (type_, values) in keys.items():
+            for shape in SHAPES:
+                name = f"{kind}_{shape}"
+                self.found[name] = case(name, shape, type_, values, self.metadata)
+
+
+SMALL = st.integers(0, 6) | st.none()
+WORDS = st.sampled_from(["x", "y", "z"]) | st.none()
+
+
+def case(name: str, shape: str, type_: Type, values: Sequence[Any], metadata: sa.MetaData) -> Case:
+    """A table of that shape whose key is of that type."""
+    key = sa.Column("k", type_(), primary_key=shape != "numbered", nullable=False, autoincrement=False)
+    columns: list[Any] = [key, sa.Column("a", sa.Integer), sa.Column("b", sa.String(20), server_default="given")]
+    others: dict[str, st.SearchStrategy[Any]] = {"a": SMALL, "b": WORDS}
+    if shape in ("unique", "pair"):
+        columns.append(sa.Column("u", sa.String(20)))
+        columns.append(sa.UniqueConstraint("u") if shape == "unique" else sa.UniqueConstraint("a", "u"))
+        others["u"] = WORDS
+    elif shape == "itself":
+        columns.append(sa.Column("parent", type_(), sa.ForeignKey(f"{name}.k")))
+        others["parent"] = st.sampled_from(values) | st.none()
+    elif shape == "numbered":
+        columns = [sa.Column("n", sa.Integer, primary_key=True), *columns, sa.UniqueConstraint("k")]
+    elif shape == "required":
+        columns.append(sa.Column("r", sa.Integer, nullable=False))
+        others["r"] = SMALL
+    elif shape == "checked":
+        columns.append(sa.CheckConstraint("a < 5"))
+    elif shape == "composite":
+        columns.insert(1, sa.Column("k2", sa.String(20), primary_key=True))
+    table = sa.Table(name, metadata, *columns)
+    children = None
+    if shape == "children":
+        of = sa.Column("of", type_(), sa.ForeignKey(f"{name}.k", ondelete="CASCADE"))
+        children = sa.Table(f"{name}_of", metadata, sa.Column("n", sa.Integer, primary_key=True), of)
+    names = ("k", "k2") if shape == "composite" else ("k",)
+    return Case(table, names, values, others, children, ("k",) if shape == "numbered" else None)
