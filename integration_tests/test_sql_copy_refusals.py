@@ -289,8 +289,9 @@ def test_a_connection_that_breaks_in_the_copy_is_reported_as_such(
 ) -> None:
     sink = SqlSink(ORDERS, given, on_conflict)
     prepared = sink.prepare(ROWS)
-    with database.connect() as connection:
-        pid = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
+    taken = store.take_over(STREAM, OLDER, [P0], {})
+    with store.begin(claim_of(OLDER, taken)) as transaction:
+        pid = transaction.connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
         send = postgres_writer._send
 
         def send_late(*arguments: Any) -> None:
@@ -299,9 +300,9 @@ def test_a_connection_that_breaks_in_the_copy_is_reported_as_such(
 
         monkeypatch.setattr(postgres_writer, "_send", send_late)
         with pytest.raises(Exception) as caught:
-            sink.write(prepared, Transaction(connection))
+            sink.write(prepared, transaction)
         assert type(store.classify(caught.value)).__name__ == "StoreUnavailable"
-        assert connection.invalidated
+        assert transaction.connection.invalidated
     assert stored(database) == []
 
 
