@@ -16,7 +16,6 @@ from kafka_stream.engine.loop import Loop, StopRequest
 from kafka_stream.engine.processing import BatchProcessor, FunctionSink
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.guarantee import check_guarantee
-from kafka_stream.interpreter import collecting_less_often, switching_often
 from kafka_stream.plugins import store_from_url
 from kafka_stream.progress import Listeners, RunSummary, StreamStatus
 from kafka_stream.protocols import BoundStore, Listener, OffsetMirror, OffsetStore, Sink, Source

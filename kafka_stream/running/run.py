@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from kafka_stream.engine.interpreter import collecting_less_often, switching_often
 from kafka_stream.engine.loop import Loop, StopRequest
 from kafka_stream.errors import KafkaStreamError
+from kafka_stream.interpreter import collecting_less_often, switching_often
 from kafka_stream.progress import RunSummary, StreamState, StreamStatus
 from kafka_stream.protocols import Source
 from kafka_stream.running.inside import Inside
