@@ -17,6 +17,7 @@ from kafka_stream.offset_stores.kafka import KafkaOffsetStore, KafkaTransaction
 from kafka_stream.protocols import (
     Action,
     ActionKind,
+    Change,
     Decide,
     HistoryEntry,
     StoreCapabilities,
@@ -104,6 +105,9 @@ class RenamedStreams:
     def keeps_history(self) -> bool:
         return self._of("orders").keeps_history
 
+    def identity(self) -> str:
+        return self._of("orders").identity()
+
     def streams(self) -> Sequence[str]:
         ours = [name for name in self._of("orders").streams() if name.endswith(self._suffix)]
         return [name.removesuffix(f"-{self._suffix}") for name in ours]
@@ -115,6 +119,9 @@ class RenamedStreams:
         self, stream: str, partitions: Collection[TopicPartition], action: Action, decide: Decide
     ) -> Mapping[TopicPartition, StoredPosition]:
         return self._of("orders").change(self._name(stream), partitions, action, decide)
+
+    def rehearse(self, stream: str, changes: Sequence[Change]) -> None:
+        self._of("orders").rehearse(self._name(stream), changes)
 
     def close_topics(self, stream: str, topics: Collection[str], action: Action, reason: str | None) -> None:
         self._of("orders").close_topics(self._name(stream), topics, action, reason)

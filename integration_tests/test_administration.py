@@ -23,9 +23,10 @@ from integration_tests.service_settings import ServiceSettings
 from integration_tests.streams import WAIT_S, settings_of, wait_for_rows, wait_for_stable_end
 from kafka_stream import Batch, DirectStream
 from kafka_stream.admin.history import undo
+from kafka_stream.admin.migration import fence_and_migrate, migrate
 from kafka_stream.admin.reset import execute_reset, prepare_reset
 from kafka_stream.admin.reset_plan import ResetPlan, ShiftBy, Target, ToCurrent, ToEarliest, ToOffsets
-from kafka_stream.admin.transfer import delete, fence_and_migrate, migrate
+from kafka_stream.admin.transfer import delete
 from kafka_stream.errors import CommandRefused
 from kafka_stream.offset_stores.sql import SqlOffsetStore, SqlTransaction
 from kafka_stream.protocols import ActionKind

@@ -20,7 +20,7 @@ from integration_tests.kafka_proxy import KafkaProxy
 from integration_tests.kafka_store import WAIT_S, Place
 from integration_tests.servers import KafkaServer, free_port, random_name
 from kafka_stream.admin.history import undo
-from kafka_stream.admin.transfer import fence_and_migrate, migrate
+from kafka_stream.admin.migration import fence_and_migrate, migrate
 from kafka_stream.errors import CommandRefused, OwnershipLost, StoreUnavailable, StreamClosed, TopicNotFound
 from kafka_stream.offset_stores.kafka import KafkaOffsetStore, group, producer
 from kafka_stream.offset_stores.kafka.tenure import Tenure

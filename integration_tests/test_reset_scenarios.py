@@ -22,11 +22,12 @@ from integration_tests.kafka_store import RenamedStreams
 from integration_tests.mariadb_server import MariadbDatabase
 from integration_tests.servers import KafkaServer, PostgresDatabase, random_name
 from kafka_stream.admin.history import undo
+from kafka_stream.admin.migration import fence_and_migrate, migrate
 from kafka_stream.admin.offsets_file import parse_offsets, to_csv
 from kafka_stream.admin.reset import execute_reset, prepare_reset
 from kafka_stream.admin.reset_plan import ShiftBy, Target, ToCurrent, ToEarliest, ToLatest, ToOffset, ToOffsets, ToTime
 from kafka_stream.admin.targets import Selection, parse_time, time_before
-from kafka_stream.admin.transfer import export_offsets, fence_and_migrate, import_offsets, migrate
+from kafka_stream.admin.transfer import export_offsets, import_offsets
 from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.offset_stores.zookeeper import ZooKeeperOffsetStore
 from kafka_stream.protocols import AdministeredStore

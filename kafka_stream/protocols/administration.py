@@ -107,6 +107,12 @@ class AdministeredStore(OffsetStore, Protocol):
     def keeps_history(self) -> bool:
         """Whether ``record`` and ``change`` leave something for ``history``; constant."""
 
+    def identity(self) -> str:
+        """What tells this store from every other one, however its URL is spelled; the same for as long as it exists.
+
+        Without secrets, but for comparing rather than for people: ``describe`` is for them. Reads only.
+        """
+
     def streams(self) -> Sequence[str]:
         """The names of all streams that have positions here, sorted. Reads only, as ``positions`` does."""
 
@@ -131,6 +137,13 @@ class AdministeredStore(OffsetStore, Protocol):
 
         Raises:
             CommandRefused: the store cannot do it while the stream has live members; the message names them.
+        """
+
+    def rehearse(self, stream: str, changes: Sequence[Change]) -> None:
+        """Find out whether ``change`` would take these, as far as that can be known without it.
+
+        Rights, sizes, live members, what has to exist: whatever ``change`` would refuse is raised, as it would raise
+        it. Everything stays as it was; owners go on, and are at most held up for a moment.
         """
 
     def close_topics(self, stream: str, topics: Collection[str], action: Action, reason: str | None) -> None:

@@ -138,6 +138,20 @@ class AdministeredStoreContract(OffsetStoreContract):
         assert list(administered.history(STREAM, 10)) == []
         commit(administered, OLDER, {P0: (7, 8)}, epochs_of(taken))
 
+    def test_a_rehearsal_leaves_everything_as_it_was(self, administered: AdministeredStore) -> None:
+        taken = administered.take_over(STREAM, OLDER, [P0, P1], {})
+        before = dict(administered.positions(STREAM))
+        administered.rehearse(STREAM, [Change(P0, 3), Change(P2, 5, at_least_epoch=9)])
+        assert administered.positions(STREAM) == before
+        assert list(administered.history(STREAM, 10, [ActionKind.MIGRATE])) == []
+        commit(administered, OLDER, {P0: (0, 7)}, epochs_of(taken))
+        assert moving(administered, {P0: 3})[P0].next_offset == 3
+
+    def test_a_store_is_the_same_for_all_who_open_it(
+        self, administered: AdministeredStore, opened: Callable[[], AdministeredStore]
+    ) -> None:
+        assert administered.identity() == opened().identity()
+
     def test_a_stream_that_is_not_there_yet_is_started_where_it_is_put(self, administered: AdministeredStore) -> None:
         administered.change(STREAM, [P0, P2], RESET, lambda _: [Change(P0, 5, 1, "id-1"), Change(P2, MAX_OFFSET)])
         assert administered.is_started(STREAM, TOPIC)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -87,6 +88,7 @@ class MemoryOffsetStore:
 
     def __init__(self) -> None:
         self.rows: list[Any] = []
+        self._identity = uuid.uuid4().hex
         self._positions: dict[_Key, StoredPosition] = {}
         self._markers: dict[tuple[str, str], TopicStatus] = {}
         self._history: dict[str, list[HistoryEntry]] = {}
@@ -235,6 +237,10 @@ class MemoryOffsetStore:
         """In this process."""
         return True
 
+    def identity(self) -> str:
+        """Of this instance."""
+        return self._identity
+
     def streams(self) -> Sequence[str]:
         """See ``AdministeredStore``."""
         with self._lock:
@@ -266,6 +272,9 @@ class MemoryOffsetStore:
                     if marker is None or marker.state is not TopicState.OPEN:
                         self._open(stream, topic, {}, topic_id)
             return self._stored(stream, ordered)
+
+    def rehearse(self, stream: str, changes: Sequence[Change]) -> None:
+        """Nothing is refused in memory."""
 
     def close_topics(self, stream: str, topics: Collection[str], action: Action, reason: str | None) -> None:
         """See ``AdministeredStore``. The transactions of batches in flight end."""

@@ -90,8 +90,7 @@ def change(
 
     def rewrite(found: Found) -> Found:
         changes = decide({tp: found[tp].position for tp in wanted if tp in found})
-        for tp in sorted({each.topic_partition for each in changes} - set(every)):
-            raise TopicNotFound(f"{tp} does not exist at {access.where}, and Kafka keeps no offset of what does not")
+        refuse_missing(access, changes, every)
         return moved(found, changes, access.now())
 
     _Command(access, stream, every, frozenset(wanted), action).run(rewrite)
@@ -107,6 +106,22 @@ def close_topics(access: Access, stream: str, names: Collection[str], action: Ac
         return closed(found, reason, access.now())
 
     _Command(access, stream, every, frozenset(every), action).run(rewrite)
+
+
+def refuse_missing(access: Access, changes: Collection[Change], every: Collection[TopicPartition]) -> None:
+    """Raise ``TopicNotFound`` if a change is of a partition that does not exist."""
+    for tp in sorted({each.topic_partition for each in changes} - set(every)):
+        raise TopicNotFound(f"{tp} does not exist at {access.where}, and Kafka keeps no offset of what does not")
+
+
+def refuse_live_group(access: Access, stream: str) -> None:
+    """Raise ``CommandRefused`` if the stream's group has members; it names them."""
+    if members := _members(access, stream):
+        raise CommandRefused(
+            f"stream {stream!r} in {access.where} was left as it is: its group has {len(members)} live "
+            f"member(s), which hold its partitions ({', '.join(members[:_MEMBERS_NAMED])}), and the offsets of a "
+            "live group cannot be altered; stop them first"
+        )
 
 
 def moved(found: Mapping[TopicPartition, Stored], changes: Collection[Change], now: datetime) -> Found:
@@ -265,12 +280,7 @@ class _Command:
                 raise _Overtaken(f"{tp} was at {before.get(tp)}, and is at {after.get(tp)}")
 
     def _refuse_members(self) -> None:
-        if members := _members(self.access, self.stream):
-            raise CommandRefused(
-                f"stream {self.stream!r} in {self.access.where} was left as it is: its group has {len(members)} live "
-                f"member(s), which hold its partitions ({', '.join(members[:_MEMBERS_NAMED])}), and the offsets of a "
-                "live group cannot be altered; stop them first"
-            )
+        refuse_live_group(self.access, self.stream)
 
     def _commit(self, producer: TransactionalProducer, before: Found, new: Found, mark: str) -> None:
         try:
@@ -302,4 +312,15 @@ def outcome(before: Found, after: Found, mark: str) -> bool | None:
     return None if after else False
 
 
-__all__ = ["change", "close_topics", "closed", "live_owners", "moved", "outcome", "streams", "topics"]
+__all__ = [
+    "change",
+    "close_topics",
+    "closed",
+    "live_owners",
+    "moved",
+    "outcome",
+    "refuse_live_group",
+    "refuse_missing",
+    "streams",
+    "topics",
+]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kafka_stream.errors import ConfigurationError, KafkaStreamError
-from kafka_stream.offset_stores.kafka import administration, start
+from kafka_stream.offset_stores.kafka import administration, rehearsal, start
 from kafka_stream.offset_stores.kafka.access import Access
 from kafka_stream.offset_stores.kafka.settings import checked_config, merged_config, refuse_mock, servers_of
 from kafka_stream.offset_stores.kafka.tenure import Tenure
@@ -16,6 +16,7 @@ from kafka_stream.offset_stores.kafka.transaction import KafkaTransaction
 from kafka_stream.protocols import (
     Action,
     ActionKind,
+    Change,
     Decide,
     HistoryEntry,
     StoreCapabilities,
@@ -171,6 +172,10 @@ class KafkaOffsetStore:
         """An offset's metadata holds who changed it last, and nothing of before."""
         return False
 
+    def identity(self) -> str:
+        """The cluster's own id; see ``AdministeredStore``."""
+        return f"kafka {self._opened().brokers.cluster_id()}"
+
     def streams(self) -> Sequence[str]:
         """The groups that a stream has committed in; plain consumer groups are none. See ``AdministeredStore``."""
         return administration.streams(self._opened())
@@ -187,6 +192,10 @@ class KafkaOffsetStore:
         A static owner's batch in flight is dropped and repeated even if nothing is changed in the end.
         """
         return administration.change(self._opened(), stream, partitions, action, decide)
+
+    def rehearse(self, stream: str, changes: Sequence[Change]) -> None:
+        """Commit the offsets in a transaction that is aborted; see ``AdministeredStore``."""
+        rehearsal.rehearse(self._opened(), stream, changes)
 
     def close_topics(self, stream: str, topics: Collection[str], action: Action, reason: str | None) -> None:
         """Close positions in their metadata, so that their epochs live on; see ``AdministeredStore``."""

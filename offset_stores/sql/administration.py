@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,18 +41,29 @@ def change(
 
     def work(connection: Connection) -> Mapping[TopicPartition, StoredPosition]:
         if not was_done(access, connection, stream, action):
-            # The markers first, as a takeover does: none comes in between, not even of partitions without a row.
-            markers = _locked_markers(access, connection, stream, {tp.topic for tp in ordered})
-            found = _locked(access, connection, _rows(access, stream, ordered))
-            changes = sorted(decide(found), key=lambda c: c.topic_partition)
-            _move(access, connection, stream, found, changes)
-            _reopen(access, connection, stream, markers, changes)
-            remember(access, connection, stream, _moved(action, found, changes))
+            _change(access, connection, stream, ordered, action, decide)
         return access.read(connection, stream, ordered)
 
     return access.with_locks(
         work, session=action.id, stream=stream, partitions=ordered, doing=f"moving offsets ({action.kind})"
     )
+
+
+def rehearse(access: Access, stream: str, changes: Sequence[Change]) -> None:
+    """Do it as ``change`` would, up to the commit; see ``AdministeredStore``."""
+    ordered = sorted({each.topic_partition for each in changes})
+    action = Action(uuid.uuid4().hex, ActionKind.MIGRATE, "a rehearsal")
+
+    def work(connection: Connection) -> None:
+        _change(access, connection, stream, ordered, action, lambda _: changes)
+        raise _RehearsedError
+
+    with suppress(_RehearsedError):
+        access.with_locks(work, session=action.id, stream=stream, partitions=ordered, doing="rehearsing a move")
+
+
+class _RehearsedError(Exception):
+    """Takes back what was rehearsed."""
 
 
 def close_topics(access: Access, stream: str, names: Collection[str], action: Action, reason: str | None) -> None:
@@ -96,6 +109,23 @@ def live_owners(access: Access, connection: Connection, stream: str) -> list[str
     owners = {position.owner.id: position.owner for position in stored if position.owner is not None}
     stopped = stops(access, connection, stream, owners)
     return sorted(str(owner) for owner in owners.values() if owner.id not in stopped)
+
+
+def _change(
+    access: Access,
+    connection: Connection,
+    stream: str,
+    ordered: Sequence[TopicPartition],
+    action: Action,
+    decide: Decide,
+) -> None:
+    # The markers first, as a takeover does: none comes in between, not even of partitions without a row.
+    markers = _locked_markers(access, connection, stream, {tp.topic for tp in ordered})
+    found = _locked(access, connection, _rows(access, stream, ordered))
+    changes = sorted(decide(found), key=lambda c: c.topic_partition)
+    _move(access, connection, stream, found, changes)
+    _reopen(access, connection, stream, markers, changes)
+    remember(access, connection, stream, _moved(action, found, changes))
 
 
 def _locked_markers(
@@ -230,4 +260,4 @@ def _status(row: Any) -> TopicStatus:
     return TopicStatus(TopicState(row.state), row.state_reason, row.topic_id, row.started_at)
 
 
-__all__ = ["change", "close_topics", "live_owners", "streams", "topics"]
+__all__ = ["change", "close_topics", "live_owners", "rehearse", "streams", "topics"]

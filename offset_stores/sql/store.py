@@ -24,6 +24,7 @@ from kafka_stream.offset_stores.sql.users_errors import connection_at_work, tell
 from kafka_stream.protocols import (
     Action,
     ActionKind,
+    Change,
     Decide,
     HistoryEntry,
     StoreCapabilities,
@@ -208,6 +209,15 @@ class SqlOffsetStore:
         """In a table of its own."""
         return True
 
+    def identity(self) -> str:
+        """The database, as it names itself, and the table; see ``AdministeredStore``."""
+        access = self._access
+        with access.mapping("asking which database it is"):
+            if not access.database.exists(access.engine):
+                return access.where
+            with access.reading() as connection:
+                return f"{access.database.identity(connection)} {access.tables.offsets.fullname}"
+
     def streams(self) -> Sequence[str]:
         """The names of all streams; see ``AdministeredStore``."""
         with self._looking("looking for streams", self._access.tables.offsets) as connection:
@@ -223,6 +233,10 @@ class SqlOffsetStore:
     ) -> Mapping[TopicPartition, StoredPosition]:
         """Move positions while nobody else can; see ``AdministeredStore``."""
         return administration.change(self._access, stream, partitions, action, decide)
+
+    def rehearse(self, stream: str, changes: Sequence[Change]) -> None:
+        """Move positions, and roll that back; see ``AdministeredStore``."""
+        administration.rehearse(self._access, stream, changes)
 
     def close_topics(self, stream: str, topics: Collection[str], action: Action, reason: str | None) -> None:
         """Close positions and markers; see ``AdministeredStore``."""

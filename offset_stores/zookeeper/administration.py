@@ -15,6 +15,13 @@ from kafka_stream.protocols import TopicState, TopicStatus
 logger = logging.getLogger("kafka_stream")
 
 
+def identity(positions: Positions) -> str:
+    """What no two ensembles, and no two chroots, have in common."""
+    positions.connection.sync()
+    (stat,) = positions.connection.exist([positions.layout.root])
+    return positions.connection.where if stat is None else f"{stat.czxid} {stat.ctime}"
+
+
 def streams(positions: Positions) -> list[str]:
     """The names of all streams that have positions; one that may not be looked at is left out, and told of."""
     positions.connection.sync()
@@ -52,4 +59,4 @@ def _status(marker: Marker) -> TopicStatus:
     return TopicStatus(state, marker.state_reason, marker.topic_id, marker.started_at)
 
 
-__all__ = ["live_owners", "streams", "topics"]
+__all__ = ["identity", "live_owners", "streams", "topics"]

@@ -10,15 +10,18 @@ from kazoo.protocol.serialization import CheckVersion, SetData
 
 from kafka_stream.errors import CommandRefused
 from kafka_stream.offset_stores.zookeeper import history, start
+from kafka_stream.offset_stores.zookeeper.errors import CHANGED_MEANWHILE
 from kafka_stream.offset_stores.zookeeper.holds import UNDIVIDED, Hold, refuse_if_held
 from kafka_stream.offset_stores.zookeeper.operations import Operation
 from kafka_stream.offset_stores.zookeeper.positions import ATTEMPTS, Positions, Stored, StoredMarker, busy, positions_of
-from kafka_stream.offset_stores.zookeeper.requests import size_of
+from kafka_stream.offset_stores.zookeeper.requests import failure_in, size_of
 from kafka_stream.offset_stores.zookeeper.znodes import Marker, TopicState
 from kafka_stream.protocols import Action, ActionKind, Change, Decide, HistoryEntry
 from kafka_stream.types import PlanKind, PositionState, StoredPosition, TopicPartition
 
 _LONGEST_REASON = 1000
+_NO_VERSION = 2**31 - 1
+"""That no znode has: it would have been written two thousand million times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,24 @@ class Command:
                 if self._write(seen, outcome):
                     after = {**positions_of(before), **outcome.positions}
                     return {tp: after[tp] for tp in wanted if tp in after}
+        raise busy(self._stream, self._positions.connection.where)
+
+    def rehearse(self, changes: Sequence[Change]) -> None:
+        """Send what ``change`` would, and behind it a check that fails: whatever else fails is told instead of that."""
+        wanted = sorted({each.topic_partition for each in changes})
+        impossible = CheckVersion(self._positions.layout.root, _NO_VERSION)
+        for _ in range(ATTEMPTS):
+            seen = self._look({tp.topic for tp in wanted}, wanted)
+            outcome = _moved(seen, sorted(changes, key=lambda each: each.topic_partition), self._action)
+            self._refuse_too_large(seen, outcome)
+            writes = self._positions.writes(self._stream, outcome.positions, seen.stored)
+            operations = [*self._beside(seen, outcome), *writes, impossible]
+            failure = failure_in(self._positions.connection.multi(operations))
+            assert failure is not None
+            if failure[0] == len(operations) - 1:
+                return
+            if not isinstance(failure[1], CHANGED_MEANWHILE):
+                raise failure[1]
         raise busy(self._stream, self._positions.connection.where)
 
     def close_topics(self, topics: Collection[str], reason: str | None) -> None:
@@ -129,18 +150,21 @@ class Command:
         Raises:
             CommandRefused: it is more than the ensemble takes at once.
         """
-        if (size := self._size(seen, outcome)) > (limit := self._positions.connection.max_request_bytes):
-            raise CommandRefused(
-                f"moving {len(outcome.positions):,} offset(s) of stream {self._stream!r} takes a request of {size:,} "
-                f"bytes, and {self._positions.connection.where} takes {limit:,} at once; nothing was changed: name "
-                "fewer partitions at a time, or raise jute.maxbuffer on all servers, and max_request_bytes with it"
-            )
+        self._refuse_too_large(seen, outcome)
         beside = self._beside(seen, outcome)
         was_written = self._positions.try_write(self._stream, outcome.positions, seen.stored, beside)
         self._hold.is_held = False  # it has ended with the change; or else it, too, may not be what it was
         if was_written:
             history.forget(self._positions, self._stream)
         return was_written
+
+    def _refuse_too_large(self, seen: _Seen, outcome: _Outcome) -> None:
+        if (size := self._size(seen, outcome)) > (limit := self._positions.connection.max_request_bytes):
+            raise CommandRefused(
+                f"moving {len(outcome.positions):,} offset(s) of stream {self._stream!r} takes a request of {size:,} "
+                f"bytes, and {self._positions.connection.where} takes {limit:,} at once; nothing was changed: name "
+                "fewer partitions at a time, or raise jute.maxbuffer on all servers, and max_request_bytes with it"
+            )
 
     def _size(self, seen: _Seen, outcome: _Outcome) -> int:
         writes = self._positions.writes(self._stream, outcome.positions, seen.stored)

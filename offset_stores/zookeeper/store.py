@@ -19,7 +19,7 @@ from kafka_stream.offset_stores.zookeeper.positions import Positions
 from kafka_stream.offset_stores.zookeeper.requests import DEFAULT_MAX_REQUEST_BYTES
 from kafka_stream.offset_stores.zookeeper.transaction import ZooKeeperTransaction
 from kafka_stream.offset_stores.zookeeper.znodes import Layout
-from kafka_stream.protocols import Action, ActionKind, Decide, HistoryEntry, StoreCapabilities, TopicStatus
+from kafka_stream.protocols import Action, ActionKind, Change, Decide, HistoryEntry, StoreCapabilities, TopicStatus
 from kafka_stream.types import Claim, Owner, StoredPosition, TopicPartition
 
 
@@ -144,6 +144,11 @@ class ZooKeeperOffsetStore:
         """In znodes of its own, of which there are never more than about 1,500 per stream."""
         return True
 
+    def identity(self) -> str:
+        """The transaction that made the znode above all others here, and when; see ``AdministeredStore``."""
+        with self._connection.mapping("asking which ensemble it is"):
+            return administration.identity(self._positions)
+
     def streams(self) -> Sequence[str]:
         """The names of all streams; see ``AdministeredStore``."""
         with self._connection.mapping("looking for streams"):
@@ -167,6 +172,11 @@ class ZooKeeperOffsetStore:
         """
         with self._connection.mapping(f"moving offsets ({action.kind})"):
             return Command(self._positions, stream, action).change(partitions, decide)
+
+    def rehearse(self, stream: str, changes: Sequence[Change]) -> None:
+        """Ask for the change together with something that cannot be; see ``AdministeredStore``."""
+        with self._connection.mapping("rehearsing a move"):
+            Command(self._positions, stream, Action("rehearsal", ActionKind.MIGRATE, "")).rehearse(changes)
 
     def close_topics(self, stream: str, topics: Collection[str], action: Action, reason: str | None) -> None:
         """Close positions and markers, in several requests if there are many; see ``AdministeredStore``."""

@@ -213,6 +213,36 @@ def test_undo_puts_back_what_a_reset_changed_once(store: AdministeredStore, brok
         undo(store, STREAM)
 
 
+def test_undo_puts_back_what_was_looked_at_and_nothing_that_came_in_between(
+    store: AdministeredStore, brokers: Brokers
+) -> None:
+    execute_reset(store, prepare_reset(store, STREAM, brokers, ToEarliest()))
+    looked_at = prepare_undo(store, STREAM)
+    execute_reset(store, prepare_reset(store, STREAM, brokers, ToOffset(33)), actor="another@host")
+    before = store.positions(STREAM)
+    with pytest.raises(CommandRefused, match=r"the reset at .* by another@host came in between"):
+        undo(store, STREAM, action_id=looked_at.action.id)
+    assert store.positions(STREAM) == before
+    undo(store, STREAM, action_id=prepare_undo(store, STREAM).action.id)
+
+
+def test_a_command_between_the_look_at_the_history_and_the_change_is_not_overlooked(
+    store: AdministeredStore, brokers: Brokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute_reset(store, prepare_reset(store, STREAM, brokers, ToEarliest()))
+    looked_at = prepare_undo(store, STREAM)
+    real = store.change
+
+    def overtaken(*args: Any) -> Any:
+        monkeypatch.setattr(store, "change", real)
+        execute_reset(store, prepare_reset(store, STREAM, brokers, ToCurrent()))
+        return real(*args)
+
+    monkeypatch.setattr(store, "change", overtaken)
+    with pytest.raises(CommandRefused, match="came in between"):
+        undo(store, STREAM, action_id=looked_at.action.id)
+
+
 def test_undo_of_an_import(store: AdministeredStore) -> None:
     import_offsets(store, STREAM, {ORDERS_1: ExportedPosition(3)})
     undo(store, STREAM)

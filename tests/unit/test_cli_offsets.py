@@ -13,7 +13,8 @@ import pytest
 from confluent_kafka import Producer
 
 from kafka_stream.offset_stores.sql import SqlOffsetStore
-from kafka_stream.types import Owner, TopicPartition
+from kafka_stream.testing.store_backend import claim_of
+from kafka_stream.types import Owner, StoredPosition, TopicPartition
 from tests.command_line import Ended, Invoke, one_sentence
 
 STORE = "sqlite:///orders.db"
@@ -201,9 +202,9 @@ def test_a_migration_is_refused_while_somebody_owns_the_stream_unless_it_is_fenc
     assert run("migrate", *HERE, "--to", "sqlite:///other.db", "--yes", "--fence").status == 0
     assert offsets_in(SqlOffsetStore("sqlite:///other.db")) == [50] * 4
     found = rows(run("describe", *HERE, "--output", "json"))
-    assert {row["state"] for row in found} == {
-        "closed: migrated to sqlite+pysqlite:///other.db (table kafka_stream_offsets)"
-    }
+    (state,) = {row["state"] for row in found}
+    there = re.escape("closed: migrated to sqlite+pysqlite:///other.db (table kafka_stream_offsets)")
+    assert re.fullmatch(rf"{there} \(store [0-9a-f]{{12}}\)", state)
 
 
 def test_delete_closes_and_may_be_repeated(run: Invoke, orders: SqlOffsetStore) -> None:
@@ -214,6 +215,30 @@ def test_delete_closes_and_may_be_repeated(run: Invoke, orders: SqlOffsetStore) 
 
 
 # ------------------------------------------------------------------------------------------------------- confirmation
+
+
+def test_a_migration_is_taken_back_by_one_command(run: Invoke, orders: SqlOffsetStore) -> None:
+    there = ("--to", "sqlite:///other.db", "--yes")
+    early = run("undo", *HERE, *there)
+    assert (early.status, "so there is nothing to take back" in one_sentence(early)) == (3, True)
+    assert run("migrate", *HERE, *there, "--fence").status == 0
+    hint = run("undo", *HERE, "--yes")
+    assert (hint.status, "name the store that it was to go to, with --to" in one_sentence(hint)) == (3, True)
+    other = SqlOffsetStore("sqlite:///other.db")
+    taken = other.take_over("orders", Owner("1", "here"), [TopicPartition("orders", 0)], {})
+    commit_to(other, taken, 60)
+    found = rows(run("undo", *HERE, *there, "--output", "json"))
+    assert [(row["from_offset"], row["to_offset"]) for row in found] == [(50, 60), (50, 50), (50, 50), (50, 50)]
+    assert offsets_in(orders) == [60, 50, 50, 50]
+    assert run("undo", *HERE, *there).status == 3
+
+
+def commit_to(store: SqlOffsetStore, taken: Mapping[TopicPartition, StoredPosition], until: int) -> None:
+    """One batch of the first partition."""
+    claim = claim_of(Owner("1", "here"), {TopicPartition("orders", 0): (50, until)}, taken)
+    with store.begin(claim) as transaction:
+        transaction.advance()
+        transaction.commit()
 
 
 @pytest.mark.parametrize("command", ["delete", "import", "migrate", "undo"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from kafka_stream.cli.offsets import deletion, describe, history, mirror, reset, streams, transfer
+from kafka_stream.cli.offsets import deletion, describe, history, mirror, reset, streams, transfer, undo
 
 offsets = typer.Typer(no_args_is_help=True, help="A stream's stored offsets: look at them, move them.")
 _ORDERS = "--store sqlite:///orders.db --stream orders"
@@ -28,6 +28,6 @@ offsets.command(
 )(transfer.migrate)
 offsets.command(epilog=_example(f"mirror {_ORDERS} {_BROKER}"))(mirror.mirror)
 offsets.command(epilog=_example("history --app shop:stream --limit 50"))(history.history)
-offsets.command(epilog=_example("undo --app shop:stream"))(history.undo)
+offsets.command(epilog=_example("undo --app shop:stream"))(undo.undo)
 
 __all__ = ["offsets"]

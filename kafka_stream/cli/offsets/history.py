@@ -1,4 +1,4 @@
-"""``offsets history`` and ``undo``: what has moved a stream's offsets, and taking the last command back."""
+"""``offsets history``: what has moved a stream's offsets."""
 
 from __future__ import annotations
 
@@ -8,14 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kafka_stream.cli.offsets.confirmation import YesOption, confirm
-from kafka_stream.cli.offsets.rows import (
-    history_for_people,
-    history_row,
-    last_known_for_people,
-    last_known_row,
-    move_row,
-)
+from kafka_stream.cli.offsets.rows import history_for_people, history_row, last_known_for_people, last_known_row
 from kafka_stream.cli.offsets.target import StreamOptions, connected
 from kafka_stream.cli.option_classes import takes
 from kafka_stream.cli.output import Output, print_rows
@@ -31,13 +24,6 @@ class HistoryOptions(StreamOptions):
             "--limit", metavar="N", envvar="KAFKA_STREAM_LIMIT", min=1, help="How many actions, latest first."
         ),
     ] = 20
-
-
-@dataclass(frozen=True, slots=True)
-class UndoOptions(StreamOptions):
-    """Whether to ask."""
-
-    yes: YesOption = False
 
 
 @takes(HistoryOptions)
@@ -65,33 +51,4 @@ def history(options: HistoryOptions) -> None:
     print_rows([row(entry) for entry in entries], options.output, title)
 
 
-@takes(UndoOptions)
-def undo(options: UndoOptions) -> None:
-    """Put back what the last reset or import changed.
-
-    Refused, with exit status 3, if a batch has committed since, if another
-    command came after it, or where the store keeps no history.
-    """
-    from kafka_stream.admin.history import prepare_undo
-    from kafka_stream.admin.history import undo as put_back
-    from kafka_stream.admin.refusals import refuse
-
-    with connected(options) as target:
-        store, sinks = target.administered(), target.range_sinks()
-        target.positions()
-        plan = prepare_undo(store, target.stream, sinks)
-        refuse(target.stream, store.describe(), plan.refusals)
-        last = plan.entries[0]
-        if options.output is Output.TABLE:
-            rows = [move_row(e.topic_partition, e.until_offset, e.from_offset) for e in plan.entries]
-            print_rows(rows, options.output, f"plan for {target.stream} in {store.describe()}")
-        confirm(f"Undo the {last.action.kind} of {last.at:%Y-%m-%d %H:%M:%S}Z by {last.action.actor}?", yes=options.yes)
-        done = put_back(store, target.stream, range_sinks=sinks)
-    if options.output is Output.TABLE:
-        sys.stdout.write(f"{len(done.entries)} partition(s) were put back.\n")
-    else:
-        rows = [move_row(e.topic_partition, e.until_offset, e.from_offset) for e in done.entries]
-        print_rows(rows, options.output)
-
-
-__all__ = ["HistoryOptions", "UndoOptions", "history", "undo"]
+__all__ = ["HistoryOptions", "history"]

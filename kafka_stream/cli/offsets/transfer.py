@@ -121,11 +121,12 @@ def migrate(options: MigrateOptions) -> None:
     """Copy a stream's offsets from one store to another, and look there whether they arrived.
 
     Refused, with exit status 3, while somebody owns the stream, unless --fence,
-    or if the target has other offsets of its own. Done twice it changes
-    nothing.
+    or if the target has other offsets of its own, or would not take these: it
+    is asked first. Done twice it changes nothing. One that has stopped half-way
+    is done again, or taken back with `offsets undo --to`.
     """
-    from kafka_stream.admin.transfer import fence_and_migrate
-    from kafka_stream.admin.transfer import migrate as copy
+    from kafka_stream.admin.migration import fence_and_migrate
+    from kafka_stream.admin.migration import migrate as copy
     from kafka_stream.errors import ConfigurationError
 
     if options.to is None:

@@ -75,6 +75,10 @@ class MySQL:
             raise
         return connection
 
+    def identity(self, connection: Connection) -> str:
+        """Where the server itself says that it is, and the database."""
+        return " ".join(map(str, connection.exec_driver_sql("SELECT @@hostname, @@port, @@datadir, DATABASE()").one()))
+
     def refuse_engine(self, engine: Engine) -> None:
         """Nothing to refuse before connecting."""
 

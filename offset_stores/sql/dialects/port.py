@@ -58,6 +58,9 @@ class Database(Protocol):
     def connect(self, engine: Engine) -> Connection:
         """A connection at the isolation level that the statements are written for, without a transaction."""
 
+    def identity(self, connection: Connection) -> str:
+        """What tells the database (and where names without a schema are) from every other one; without secrets."""
+
     def refuse_engine(self, engine: Engine) -> None:
         """Refuse an engine that cannot work, before it connects. Raises ``ConfigurationError``."""
 

@@ -85,6 +85,11 @@ class PostgreSQL:
             return connection  # to set it and to take it back costs as much as a statement
         return connection.execution_options(isolation_level=_ISOLATION)
 
+    def identity(self, connection: Connection) -> str:
+        """The server's own number, the database's and the schema's."""
+        query = "SELECT system_identifier, current_database(), current_schema() FROM pg_control_system()"
+        return " ".join(map(str, connection.exec_driver_sql(query).one()))
+
     def refuse_engine(self, engine: Engine) -> None:
         """Nothing to refuse before connecting."""
 
