@@ -75,7 +75,7 @@ class Finding:
 class PartitionDescription:
     """One partition. ``lag`` is in offsets, ``lag_s`` how old the next record is; ``None`` where that is not known.
 
-    ``lag`` is negative if the stored offset lies beyond the end.
+    ``lag`` is never negative: an offset beyond the end lags by nothing, and is marked.
     """
 
     topic_partition: TopicPartition
@@ -118,7 +118,7 @@ def _described(
         tp,
         stored,
         log,
-        lag=None if log is None or recreated else log.end_offset - stored.next_offset,
+        lag=None if log is None or recreated else max(0, log.end_offset - stored.next_offset),
         lag_s=None if log is None or recreated else _lag_s(tp, stored, log, observation.times, now),
         findings=(*_log_findings(tp, stored, observation, now), *_stored_findings(stored)),
     )

@@ -105,7 +105,7 @@ def test_an_offset_that_the_log_has_is_not_marked(stored: int) -> None:
 
 def test_an_offset_beyond_the_end() -> None:
     found = one(StoredPosition(120, 1), Log(0, 100, 100))
-    assert (found.lag, marks(found)) == (-20, [Mark.BEYOND_THE_END])
+    assert (found.lag, marks(found)) == (0, [Mark.BEYOND_THE_END])
 
 
 @pytest.mark.parametrize(
@@ -155,6 +155,13 @@ def test_partitions_are_sorted_and_their_lags_added_up() -> None:
     assert [str(each.topic_partition) for each in found] == ["gone[0]", "orders[0]", "orders[1]"]
     assert total_lag(found) == 17
     assert total_lag(found[:1]) is None
+
+
+def test_what_lies_beyond_the_end_takes_nothing_from_the_lag_of_the_others() -> None:
+    positions = {A: StoredPosition(310, 1), B: StoredPosition(0, 1)}
+    found = described(positions, Observation(ORDERS, {A: Log(0, 100, 100), B: Log(0, 10, 10)}), NOW)
+    assert ([each.lag for each in found], total_lag(found)) == ([0, 10], 10)
+    assert [marks(each) for each in found] == [[Mark.BEYOND_THE_END], []]
 
 
 def test_partitions_that_nobody_took_over_yet() -> None:
