@@ -5,14 +5,22 @@ What contradicts itself, or would break exactly-once (a consumer that commits on
 
 from __future__ import annotations
 
+import os
 import pickle
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, Protocol, Self, TypeAlias, TypedDict, runtime_checkable
+from typing import Annotated, Any, Generic, Literal, Self, TypeAlias, TypedDict
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
@@ -23,9 +31,13 @@ from pydantic_settings import (
 )
 from typing_extensions import TypeVar
 
+from kafka_stream import setting_checks
+from kafka_stream.environment import PREFIX, why_unknown_variable
 from kafka_stream.errors import ConfigurationError
-from kafka_stream.protocols import Listener, OffsetStore, Sink, Source, StreamBinding
-from kafka_stream.types import MAX_OFFSET, Guarantee, TopicPartition
+from kafka_stream.librdkafka import meant
+from kafka_stream.protocols import Listener, OffsetStore, Sink, StreamBinding
+from kafka_stream.setting_checks import SourceFactory
+from kafka_stream.types import Guarantee, TopicPartition
 from kafka_stream.user_code import check_prepare, checked_sinks
 
 SecretConfig: TypeAlias = dict[str, Any]
@@ -34,101 +46,11 @@ TransactionT = TypeVar("TransactionT", default=Any)
 Write: TypeAlias = Callable[[Any, TransactionT], None]
 Sinks: TypeAlias = Sink[TransactionT] | Write[TransactionT] | Sequence[Sink[TransactionT] | Write[TransactionT]]
 
-_SECRET_KEY = re.compile(r"password|secret|credential|\.key(\.pem)?$|\.key\.pem|jaas|token", re.IGNORECASE)
-_FORBIDDEN = {
-    "enable.auto.commit": "offsets commit with the results, in the store's transaction",
-    "enable.auto.offset.store": "offsets commit with the results, in the store's transaction",
-    "auto.commit.interval.ms": "the consumer never commits on its own",
-    "auto.commit.enable": "the consumer never commits on its own",
-    "enable.partition.eof": "it must stay on: a range's end is found by it",
-    "group.id": "use group_id",
-    "group.instance.id": "the library names its members itself",
-    "partition.assignment.strategy": "group streams use cooperative-sticky",
-    "group.protocol": "the newer consumer protocol is not supported yet",
-    "on_commit": "the consumer never commits",
-    "offset_commit_cb": "the consumer never commits",
-    "default.topic.config": "give its settings beside the others",
-}
-
-
-@runtime_checkable
-class SourceFactory(Protocol):
-    """What ``kafka=`` may be in tests instead of settings: ``MemoryKafka``."""
-
-    def source(self, group_id: str, topics: Sequence[str], limits: Any) -> Source:
-        """A source that reads these topics."""
-
-
-def _checked_topics(topics: Any) -> Any:
-    if isinstance(topics, str):
-        topics = [topic.strip() for topic in topics.split(",")]
-    if not isinstance(topics, list | tuple) or not topics or not all(isinstance(t, str) and t for t in topics):
-        raise ValueError("topics must be a list of topic names, such as topics=['orders']")
-    if len(set(topics)) != len(topics):
-        raise ValueError("a topic is named twice")
-    if patterns := [t for t in topics if t.startswith("^")]:
-        raise ValueError(f"{patterns[0]!r} is a pattern; name each topic, so that its start is stored durably")
-    return tuple(topics)
-
-
-def _checked_kafka(kafka: Any) -> Any:
-    if isinstance(kafka, SourceFactory):
-        return kafka
-    if not isinstance(kafka, Mapping):
-        raise ValueError("kafka must be librdkafka's settings, such as {'bootstrap.servers': 'localhost:9092'}")
-    config = dict(kafka)
-    for key, why in _FORBIDDEN.items():
-        if key in config:
-            raise ValueError(f"kafka setting {key!r} cannot be set: {why}")
-    if config.get("auto.offset.reset", "error") != "error":
-        raise ValueError(
-            "kafka setting 'auto.offset.reset' must be 'error': use start= for the first start and on_data_loss= "
-            "for a position that is gone"
-        )
-    if not config.keys() & {"bootstrap.servers", "metadata.broker.list", "test.mock.num.brokers"}:
-        raise ValueError("kafka needs 'bootstrap.servers', such as 'localhost:9092'")
-    return {k: SecretStr(v) if isinstance(v, str) and _SECRET_KEY.search(k) else v for k, v in config.items()}
-
-
-def _checked_store(store: Any) -> Any:
-    if isinstance(store, str):
-        return SecretStr(store)
-    if isinstance(store, SecretStr | OffsetStore):
-        return store
-    raise ValueError("store must be an offset store or its URL, such as 'sqlite:///orders.db'")
-
-
-def _checked_bound(bound: Any) -> Any:
-    if isinstance(bound, str) and bound not in ("earliest", "latest"):
-        try:
-            bound = datetime.fromisoformat(bound)
-        except ValueError:
-            raise ValueError(f"{bound!r} is not 'earliest', 'latest' or an ISO 8601 time") from None
-    if isinstance(bound, datetime) and bound.tzinfo is None:
-        raise ValueError(f"{bound.isoformat()} has no time zone; give an aware datetime")
-    if isinstance(bound, Mapping):
-        for tp, offset in bound.items():
-            if not isinstance(tp, TopicPartition) or type(offset) is not int or not 0 <= offset <= MAX_OFFSET:
-                raise ValueError("offsets are given as {TopicPartition('orders', 0): 42, …}, from 0 to 2^63-1")
-        return dict(bound)  # what was checked is what will be used
-    if not isinstance(bound, str | datetime):
-        raise ValueError("it must be 'earliest', 'latest', an aware datetime or {TopicPartition: offset}")
-    return bound
-
-
-def _checked_assignment(assignment: Any) -> Any:
-    shard = re.fullmatch(r"static:(\d+)/(\d+)", str(assignment))
-    if shard and int(shard[1]) < int(shard[2]):
-        return assignment
-    if assignment not in ("group", "static"):
-        raise ValueError(f"{assignment!r} is not 'group', 'static' or 'static:i/n' with 0 <= i < n")
-    return assignment
-
 
 class StreamSettings(BaseModel):
     """The settings of one stream; ``DirectStream`` takes the same names as arguments.
 
-    ``kafka`` takes librdkafka's own names and callbacks; values that look like secrets are kept as ``SecretStr``.
+    ``kafka`` takes librdkafka's own names and callbacks; values that are not known to be harmless are never shown.
     Durations are in seconds, sizes in bytes (of record values). ``history_days`` is how long the store keeps what moved
     the offsets; 0 has the stream record nothing.
     """
@@ -136,13 +58,13 @@ class StreamSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
 
     name: str = Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._-]+$")
-    topics: Annotated[tuple[str, ...], BeforeValidator(_checked_topics), NoDecode]
-    kafka: Annotated[Any, BeforeValidator(_checked_kafka)]
-    store: Annotated[Any, BeforeValidator(_checked_store)]
+    topics: Annotated[tuple[str, ...], BeforeValidator(setting_checks.checked_topics), NoDecode]
+    kafka: Annotated[Any, BeforeValidator(setting_checks.checked_kafka)]
+    store: Annotated[Any, BeforeValidator(setting_checks.checked_store)]
     prepare: Callable[[Any], Any] | None = None
     sink: Annotated[Any, BeforeValidator(checked_sinks)] = None
-    start: Annotated[Any, BeforeValidator(_checked_bound)] = "earliest"
-    assignment: Annotated[str, BeforeValidator(_checked_assignment)] = "group"
+    start: Annotated[Any, BeforeValidator(setting_checks.checked_bound)] = "earliest"
+    assignment: Annotated[str, BeforeValidator(setting_checks.checked_assignment)] = "group"
     guarantee: Guarantee = Guarantee.EXACTLY_ONCE
     group_id: str | None = Field(default=None, min_length=1)
     max_records_per_batch: int = Field(default=50_000, ge=1)
@@ -153,7 +75,7 @@ class StreamSettings(BaseModel):
     interval_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     on_data_loss: Literal["stop", "earliest", "latest"] = "stop"
     history_days: float = Field(default=30, ge=0, le=36_500)
-    listeners: tuple[Any, ...] = ()
+    listeners: Annotated[tuple[Any, ...], BeforeValidator(setting_checks.checked_listeners)] = ()
     code_version: str | None = None
 
     @model_validator(mode="after")
@@ -192,13 +114,12 @@ class StreamSettings(BaseModel):
             raise ConfigurationError(_sentence(error)) from error
 
     @classmethod
-    def from_env(
-        cls, prefix: str = "KAFKA_STREAM_", *, secrets_dir: str | Path | None = None, **values: Any
-    ) -> StreamSettings:
+    def from_env(cls, prefix: str = PREFIX, *, secrets_dir: str | Path | None = None, **values: Any) -> StreamSettings:
         """Settings from variables such as ``KAFKA_STREAM_NAME`` or ``KAFKA_STREAM_KAFKA__BOOTSTRAP_SERVERS``.
 
         ``secrets_dir`` is a folder with one file per variable, as Docker and Kubernetes mount secrets. ``values`` (a
-        sink, say) go before both.
+        sink, say) go before both. A variable that begins with ``KAFKA_STREAM_`` and is none that there is, is refused;
+        with another ``prefix`` there may be others beside it.
 
         Raises:
             ConfigurationError: as in ``checked``.
@@ -212,7 +133,7 @@ class StreamSettings(BaseModel):
                 extra="ignore",
                 hide_input_in_errors=True,
             )
-            kafka: Annotated[dict[str, Any] | SourceFactory, BeforeValidator(_kafka_from_env)]
+            kafka: Annotated[dict[str, Any] | SourceFactory, BeforeValidator(setting_checks.checked_kafka_variables)]
 
             @classmethod
             def settings_customise_sources(
@@ -224,6 +145,10 @@ class StreamSettings(BaseModel):
 
         if secrets_dir is not None and not Path(secrets_dir).is_dir():
             raise ConfigurationError(f"secrets_dir: {str(secrets_dir)!r} is not a folder; mount the secrets there")
+        files = () if secrets_dir is None else (file.name for file in Path(secrets_dir).iterdir())
+        unknown = why_unknown_variable([*os.environ, *files], cls.model_fields) if prefix == PREFIX else None
+        if unknown is not None:
+            raise ConfigurationError(unknown)
         try:
             found = FromEnv.checked(values)
         except SettingsError as error:
@@ -254,7 +179,7 @@ class StreamSettings(BaseModel):
 
     def kafka_config(self) -> dict[str, Any]:
         """The settings for librdkafka with the secrets uncovered: for the client only, never for printing."""
-        return {k: v.get_secret_value() if isinstance(v, SecretStr) else v for k, v in self.kafka.items()}
+        return {key: setting_checks.uncovered(value) for key, value in self.kafka.items()}
 
 
 class StreamOptions(TypedDict, Generic[TransactionT], total=False):
@@ -293,15 +218,9 @@ def checked_bound(bound: Any, what: str) -> Any:
         ConfigurationError: it is not.
     """
     try:
-        return _checked_bound(bound)
+        return setting_checks.checked_bound(bound)
     except ValueError as error:
         raise ConfigurationError(f"{what}: {error}") from error
-
-
-def _kafka_from_env(kafka: Any) -> Any:
-    if isinstance(kafka, Mapping):
-        kafka = {k if "." in k or k.endswith("_cb") else k.replace("_", "."): v for k, v in kafka.items()}
-    return _checked_kafka(kafka)
 
 
 def _sentence(error: ValidationError) -> str:
@@ -312,6 +231,6 @@ def _sentence(error: ValidationError) -> str:
         if problem["type"] == "missing":
             what = "is missing"
         elif problem["type"] == "extra_forbidden":
-            what = "is not a setting of a stream"
+            what = f"is not a setting of a stream{meant(where, StreamSettings.model_fields)}"
         problems.append(f"{where}: {what}" if where else what)
     return "; ".join(problems)

@@ -21,9 +21,9 @@ from kafka_stream.progress import Listeners, RunSummary, StreamStatus
 from kafka_stream.protocols import BoundStore, Listener, OffsetMirror, OffsetStore, Sink, Source
 from kafka_stream.running.inside import Inside
 from kafka_stream.running.run import STOP_TIMEOUT_S, Run
+from kafka_stream.setting_checks import SourceFactory
 from kafka_stream.settings import (
     Sinks,
-    SourceFactory,
     StreamOptions,
     StreamSettings,
     TransactionT,

@@ -59,10 +59,11 @@ def kafka_settings(
         ConfigurationError: the file cannot be read, or something is not ``key=value``; no value is shown.
     """
     from kafka_stream.errors import ConfigurationError
+    from kafka_stream.librdkafka import setting_of_variable, why_unknown
 
     settings = _read_properties(file) if file is not None else {}
     settings |= {
-        name.removeprefix(KAFKA_PREFIX).lower().replace("_", "."): value
+        setting_of_variable(name.removeprefix(KAFKA_PREFIX)): value
         for name, value in environment.items()
         if name.startswith(KAFKA_PREFIX)
     }
@@ -71,6 +72,8 @@ def kafka_settings(
         if not equals or not key.strip():
             raise ConfigurationError("--kafka takes key=value, such as --kafka bootstrap.servers=localhost:9092")
         settings[key.strip()] = value
+    if (unknown := why_unknown(settings)) is not None:
+        raise ConfigurationError(f"Kafka setting {unknown}")
     return settings
 
 

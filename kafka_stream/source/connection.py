@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from kafka_stream.librdkafka import ClientSettings
+
 _CONNECTION_SETTINGS = (
     "bootstrap.servers",
     "broker.address.",
@@ -28,9 +30,9 @@ _CONNECTION_SETTINGS = (
 )
 
 
-def connection_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+def connection_settings(config: Mapping[str, Any]) -> ClientSettings:
     """The settings that say how to reach the cluster, without those of consumers and producers."""
-    return {key: value for key, value in config.items() if key.startswith(_CONNECTION_SETTINGS)}
+    return ClientSettings({key: value for key, value in config.items() if key.startswith(_CONNECTION_SETTINGS)})
 
 
 __all__ = ["connection_settings"]

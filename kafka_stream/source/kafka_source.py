@@ -10,6 +10,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
 from kafka_stream.errors import ConfigurationError, KafkaStreamError, OwnershipLost
+from kafka_stream.librdkafka import ClientSettings
 from kafka_stream.protocols import Buffered, Look, OffsetAt, SourceEvent, TopicInfo
 from kafka_stream.source.client_log import CLIENT_LOG
 from kafka_stream.source.cluster import Cluster
@@ -61,7 +62,7 @@ class KafkaSource:
     def __init__(self, config: Mapping[str, Any], group_id: str, topics: Sequence[str], limits: SourceLimits) -> None:
         if not topics:
             raise ValueError("a source needs at least one topic")
-        self._config = dict(config)
+        self._config = ClientSettings(config)
         self._group_id = group_id
         self._topics = tuple(topics)
         self._inbox = Inbox(limits)

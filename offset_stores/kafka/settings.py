@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from kafka_stream.errors import ConfigurationError
+from kafka_stream.librdkafka import ClientSettings, why_unknown
 from kafka_stream.source.connection import connection_settings
 
 _BROKERS = ("bootstrap.servers", "metadata.broker.list")
@@ -49,8 +50,10 @@ def checked_config(config: Mapping[str, Any] | str | None) -> dict[str, Any]:
     for key, why in _FORBIDDEN.items():
         if key in found:
             raise ConfigurationError(f"the Kafka offset store's setting {key!r} cannot be set: {why}")
+    if (unknown := why_unknown(found)) is not None:
+        raise ConfigurationError(f"the Kafka offset store's setting {unknown}")
     refuse_mock(found)
-    return found
+    return ClientSettings(found)
 
 
 def refuse_mock(config: Mapping[str, Any]) -> None:
@@ -65,9 +68,10 @@ def refuse_mock(config: Mapping[str, Any]) -> None:
 def merged_config(own: Mapping[str, Any], of_stream: Mapping[str, Any]) -> dict[str, Any]:
     """The store's own settings; brokers, security and timeouts are the stream's if it names no brokers itself."""
     if any(key in own for key in _BROKERS):
-        return dict(own)
+        return ClientSettings(own)
     session_timeout_ms = of_stream.get("session.timeout.ms", _DEFAULT_SESSION_TIMEOUT_MS)
-    return {**connection_settings(of_stream), "transaction.timeout.ms": session_timeout_ms, **own}
+    of_connection = connection_settings(of_stream)
+    return ClientSettings({**of_connection, "transaction.timeout.ms": session_timeout_ms, **own})
 
 
 def producer_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +79,8 @@ def producer_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
     A killed owner's offsets stay unreadable until its transaction times out: not for longer than its session lasts.
     """
-    return {"transaction.timeout.ms": _DEFAULT_SESSION_TIMEOUT_MS, **_DEFAULTS, **config, **_FORCED}
+    defaults = {"transaction.timeout.ms": _DEFAULT_SESSION_TIMEOUT_MS, **_DEFAULTS}
+    return ClientSettings({**defaults, **config, **_FORCED})
 
 
 def servers_of(config: Mapping[str, Any]) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
+from pydantic import Secret
 from sqlalchemy import URL, Connection, Engine, TextClause, exc, select, tuple_
 
 from kafka_stream.errors import KafkaStreamError, PartitionsHeld, StoreUnavailable
@@ -35,7 +36,7 @@ class Access:
     ) -> None:
         self.database = database
         self.tables = tables
-        self._url = url
+        self._url = Secret(url)  # an option may hold a password, which SQLAlchemy would show
         self._users_engine = users_engine
         self._own_engine: Engine | None = None
         self._lock_timeout_s = lock_timeout_s
@@ -46,7 +47,7 @@ class Access:
     @property
     def where(self) -> str:
         """The URL without password and options (which may hold one), and the table."""
-        shown = self._url.set(query={}).render_as_string(hide_password=True)
+        shown = self._url.get_secret_value().set(query={}).render_as_string(hide_password=True)
         return f"{shown} (table {self.tables.offsets.fullname})"
 
     @property
@@ -55,7 +56,7 @@ class Access:
         if self._users_engine is not None:
             return self._users_engine
         if self._own_engine is None:
-            self._own_engine = engines.made(self._url, self.database)
+            self._own_engine = engines.made(self._url.get_secret_value(), self.database)
         return self._own_engine
 
     @property

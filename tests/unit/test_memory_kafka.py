@@ -8,7 +8,7 @@ import pytest
 
 from kafka_stream.errors import TopicNotFound
 from kafka_stream.protocols import Source
-from kafka_stream.settings import SourceFactory
+from kafka_stream.setting_checks import SourceFactory
 from kafka_stream.source.inbox import SourceLimits
 from kafka_stream.testing import MemoryKafka, batch_of, message
 from kafka_stream.testing.memory_kafka import MemoryTransaction

@@ -10,9 +10,16 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+from confluent_kafka import Consumer, KafkaException
 from pydantic import SecretStr
+from typer.main import get_command
 
+from kafka_stream.admin import GroupOffsetMirror
+from kafka_stream.cli.app import app
+from kafka_stream.environment import OF_THE_COMMANDS, PREFIX
 from kafka_stream.errors import ConfigurationError
+from kafka_stream.librdkafka import CALLBACKS, GUARDED, HARMLESS, KNOWN
+from kafka_stream.progress import StreamListener
 from kafka_stream.settings import StreamOptions, StreamSettings, checked_bound
 from kafka_stream.types import MAX_OFFSET, Guarantee
 from tests.fakes import ORDERS_0
@@ -188,6 +195,102 @@ def test_aborted_records_are_read_only_by_who_says_so() -> None:
     assert _settings(kafka={**KAFKA, "isolation.level": "read_committed"}).kafka["isolation.level"] == "read_committed"
 
 
+# ------------------------------------------------------------------------------------------- names that there are not
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("sasl.pasword", "sasl.password"),
+        ("bootstrap.server", "bootstrap.servers"),
+        ("fetch.max.byte", "fetch.max.bytes"),
+        ("eror_cb", "error_cb"),
+        ("Client.Id", "client.id"),
+    ],
+)
+def test_a_misspelt_setting_of_librdkafka_is_refused_with_the_nearest_name(key: str, nearest: str) -> None:
+    sentence = _refusal(kafka={**KAFKA, key: "x"})
+    assert sentence.startswith(f"kafka: kafka setting {key!r} is no setting of librdkafka (")
+    assert sentence.endswith(f"; is {nearest!r} meant?")
+
+
+def test_settings_of_other_clients_are_none_of_librdkafka() -> None:
+    for key in ("key.deserializer", "schema.registry.url", "sasl.jaas.config", "", "\x00"):
+        assert f"kafka setting {key!r} is no setting of librdkafka" in _refusal(kafka={**KAFKA, key: SECRET})
+        assert SECRET not in _refusal(kafka={**KAFKA, key: SECRET})
+
+
+@pytest.mark.parametrize("key", sorted(KNOWN - CALLBACKS))
+def test_the_installed_librdkafka_has_every_setting_that_is_listed(key: str) -> None:
+    with pytest.raises((KafkaException, ValueError, TypeError)) as refused:
+        # The last one has no such value, so that no client is made whatever becomes of the first.
+        Consumer({"group.id": "none", "log_level": 0, key: "\x01", "enable.metrics.push": "neither"})
+    assert "No such configuration property" not in str(refused.value)
+
+
+def test_a_setting_that_a_later_librdkafka_has_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kafka_stream.librdkafka.KNOWN", KNOWN - {"client.rack"})
+    monkeypatch.setattr("kafka_stream.setting_checks.HARMLESS", HARMLESS - {"client.rack"})
+    s = _settings(kafka={**KAFKA, "client.rack": "r1"})
+    assert s.kafka_config()["client.rack"] == "r1"
+    assert "r1" not in repr(s), "and is not known to be harmless"
+
+
+def test_a_misspelt_argument_is_refused_with_the_nearest_name() -> None:
+    assert _refusal(max_record_per_batch=3).endswith(
+        "max_record_per_batch: is not a setting of a stream; is 'max_records_per_batch' meant?"
+    )
+
+
+# ------------------------------------------------------------------------------------ what cannot be called as it will
+
+
+class Sinkish:
+    writes = "through the transaction"
+    needs = None
+
+    def describe(self) -> str:
+        raise NotImplementedError
+
+    def prepare(self, prepared: Any) -> Any:
+        raise NotImplementedError
+
+    def write(self, prepared: Any) -> None:
+        raise NotImplementedError
+
+
+class Deaf(StreamListener):
+    def on_batch(self) -> None:  # type: ignore[override]
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"sink": lambda batch: None}, "sink: this cannot be a sink: it is called with (prepared, transaction), and "),
+        (
+            {"sink": lambda a, b, c: None},
+            "sink: this cannot be a sink: it is called with (prepared, transaction), and ",
+        ),
+        ({"sink": [print, Sinkish()]}, "sink: this cannot be a sink: it is called with (prepared, transaction), and "),
+        ({"sink": Sinkish}, "sink: this cannot be a sink: Sinkish is a class; give an instance of it"),
+        ({"prepare": lambda: None}, "prepare: this cannot be prepare: it is called with (batch), and "),
+        ({"listeners": [3]}, "listeners: this cannot be a listener: 3 has no on_start(stream, owner, guarantee): "),
+        ({"listeners": [StreamListener]}, "listeners: this cannot be a listener: StreamListener is a class; give an"),
+        ({"listeners": [Deaf()]}, "listeners: this cannot be a listener: on_batch: it is called with (progress), and "),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_called_is_refused_before_anything_is_read(changes: dict[str, Any], sentence: str) -> None:
+    assert _refusal(**changes).startswith(sentence)
+
+
+def test_what_nobody_can_tell_is_let_through() -> None:
+    for sink in (print, partial(print, 1), lambda prepared, transaction, more=1: None, lambda *args: None):
+        assert _settings(sink=sink).sink is sink
+    assert len(_settings(listeners=[StreamListener(), GroupOffsetMirror()]).listeners) == 2
+
+
 async def _async_write(prepared: Any, transaction: Any) -> None:
     raise NotImplementedError
 
@@ -221,15 +324,24 @@ def test_an_async_prepare_is_welcome() -> None:
 
 # --------------------------------------------------------------------------------------------------- secrets
 
-SECRET_KAFKA = {
+SECRET_KAFKA: Mapping[str, Any] = {
     **KAFKA,
     "sasl.username": "app",
-    "sasl.password": SECRET,
-    "ssl.key.password": SECRET,
-    "ssl.key.pem": SECRET,
-    "sasl.oauthbearer.client.secret": SECRET,
-    "ssl.keystore.password": SECRET,
+    **{key: f"{key} is {SECRET}" for key in sorted(GUARDED)},
+    "oauth_cb": partial(print, SECRET),
 }
+
+
+@pytest.mark.parametrize("key", sorted(KNOWN - HARMLESS))
+def test_what_is_not_known_to_be_harmless_is_never_shown(key: str) -> None:
+    value = {"password": SECRET} if key in CALLBACKS else SECRET
+    if key in {"on_commit", "default.topic.config"}:
+        assert SECRET not in _refusal(kafka={**KAFKA, key: value})
+        return
+    s = _settings(kafka={**KAFKA, key: value})
+    assert SECRET not in repr(s) + str(s) + repr(vars(s)) + repr(s.kafka)
+    assert s.kafka_config()[key] == value
+    assert _settings(kafka=s.kafka).kafka_config() == s.kafka_config(), "and what was covered is not covered twice"
 
 
 def test_secrets_are_never_shown() -> None:
@@ -277,10 +389,11 @@ def test_from_env(env: pytest.MonkeyPatch) -> None:
     env.setenv("KAFKA_STREAM_MAX_RECORDS_PER_BATCH", "7")
     env.setenv("KAFKA_STREAM_INTERVAL_S", "2.5")
     env.setenv("KAFKA_STREAM_GUARANTEE", "at-least-once")
-    env.setenv("KAFKA_STREAM_SOMETHING_ELSE", "of the command line")
+    env.setenv("KAFKA_STREAM_KAFKA__LOG_LEVEL", "3")
+    env.setenv("KAFKA_STREAM_UNTIL", "of the command line")
     s = StreamSettings.from_env(sink=print)
     assert (s.name, s.topics, s.sink) == ("orders", ("orders", "users"), print)
-    assert s.kafka_config() == {"bootstrap.servers": "broker:9092", "sasl.password": SECRET}
+    assert s.kafka_config() == {"bootstrap.servers": "broker:9092", "sasl.password": SECRET, "log_level": "3"}
     assert (s.start, s.max_records_per_batch, s.interval_s) == (datetime(2026, 1, 1, tzinfo=UTC), 7, 2.5)
     assert s.guarantee is Guarantee.AT_LEAST_ONCE
     assert SECRET not in repr(s)
@@ -339,3 +452,55 @@ def test_a_wrong_variable_is_one_sentence(env: pytest.MonkeyPatch, variable: str
     env.setenv(f"KAFKA_STREAM_{variable}", value)
     with pytest.raises(ConfigurationError, match=sentence):
         StreamSettings.from_env()
+
+
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    [
+        ("KAFKA_STREAM_MAX_RECORD_PER_BATCH", "; is 'KAFKA_STREAM_MAX_RECORDS_PER_BATCH' meant?"),
+        ("KAFKA_STREAM_STOER", "; is 'KAFKA_STREAM_STORE' meant?"),
+        ("KAFKA_STREAM_KAFKA_BOOTSTRAP_SERVERS", ""),
+        ("kafka_stream_nmae", "; is 'KAFKA_STREAM_NAME' meant?"),
+    ],
+)
+def test_an_unknown_variable_is_refused_with_the_nearest_name(
+    env: pytest.MonkeyPatch, variable: str, nearest: str, tmp_path: Path
+) -> None:
+    env.setenv(variable, SECRET)
+    with pytest.raises(ConfigurationError) as caught:
+        StreamSettings.from_env()
+    assert str(caught.value).startswith(f"the variable {variable} is none that there is")
+    assert str(caught.value).endswith(nearest)
+    env.delenv(variable)
+    (tmp_path / variable).write_text(SECRET)
+    with pytest.raises(ConfigurationError, match=f"the variable {variable} is none that there is"):
+        StreamSettings.from_env(secrets_dir=tmp_path)
+
+
+def test_a_misspelt_kafka_variable_is_refused_with_the_nearest_setting(env: pytest.MonkeyPatch) -> None:
+    env.setenv("KAFKA_STREAM_KAFKA__SASL_PASWORD", SECRET)
+    with pytest.raises(
+        ConfigurationError, match=r"'sasl.pasword' is no setting .* is 'sasl.password' meant\?"
+    ) as caught:
+        StreamSettings.from_env()
+    assert SECRET not in str(caught.value)
+
+
+def test_variables_of_others_are_left_alone(env: pytest.MonkeyPatch) -> None:
+    for name in ("TEST_KEEP", "SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT", "PORT_9092_TCP_ADDR", "LOG_LEVEL", "YES"):
+        env.setenv(f"KAFKA_STREAM_{name}", "x")
+    assert StreamSettings.from_env().name == "orders"
+    env.setenv("BILLING_DATABASE", "x")
+    own: dict[str, Any] = {"topics": "invoices", "kafka": KAFKA, "store": "sqlite:///b.db"}
+    assert StreamSettings.from_env("BILLING_", name="billing", **own).name == "billing"
+
+
+def test_the_commands_variables_are_those_that_are_listed() -> None:
+    root = get_command(app)
+    commands = [root]
+    found: set[str] = set()
+    for command in commands:
+        commands += getattr(command, "commands", {}).values()
+        found |= {str(parameter.envvar) for parameter in command.params if parameter.envvar}
+    ours = {name.removeprefix(PREFIX) for name in found if not name.startswith(f"{PREFIX}DEMO_")}
+    assert ours - {name.upper() for name in StreamSettings.model_fields} == OF_THE_COMMANDS

@@ -1,0 +1,41 @@
+"""The variables that begin with ``KAFKA_STREAM_``: which there are, and which one is meant by one that there is not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+
+from kafka_stream.librdkafka import meant
+
+PREFIX = "KAFKA_STREAM_"
+
+_OF_THE_COMMANDS = """
+    ALL_TOPICS APP BY_DURATION EXECUTE EXPORT EXPORT_FORMAT FENCE FILE FROM FROM_FILE GROUP INTERVAL KAFKA_CONFIG LIMIT
+    LOG_LEVEL NO_TIME OUTPUT SHIFT_BY TO TOPIC TO_CURRENT TO_DATETIME TO_EARLIEST TO_LATEST TO_OFFSET UNTIL WATCH YES
+    """
+OF_THE_COMMANDS = frozenset(_OF_THE_COMMANDS.split())
+"""What commands read beside a stream's settings, without the prefix."""
+
+_OTHERS = re.compile(
+    r"(TEST|DEMO|BENCH)_.*"
+    # What Kubernetes and Docker set where a service has the name "kafka-stream".
+    r"|SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?|ENV_.*"
+)
+
+
+def why_unknown_variable(names: Iterable[str], settings: Collection[str]) -> str | None:
+    """What is wrong with the variables (or files of secrets) of these names; ``None`` if nothing is.
+
+    ``settings`` are the names of a stream's settings. Names with another prefix are none of ours.
+    """
+    known = {name.upper() for name in settings} | OF_THE_COMMANDS
+    for name in sorted(names):
+        if not name.upper().startswith(PREFIX):
+            continue
+        own = name.upper().removeprefix(PREFIX)
+        if own.partition("__")[0] not in known and not _OTHERS.fullmatch(own):
+            return f"the variable {name} is none that there is{meant(PREFIX + own, (PREFIX + each for each in known))}"
+    return None
+
+
+__all__ = ["OF_THE_COMMANDS", "PREFIX", "why_unknown_variable"]
