@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from kafka_stream.admin.actions import apply_change, new_action, patiently
-from kafka_stream.admin.offsets_file import ExportedPosition
+from kafka_stream.admin.migration_plan import (
+    Positions,
+    exported,
+    lacking,
+    migrated_to,
+    newest,
+    outstanding,
+    why_given_back,
+    why_not_arrived,
+    why_not_migrated,
+)
 from kafka_stream.admin.refusals import plan_in_the_way, refuse, why_closed
 from kafka_stream.admin.reset import missing
 from kafka_stream.admin.transfer import Moved, changes_to, why_not_imported
 from kafka_stream.errors import CommandRefused, KafkaStreamError
 from kafka_stream.protocols import ActionKind, AdministeredStore, Change, RangeSink
-from kafka_stream.types import PositionState, StoredPosition, TopicPartition
+from kafka_stream.types import PositionState
 
 _LONGEST_PLACE = 180  # a reason is kept in 255 characters everywhere
-_MIGRATED = re.compile(r"migrated to .* \(store ([0-9a-f]{12})\)", re.DOTALL)
-
-Positions = Mapping[TopicPartition, StoredPosition]
 
 
 def migrate(source: AdministeredStore, target: AdministeredStore, stream: str, *, actor: str | None = None) -> Moved:
@@ -38,7 +44,7 @@ def migrate(source: AdministeredStore, target: AdministeredStore, stream: str, *
             "killed, or cannot be stopped, fence it, which closes the stream there"
         )
     closed = [why for tp in sorted(stored) if (why := why_closed(tp, stored[tp]))]
-    refuse(stream, source.describe(), closed + _outstanding(stored))
+    refuse(stream, source.describe(), closed + outstanding(stored))
     refuse(stream, target.describe(), why_not_migrated(stored, target.positions(stream)))
     moved = _copy(target, stream, stored, actor)
     if source.positions(stream) != stored:
@@ -68,16 +74,11 @@ def fence_and_migrate(
     there = target.positions(stream)
     id_of_source, id_of_target = id_of(source), id_of(target)
     still_open = {tp for tp, position in stored.items() if position.state is PositionState.OPEN}
-    others = [
-        str(why_closed(tp, position))
-        for tp, position in sorted(stored.items())
-        if tp not in still_open and migrated_to(position) != id_of_target
-    ]
-    refuse(stream, source.describe(), others + _outstanding(stored))
+    refuse(stream, source.describe(), _closed_otherwise(stored, id_of_target) + outstanding(stored))
     refuse(stream, target.describe(), why_given_back(stored, there, id_of_source))
     if still_open:
         refuse(stream, target.describe(), why_not_migrated(stored, there))
-        _ask(target, stream, changes_to(_lacking(stored, there)))
+        _ask(target, stream, changes_to(lacking(stored, there)))
         _close(source, stream, target, actor)
     else:
         refuse(stream, target.describe(), why_not_arrived(stored, there))
@@ -107,11 +108,9 @@ def plan_take_back(source: AdministeredStore, target: AdministeredStore, stream:
             "is nothing to take back"
         )
     there = target.positions(stream)
-    for tp, position in sorted(stored.items()):
-        if position.state is PositionState.CLOSED and migrated_to(position) != id_of_target:
-            refuse(stream, source.describe(), [str(why_closed(tp, position))])
-    refuse(stream, target.describe(), _outstanding({tp: p for tp, p in there.items() if p.state is PositionState.OPEN}))
-    return _newest(stored, there, id_of(source))
+    refuse(stream, source.describe(), _closed_otherwise(stored, id_of_target))
+    refuse(stream, target.describe(), outstanding({tp: p for tp, p in there.items() if p.state is PositionState.OPEN}))
+    return newest(stored, there, id_of(source))
 
 
 def take_back(
@@ -135,7 +134,7 @@ def take_back(
     """
     wanted = plan_take_back(source, target, stream)
     _refuse_open_plans(source, stream, source.positions(stream), wanted, range_sinks)
-    _ask(source, stream, changes_to(_exported(wanted)))
+    _ask(source, stream, changes_to(exported(wanted)))
     if any(position.state is PositionState.OPEN for position in target.positions(stream).values()):
         _close(target, stream, source, actor)
     try:
@@ -155,10 +154,10 @@ def _opened_again(
     seen: list[Positions] = []
 
     def decide(found: Positions) -> Sequence[Change]:
-        wanted = _newest(found, there, id_of_source)
+        wanted = newest(found, there, id_of_source)
         _refuse_open_plans(source, stream, found, wanted, range_sinks)
         seen.append(found)
-        return changes_to(_exported(wanted))
+        return changes_to(exported(wanted))
 
     partitions = {*there, *source.positions(stream)}
     after = apply_change(source, stream, partitions, new_action(ActionKind.UNDO, actor), decide, range_sinks)
@@ -175,55 +174,17 @@ def _refuse_open_plans(
     refuse(stream, source.describe(), [why for why in in_the_way if why])
 
 
-def _newest(stored: Positions, there: Positions, id_of_source: str) -> dict[TopicPartition, StoredPosition]:
-    """Of each partition the one that was moved last: epochs only grow, and go along with the positions."""
-    found = dict(stored)
-    for tp, other in there.items():
-        was_given_back = other.state is PositionState.OPEN or migrated_to(other) == id_of_source
-        if was_given_back and (tp not in stored or other.owner_epoch >= stored[tp].owner_epoch):
-            found[tp] = other
-    return found
-
-
-def why_given_back(stored: Positions, there: Positions, id_of_source: str) -> list[str]:
-    """Pure: what the target has given back to the source, newer than what the source has: a copy would rewind it."""
+def _closed_otherwise(stored: Positions, id_of_target: str) -> list[str]:
     return [
-        f"{tp} was closed there at {there[tp].next_offset} to come back, and has not arrived: run the command again "
-        "that was to bring it back"
-        for tp in sorted(stored.keys() & there.keys())
-        if migrated_to(there[tp]) == id_of_source and there[tp].owner_epoch > stored[tp].owner_epoch
-    ]
-
-
-def why_not_arrived(stored: Positions, there: Positions) -> list[str]:
-    """Pure: what was started anew in the target before the positions of a closed stream arrived: epochs go along."""
-    return [
-        f"{tp} was started anew there, at offset {there[tp].next_offset}, before its offset "
-        f"{stored[tp].next_offset} arrived: stop the stream and delete it there, then run the command again"
-        for tp in sorted(stored.keys() & there.keys())
-        if there[tp].state is PositionState.OPEN and there[tp].owner_epoch < stored[tp].owner_epoch
-    ]
-
-
-def why_not_migrated(stored: Positions, there: Positions) -> list[str]:
-    """Pure: what in the target forbids a migration there. What it has given away, or deleted, does not."""
-    return [
-        f"{tp} has the offset {there[tp].next_offset} of its own there, and {stored[tp].next_offset} in the source: "
-        "delete the stream there first, or export and import"
-        for tp in sorted(stored.keys() & there.keys())
-        if there[tp].state is PositionState.OPEN and there[tp].next_offset != stored[tp].next_offset
+        str(why_closed(tp, position))
+        for tp, position in sorted(stored.items())
+        if position.state is PositionState.CLOSED and migrated_to(position) != id_of_target
     ]
 
 
 def id_of(store: AdministeredStore) -> str:
     """A store's identity, short enough for a reason that is kept."""
     return hashlib.sha256(store.identity().encode()).hexdigest()[:12]
-
-
-def migrated_to(position: StoredPosition) -> str | None:
-    """The ``id_of`` the store that a closed position has gone to; ``None`` if it was not closed by a migration."""
-    found = _MIGRATED.fullmatch(position.state_reason or "") if position.state is PositionState.CLOSED else None
-    return None if found is None else found[1]
 
 
 def _stored_elsewhere(source: AdministeredStore, target: AdministeredStore, stream: str) -> Positions:
@@ -250,15 +211,6 @@ def _close(store: AdministeredStore, stream: str, goes_to: AdministeredStore, ac
     patiently(store, lambda: store.close_topics(stream, topics, action, reason))
 
 
-def _outstanding(stored: Positions) -> list[str]:
-    return [
-        f"{tp} has a planned range up to {position.planned_until} that is not committed: start the stream, which "
-        "finishes it, or reset the offsets"
-        for tp, position in sorted(stored.items())
-        if position.planned_until is not None
-    ]
-
-
 def _refuse_planned(stored: Positions) -> None:
     for tp, position in sorted(stored.items()):
         if position.planned_until is not None:
@@ -268,31 +220,22 @@ def _refuse_planned(stored: Positions) -> None:
             )
 
 
-def _lacking(stored: Positions, there: Positions) -> dict[TopicPartition, ExportedPosition]:
-    """What the target does not have, or has given away."""
-    return _exported({tp: p for tp, p in stored.items() if tp not in there or there[tp].state is PositionState.CLOSED})
-
-
-def _exported(positions: Positions) -> dict[TopicPartition, ExportedPosition]:
-    return {tp: ExportedPosition.of(position) for tp, position in positions.items()}
-
-
 def _copy(target: AdministeredStore, stream: str, stored: Positions, actor: str | None) -> Moved:
     """Write what the target lacks, or has given away; what is open there is there already, and may have gone on."""
     there = target.positions(stream)
-    lacking = _lacking(stored, there)
-    if not lacking:
+    missing_there = lacking(stored, there)
+    if not missing_there:
         return Moved(there, there)
 
     def decide(found: Positions) -> Sequence[Change]:
-        refuse(stream, target.describe(), why_not_imported(lacking, found, discardable=False))
-        refuse(stream, target.describe(), why_not_migrated({tp: stored[tp] for tp in lacking}, found))
-        return changes_to(lacking)
+        refuse(stream, target.describe(), why_not_imported(missing_there, found, discardable=False))
+        refuse(stream, target.describe(), why_not_migrated({tp: stored[tp] for tp in missing_there}, found))
+        return changes_to(missing_there)
 
     action = new_action(ActionKind.MIGRATE, actor)
-    apply_change(target, stream, {*lacking, *there}, action, decide)
+    apply_change(target, stream, {*missing_there, *there}, action, decide)
     after = target.positions(stream)
-    for tp, wanted in sorted(lacking.items()):
+    for tp, wanted in sorted(missing_there.items()):
         if tp not in after or after[tp].next_offset != wanted.next_offset:
             raise KafkaStreamError(
                 f"{tp} of stream {stream!r} was written to {target.describe()} at offset {wanted.next_offset}, and is "
@@ -301,14 +244,4 @@ def _copy(target: AdministeredStore, stream: str, stored: Positions, actor: str 
     return Moved(there, {tp: after[tp] for tp in stored})
 
 
-__all__ = [
-    "fence_and_migrate",
-    "id_of",
-    "migrate",
-    "migrated_to",
-    "plan_take_back",
-    "take_back",
-    "why_given_back",
-    "why_not_arrived",
-    "why_not_migrated",
-]
+__all__ = ["fence_and_migrate", "id_of", "migrate", "plan_take_back", "take_back"]

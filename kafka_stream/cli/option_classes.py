@@ -7,7 +7,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, get_type_hints
 
+import typer
+
+from kafka_stream.cli.precedence import telling_variables
+
 T = TypeVar("T")
+_CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
 
 
 def takes(options: type[T]) -> Callable[[Callable[[T], None]], Callable[..., None]]:
@@ -26,11 +31,12 @@ def takes(options: type[T]) -> Callable[[Callable[[T], None]], Callable[..., Non
     ]
 
     def decorate(function: Callable[[T], None]) -> Callable[..., None]:
-        def command(**values: Any) -> None:
-            function(options(**values))
+        def command(context: typer.Context, **values: Any) -> None:
+            with telling_variables(context):
+                function(options(**values))
 
         command.__name__, command.__doc__ = function.__name__, function.__doc__
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what Typer reads
+        command.__signature__ = inspect.Signature([_CONTEXT, *parameters])  # type: ignore[attr-defined]  # what Typer reads
         return command
 
     return decorate

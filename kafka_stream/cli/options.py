@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from kafka_stream.cli.precedence import GivenKafka, is_variable
+
 KAFKA_PREFIX = "KAFKA_STREAM_KAFKA__"
 _SECRET_ARGUMENT = re.compile(
     r"://[^\s:/@]*:[^\s@]+@|(?:password|secret|token|jaas\.config|\.key\.pem)=.", re.IGNORECASE
@@ -58,23 +60,42 @@ def kafka_settings(
     Raises:
         ConfigurationError: the file cannot be read, or something is not ``key=value``; no value is shown.
     """
+    found = kafka_given(given, environment, file)
+    return found.alone()
+
+
+def kafka_given(
+    given: Iterable[str] | None, environment: Mapping[str, str] = os.environ, file: Path | None = None
+) -> GivenKafka:
+    """The same by where they come from; a file that a variable names is a variable.
+
+    Raises:
+        ConfigurationError: as ``kafka_settings`` does, or librdkafka has no such setting.
+    """
     from kafka_stream.errors import ConfigurationError
     from kafka_stream.librdkafka import setting_of_variable, why_unknown
 
-    settings = _read_properties(file) if file is not None else {}
-    settings |= {
+    of_file = _read_properties(file) if file is not None else {}
+    variables = {
         setting_of_variable(name.removeprefix(KAFKA_PREFIX)): value
         for name, value in environment.items()
         if name.startswith(KAFKA_PREFIX)
     }
-    for option in given or ():
-        key, equals, value = option.partition("=")
-        if not equals or not key.strip():
-            raise ConfigurationError("--kafka takes key=value, such as --kafka bootstrap.servers=localhost:9092")
-        settings[key.strip()] = value
-    if (unknown := why_unknown(settings)) is not None:
+    options = dict(map(_read_option, given or ()))
+    if (unknown := why_unknown({**of_file, **variables, **options})) is not None:
         raise ConfigurationError(f"Kafka setting {unknown}")
-    return settings
+    if is_variable("kafka_config", file):
+        return GivenKafka({}, {**of_file, **variables}, options)
+    return GivenKafka(of_file, variables, options)
+
+
+def _read_option(option: str) -> tuple[str, str]:
+    from kafka_stream.errors import ConfigurationError
+
+    key, equals, value = option.partition("=")
+    if not equals or not key.strip():
+        raise ConfigurationError("--kafka takes key=value, such as --kafka bootstrap.servers=localhost:9092")
+    return key.strip(), value
 
 
 def _read_properties(file: Path) -> dict[str, str]:
@@ -128,6 +149,7 @@ __all__ = [
     "NameOption",
     "StoreOption",
     "holds_secret",
+    "kafka_given",
     "kafka_settings",
     "read_file",
     "warn_about_secrets",

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kafka_stream.cli.options import KafkaOption, NameOption, StoreOption, kafka_settings
+from kafka_stream.cli.options import KafkaOption, NameOption, StoreOption, kafka_given
+from kafka_stream.cli.precedence import GivenKafka, name_beside, store_beside, telling_variables
 
 if TYPE_CHECKING:
     from kafka_stream.cli.progress import LineProgress
@@ -26,6 +27,7 @@ class LogLevel(enum.StrEnum):
 
 
 def run(
+    context: typer.Context,
     app: Annotated[
         str,
         typer.Argument(
@@ -51,33 +53,42 @@ def run(
 ) -> None:
     """Run a stream until it is stopped, or up to an end.
 
-    Ctrl-C and SIGTERM finish the batch in hand, then leave.
+    Ctrl-C and SIGTERM finish the batch in hand, then leave. Options go before
+    what the application's code says; a variable that says something else than
+    the code is refused.
 
     Exit status: 0 done, 1 failed, 2 a wrong setting, 3 refused or stopped for
     an operator to decide (a guarantee that cannot hold, data loss, another
     owner took over).
     """
-    from kafka_stream.cli.loading import load_stream
     from kafka_stream.settings import checked_bound
 
     if until is not None:
         checked_bound(until, "--until")
     on_terminal = until is not None and sys.stderr.isatty()
-    stream = _with_settings(load_stream(app), name=name, store=store, kafka=kafka_settings(kafka))
+    with telling_variables(context):
+        stream = _loaded(app, name=name, store=store, kafka=kafka_given(kafka))
     with _progress(stream, until) as progress:
         _set_up_logging(log_level, on_terminal=on_terminal)
         stream.replace(listeners=(*stream.settings.listeners, progress)).run(until=until)
 
 
-def _with_settings(stream: DirectStream, *, name: str | None, store: str | None, kafka: dict[str, str]) -> DirectStream:
+def _loaded(app: str, *, name: str | None, store: str | None, kafka: GivenKafka) -> DirectStream:
+    """The application's stream, with what options say otherwise; variables must agree with its code."""
+    from kafka_stream.cli.loading import load_stream
+
+    stream = load_stream(app)
     changes: dict[str, Any] = {}
-    if name is not None:
-        changes["name"] = name
-    if store is not None:
-        changes["store"] = store
-    if kafka:
-        own = stream.settings.kafka
-        changes["kafka"] = {**own, **kafka} if isinstance(own, dict) else kafka
+    if (of_name := name_beside(stream.name, name, app, "name")) != stream.name:
+        changes["name"] = of_name
+    if (url := store_beside(stream, store, app)) is not None:
+        changes["store"] = url
+    if isinstance(stream.settings.kafka, dict):
+        own = stream.settings.kafka_config()
+        if (wanted := kafka.beside(own, app)) != own:
+            changes["kafka"] = wanted
+    elif kafka.options:
+        changes["kafka"] = kafka.alone()
     return stream.replace(**changes) if changes else stream
 
 

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import typer
 
 from kafka_stream.cli.options import AppOption, StoreOption
+from kafka_stream.cli.precedence import store_beside, telling_variables
 
 schema = typer.Typer(no_args_is_help=True, help="The tables in which a SQL store keeps its offsets.")
 
@@ -33,15 +34,15 @@ class HasSchema(Protocol):
 
 
 @schema.command(epilog="Example: kafka-stream schema sql --store postgresql://app@db/shop > offsets.sql")
-def sql(store: StoreOption = None, app: AppOption = None) -> None:
+def sql(context: typer.Context, store: StoreOption = None, app: AppOption = None) -> None:
     """Print the SQL that creates the tables; changes nothing."""
-    sys.stdout.write(_tables(store, app).schema_sql().rstrip() + "\n")
+    sys.stdout.write(_tables(context, store, app).schema_sql().rstrip() + "\n")
 
 
 @schema.command(epilog="Example: kafka-stream schema apply --store sqlite:///orders.db")
-def apply(store: StoreOption = None, app: AppOption = None) -> None:
+def apply(context: typer.Context, store: StoreOption = None, app: AppOption = None) -> None:
     """Create the tables, or bring them to this version; may be run again."""
-    found = _tables(store, app)
+    found = _tables(context, store, app)
     try:
         found.apply_schema()
         found.check_schema()
@@ -51,9 +52,9 @@ def apply(store: StoreOption = None, app: AppOption = None) -> None:
 
 
 @schema.command(epilog="Example: kafka-stream schema check --app app:stream")
-def check(store: StoreOption = None, app: AppOption = None) -> None:
+def check(context: typer.Context, store: StoreOption = None, app: AppOption = None) -> None:
     """Compare the tables with what this version needs; changes nothing. Exit status 2 if they do not fit."""
-    found = _tables(store, app)
+    found = _tables(context, store, app)
     try:
         found.check_schema()
     finally:
@@ -61,15 +62,18 @@ def check(store: StoreOption = None, app: AppOption = None) -> None:
     sys.stdout.write(f"The tables in {found.describe()} fit this version.\n")
 
 
-def _tables(url: str | None, app: str | None) -> HasSchema:
+def _tables(context: typer.Context, url: str | None, app: str | None) -> HasSchema:
     from kafka_stream.cli.loading import load_stream
     from kafka_stream.errors import ConfigurationError
     from kafka_stream.plugins import store_from_url
 
-    if url is not None:
+    if app is not None:
+        stream = load_stream(app)
+        with telling_variables(context):
+            url = store_beside(stream, url, app)
+        store = stream.store if url is None else store_from_url(url)
+    elif url is not None:
         store = store_from_url(url)
-    elif app is not None:
-        store = load_stream(app).store
     else:
         raise ConfigurationError("say which tables: --store URL or --app MODULE:STREAM")
     if not isinstance(store, HasSchema):

@@ -19,7 +19,7 @@ import pytest
 from tests.architecture.code import ROOT, SHIPPED, modules, name_of, tree
 
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-SEEN_BY_STORES_AND_SINKS = {"protocols", "types", "errors", "claims", "batch", "arrow", "callables"}
+SEEN_BY_STORES_AND_SINKS = {"arrow", "batch", "callables", "claims", "errors", "librdkafka", "protocols", "types"}
 STORES_AND_SINKS = {"offset_stores", "sinks"}
 
 

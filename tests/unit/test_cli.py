@@ -218,20 +218,16 @@ def test_a_bounded_run_in_plain_lines(invoke: Invoke, tmp_path: Path) -> None:
     assert next_offsets(invoke, "--app", "app:stream") == [5, 5]
 
 
-def test_options_and_variables_go_before_the_code(
-    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_options_go_before_the_code(invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(MEMORY_APP)
     monkeypatch.setenv("KAFKA_STREAM_APP", "app:stream")
     monkeypatch.setenv("KAFKA_STREAM_UNTIL", "latest")
-    monkeypatch.setenv("KAFKA_STREAM_NAME", "by-variable")
-    ended = invoke("run", "--store", "sqlite:///other.db")
+    ended = invoke("run", "--store", "sqlite:///other.db", "--name", "by-option")
     assert ended.status == 0, ended.err
     assert rows_in(tmp_path / "other.db") == 10
     assert not (tmp_path / "orders.db").exists()
     monkeypatch.delenv("KAFKA_STREAM_APP")
-    assert next_offsets(invoke, "--store", "sqlite:///other.db") == [5, 5]
-    assert next_offsets(invoke, "--store", "sqlite:///other.db", "--stream", "by-variable") == [5, 5]
+    assert next_offsets(invoke, "--store", "sqlite:///other.db", "--stream", "by-option") == [5, 5]
     assert invoke("offsets", "describe", "--store", "sqlite:///other.db", "--stream", "orders").status == 1
 
 

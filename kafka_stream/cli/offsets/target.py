@@ -15,9 +15,10 @@ from kafka_stream.cli.options import (
     KafkaConfigOption,
     KafkaOption,
     StoreOption,
-    kafka_settings,
+    kafka_given,
 )
 from kafka_stream.cli.output import Output, OutputOption
+from kafka_stream.cli.precedence import GivenKafka, name_beside, store_beside
 
 if TYPE_CHECKING:
     from kafka_stream.protocols import AdministeredStore, OffsetStore, RangeSink, Sink
@@ -176,8 +177,11 @@ def connected(options: Connection) -> Iterator[Target]:
         ConfigurationError: they name no store, or one that there is not.
     """
     name = options.stream if isinstance(options, NamedStream) else None
-    given = kafka_settings(options.kafka, file=options.kafka_config)
-    target = _of_app(options.app, options.store, name, given) if options.app else _of_url(options.store, name, given)
+    given = kafka_given(options.kafka, file=options.kafka_config)
+    if options.app:
+        target = _of_app(options.app, options.store, name, given)
+    else:
+        target = _of_url(options.store, name, given.alone())
     _quiet()
     try:
         yield target
@@ -185,26 +189,21 @@ def connected(options: Connection) -> Iterator[Target]:
         target.store.close()
 
 
-def _of_app(app: str, store: str | None, name: str | None, given: Mapping[str, str]) -> Target:
-    """What is given beside ``--app`` goes before what the application says."""
+def _of_app(app: str, store: str | None, name: str | None, given: GivenKafka) -> Target:
+    """Options go before what the application says; variables must agree with it."""
     from kafka_stream.cli.loading import load_stream
     from kafka_stream.protocols import BoundStore
 
     stream = load_stream(app)
     own = stream.settings.kafka_config() if isinstance(stream.settings.kafka, Mapping) else {}
-    kafka = {**own, **given}
-    renamed = name is not None and name != stream.name
-    if store is not None:
-        return _of_url(store, name or stream.name, kafka, stream.sinks)
-    if isinstance(stream.store, BoundStore) and (renamed or given):
-        _bind(stream.store, name or stream.name, kafka)
-    return Target(
-        stream.store,
-        kafka,
-        stream.sinks,
-        name or stream.name,
-        None if renamed else stream.settings.group_id,
-    )
+    kafka = given.beside(own, app)
+    name = name_beside(stream.name, name, app, "stream")
+    if (url := store_beside(stream, store, app)) is not None:
+        return _of_url(url, name, kafka, stream.sinks)
+    if isinstance(stream.store, BoundStore) and (name != stream.name or kafka != own):
+        _bind(stream.store, name, kafka)
+    group = stream.settings.group_id if name == stream.name else None
+    return Target(stream.store, kafka, stream.sinks, name, group)
 
 
 def _of_url(store: str | None, name: str | None, kafka: Mapping[str, Any], sinks: Sequence[Sink] = ()) -> Target:
