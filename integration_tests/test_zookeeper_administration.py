@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from kazoo.client import KazooClient
-from kazoo.security import ACL, Id, make_digest_acl
+from kazoo.security import ACL, OPEN_ACL_UNSAFE, Id, make_digest_acl
 
 from integration_tests.engine import wait_until
 from integration_tests.running_service import RunningService, Services
@@ -235,6 +235,39 @@ def test_who_may_only_read_can_look_and_change_nothing(
     assert protected.positions(STREAM) == before
     monkeypatch.setenv("KAFKA_STREAM_STORE", f"zookeeper://ops:{SECRET}@{zookeeper}")
     assert run("undo", "--yes").status == 0
+
+
+def test_a_command_with_other_credentials_leaves_what_the_stream_can_read(
+    run: Callable[..., Ended], zookeeper: str, topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = ZooKeeperOffsetStore(zookeeper)
+    stream.open()
+    stream.initialise(STREAM, topic.name, {0: 7}, None)
+    monkeypatch.setenv("KAFKA_STREAM_STORE", f"zookeeper://somebody:{SECRET}@{zookeeper}")
+    assert run("reset", "--topic", f"{topic.name}:0-1", "--to-offset", "1", "--execute").status == 0
+    assert run("history").status == 0
+    assert [e.action.kind for e in stream.history(STREAM, 5)] == [ActionKind.RESET] * 2
+    assert {p.next_offset for p in stream.positions(STREAM).values()} == {1}
+    stream.close()
+
+
+def test_what_others_have_hidden_of_the_history_does_not_hide_the_rest(
+    run: Callable[..., Ended], zookeeper: str, topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = ZooKeeperOffsetStore(zookeeper)
+    stream.open()
+    stream.initialise(STREAM, topic.name, {0: 7}, None)
+    actions = [new_action(ActionKind.RESET) for _ in range(2)]
+    for action in actions:
+        stream.change(STREAM, stream.positions(STREAM), action, lambda found: [Change(tp, 3) for tp in found])
+    with client_of(zookeeper, auth_data=[("digest", f"ops:{SECRET}")]) as client:
+        (hidden,) = [name for name in client.get_children(f"/kafka_stream/{STREAM}/+history") if actions[0].id in name]
+        client.set_acls(f"/kafka_stream/{STREAM}/+history/{hidden}", [make_digest_acl("ops", SECRET, all=True)])
+        assert [entry.action.id for entry in stream.history(STREAM, 5)] == [actions[1].id]
+        monkeypatch.setenv("KAFKA_STREAM_STORE", f"zookeeper://{zookeeper}")
+        assert run("history").status == 0
+        client.set_acls(f"/kafka_stream/{STREAM}/+history/{hidden}", OPEN_ACL_UNSAFE)
+    stream.close()
 
 
 def test_a_thousand_partitions_are_described_with_a_request_each_and_few_others(

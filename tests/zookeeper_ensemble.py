@@ -105,6 +105,12 @@ class FollowerConnection:
         self.ensemble.requests.append("read")
         return [(found.data, found.stat) if (found := self._seen.get(path)) else None for path in paths]
 
+    def read_what_we_may(self, paths: Iterable[str]) -> list[tuple[bytes, ZnodeStat] | None]:
+        return self.read(paths)
+
+    def acl_like(self, path: str) -> Sequence[ACL]:
+        return self.acl
+
     def exist(self, paths: Iterable[str]) -> list[ZnodeStat | None]:
         self.ensemble.requests.append("exist")
         return [found.stat if (found := self._seen.get(path)) else None for path in paths]
@@ -114,7 +120,7 @@ class FollowerConnection:
         above = [each.rpartition("/") for each in self._seen]
         return [[name for parent, _, name in above if parent == path] for path in paths]
 
-    def create_missing(self, path: str) -> None:
+    def create_missing(self, path: str, like: str | None = None) -> None:
         for end in [end for end, character in enumerate(path + "/") if character == "/" and end > 0]:
             if path[:end] not in self._seen:
                 self.multi([Create(path[:end], b"", self.acl, 0)])

@@ -92,6 +92,7 @@ class Loop:
         self._request = request
         self._clock = clock
         self._assignment = assignment_from(settings.assignment)
+        self._recorder = Recorder(store, settings.name, owner, timedelta(days=settings.history_days), clock)
         self._ownership = Ownership(
             stream=settings.name,
             owner=owner,
@@ -99,8 +100,8 @@ class Loop:
             source=source,
             on_data_loss=settings.on_data_loss,
             range_sinks=processor.range_sinks,
+            on_moved=self._recorder.moved,
         )
-        self._recorder = Recorder(store, settings.name, owner, timedelta(days=settings.history_days), clock)
         self._reporter = Reporter(settings.name, owner, guarantee, self._ownership, clock)
         self._patience = Patience(listeners, lambda: request.stop, clock)
         self._settlement = Settlement(self._ownership, self._patience, self._reporter, lambda: request.drop_batch)

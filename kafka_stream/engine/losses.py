@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kafka_stream.engine.positions import Position
@@ -54,6 +54,8 @@ class Losses:
         source: Source,
         on_data_loss: str,
         range_sinks: Sequence[RangeSink],
+        *,
+        on_moved: Callable[[TopicPartition, int, int], None],
     ) -> None:
         self._stream = stream
         self._owner = owner
@@ -61,6 +63,7 @@ class Losses:
         self._source = source
         self._on_data_loss = on_data_loss
         self._range_sinks = range_sinks
+        self._on_moved = on_moved
 
     def logs(self, partitions: Sequence[TopicPartition], topic_ids: Mapping[str, str]) -> Mapping[TopicPartition, Log]:
         """What the broker has of each now."""
@@ -112,6 +115,7 @@ class Losses:
         epoch = position.owner_epoch
         member = self._source.group_metadata([tp])
         self._store.reposition(Claim(self._stream, self._owner, (move,), {tp: epoch}, {}, known, kind, member))
+        self._on_moved(tp, position.next_offset, offset)
         return Position(offset, epoch, None)
 
     def _refuse_unless_chosen(self, loss: DataLoss) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +30,7 @@ class Ownership:
         source: Source,
         on_data_loss: str,
         range_sinks: Sequence[RangeSink] = (),
+        on_moved: Callable[[TopicPartition, int, int], None] = lambda tp, from_offset, until_offset: None,
     ) -> None:
         self._stream = stream
         self._owner = owner
@@ -39,7 +40,7 @@ class Ownership:
         self._topic_ids = TopicIds()
         self._positions = Positions()
         self._first_start = FirstStart(stream, store, source)
-        self._losses = Losses(stream, owner, store, source, on_data_loss, self._range_sinks)
+        self._losses = Losses(stream, owner, store, source, on_data_loss, self._range_sinks, on_moved=on_moved)
         self._proved: set[TopicPartition] = set()
         self._starts_of_reading = 0
         self.vanished: set[TopicPartition] = set()

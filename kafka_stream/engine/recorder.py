@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from kafka_stream.protocols import Action, ActionKind, AdministeredStore, BatchProgress, HistoryEntry, OffsetStore
-from kafka_stream.types import OffsetRange, Owner, TopicPartition
+from kafka_stream.types import Owner, TopicPartition
 
 logger = logging.getLogger("kafka_stream")
 
@@ -56,8 +56,16 @@ class Recorder:
             return
         self._close_batches()
         self._reached.update(positions)
-        self._tell(ActionKind.TAKEOVER, datetime.now(UTC), (OffsetRange(tp, o, o) for tp, o in positions.items()))
+        self._tell(ActionKind.TAKEOVER, datetime.now(UTC), ((tp, o, o) for tp, o in positions.items()))
         self.write_due()
+
+    def moved(self, topic_partition: TopicPartition, from_offset: int, until_offset: int) -> None:
+        """Records are gone unread: the stream goes on elsewhere, as its ``on_data_loss`` says."""
+        if self._store is None:
+            return
+        self._close_batches()
+        self._reached[topic_partition] = until_offset
+        self._tell(ActionKind.DATA_LOSS, datetime.now(UTC), [(topic_partition, from_offset, until_offset)])
 
     def committed(self, progress: BatchProgress) -> None:
         """A batch was committed."""
@@ -88,23 +96,23 @@ class Recorder:
         if self._store is None or not self._reached:
             return
         self._close_batches()
-        ranges = (OffsetRange(tp, offset, offset) for tp, offset in self._reached.items())
-        self._tell(ActionKind.STOP, datetime.now(UTC), ranges, action_id=self._owner.id)
+        stays = ((tp, offset, offset) for tp, offset in self._reached.items())
+        self._tell(ActionKind.STOP, datetime.now(UTC), stays, action_id=self._owner.id)
         self._write()
 
     def _close_batches(self) -> None:
         if self._begun:
             records, duration_s = self._records, self._duration_s
-            ranges = [OffsetRange(tp, begun, self._reached[tp]) for tp, begun in self._begun.items()]
+            moves = [(tp, begun, self._reached[tp]) for tp, begun in self._begun.items()]
             self._begun = {}
-            self._tell(ActionKind.BATCH, self._committed_at, ranges, records=records, duration_s=duration_s)
+            self._tell(ActionKind.BATCH, self._committed_at, moves, records=records, duration_s=duration_s)
         self._records, self._duration_s = 0, 0.0
 
     def _tell(
         self,
         kind: ActionKind,
         at: datetime,
-        ranges: Iterable[OffsetRange],
+        moves: Iterable[tuple[TopicPartition, int, int]],
         *,
         action_id: str | None = None,
         records: int | None = None,
@@ -115,14 +123,14 @@ class Recorder:
             HistoryEntry(
                 at=at,
                 action=action,
-                topic_partition=r.topic_partition,
-                from_offset=r.from_offset,
-                until_offset=r.until_offset,
+                topic_partition=tp,
+                from_offset=from_offset,
+                until_offset=until_offset,
                 records=records,
                 duration_s=duration_s,
                 code_version=self._owner.code_version,
             )
-            for r in ranges
+            for tp, from_offset, until_offset in moves
         ]
 
     def _write(self) -> None:

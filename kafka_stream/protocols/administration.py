@@ -40,6 +40,8 @@ class ActionKind(enum.StrEnum):
 
     TAKEOVER = "takeover"
     BATCH = "batch"
+    DATA_LOSS = "data_loss"
+    """Records were gone unread, and the stream went on where its ``on_data_loss`` says."""
     STOP = "stop"
     """An owner has left; the action's id is the owner's."""
     RESET = "reset"

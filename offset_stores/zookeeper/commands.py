@@ -133,7 +133,8 @@ class Command:
 
     def _look(self, topics: Collection[str], partitions: Sequence[TopicPartition] | None = None) -> _Seen:
         """What is stored of these partitions, and of all in topics that are not open; of all if none are named."""
-        self._positions.connection.create_missing(self._positions.layout.history(self._stream))
+        layout = self._positions.layout
+        self._positions.connection.create_missing(layout.history(self._stream), layout.stream(self._stream))
         names = sorted(topics)
         markers = start.settled(self._positions, self._stream, names)
         for name in names:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TypeVar
 
 from kazoo.client import KazooClient
-from kazoo.exceptions import ConnectionLoss, KazooException, NodeExistsError, NoNodeError
+from kazoo.exceptions import ConnectionLoss, KazooException, NoAuthError, NodeExistsError, NoNodeError
 from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.interfaces import IAsyncResult
 from kazoo.protocol.states import KazooState, KeeperState, ZnodeStat
@@ -140,6 +140,19 @@ class Connection:
         client = self.connect()
         return self._answers(client.get_async(path) for path in paths)
 
+    def read_what_we_may(self, paths: Iterable[str]) -> list[tuple[bytes, ZnodeStat] | None]:
+        """The same; ``None``, too, where it is not for us."""
+        client = self.connect()
+        return self._answers((client.get_async(path) for path in paths), or_none=(NoNodeError, NoAuthError))
+
+    def acl_like(self, path: str) -> Sequence[ACL]:
+        """What a znode is protected with, for those below it; our own if we may not know that."""
+        try:
+            acl, _ = self._answer(self.connect().get_acls_async(path))
+        except (NoNodeError, NoAuthError):
+            return self.acl
+        return tuple(acl)
+
     def exist(self, paths: Iterable[str]) -> list[ZnodeStat | None]:
         """Whether there is such a znode. As it was, unless ``sync`` was called before."""
         client = self.connect()
@@ -150,16 +163,17 @@ class Connection:
         client = self.connect()
         return [names or [] for names in self._answers(client.get_children_async(path) for path in paths)]
 
-    def create_missing(self, path: str) -> None:
-        """Create a znode without a value, and those above it, unless they are there."""
+    def create_missing(self, path: str, like: str | None = None) -> None:
+        """Create a znode without a value, and those above it, unless they are there; protected as another one is."""
         client = self.connect()
+        acl = self.acl if like is None else self.acl_like(like)
         missing: list[str] = []
         while path and self._answer(client.exists_async(path)) is None:  # upwards: what is above may be others'
             missing.append(path)
             path = path.rpartition("/")[0]
         for each in reversed(missing):
             with suppress(NodeExistsError):
-                self._answer(client.create_async(each, b"", self.acl))
+                self._answer(client.create_async(each, b"", acl))
 
     def multi(self, operations: Sequence[Operation]) -> list[object]:
         """All of it or nothing; the results are looked at with ``failure_in``, since errors are returned.
@@ -172,19 +186,21 @@ class Connection:
         request.operations.extend(operations)
         return self._answer(request.commit_async())
 
-    def _answers(self, requests: Iterable[IAsyncResult[T]]) -> list[T | None]:
+    def _answers(
+        self, requests: Iterable[IAsyncResult[T]], or_none: tuple[type[KazooException], ...] = (NoNodeError,)
+    ) -> list[T | None]:
         waiting: deque[IAsyncResult[T]] = deque()
         found: list[T | None] = []
         for request in requests:
             waiting.append(request)
             if len(waiting) == _IN_FLIGHT:
-                found.append(self._answer_or_none(waiting.popleft()))
-        return found + [self._answer_or_none(request) for request in waiting]
+                found.append(self._answer_or_none(waiting.popleft(), or_none))
+        return found + [self._answer_or_none(request, or_none) for request in waiting]
 
-    def _answer_or_none(self, request: IAsyncResult[T]) -> T | None:
+    def _answer_or_none(self, request: IAsyncResult[T], or_none: tuple[type[KazooException], ...]) -> T | None:
         try:
             return self._answer(request)
-        except NoNodeError:
+        except or_none:
             return None
 
     def _answer(self, request: IAsyncResult[T]) -> T:

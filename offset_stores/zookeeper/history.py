@@ -23,7 +23,9 @@ def names(positions: Positions, stream: str) -> list[Name]:
 
 def remembering(positions: Positions, stream: str, entries: Iterable[HistoryEntry]) -> list[Create]:
     """The operations that remember these, in as many znodes as they need."""
-    folder, acl = positions.layout.history(stream), positions.connection.acl
+    # Who reads the others reads these: a command with other credentials leaves nothing that the stream cannot see.
+    folder = positions.layout.history(stream)
+    acl = positions.connection.acl_like(folder)
     return [Create(f"{folder}/{name}", data, acl, 0) for name, data in encoded(entries)]
 
 
@@ -31,7 +33,7 @@ def record(positions: Positions, stream: str, entries: Sequence[HistoryEntry], k
     """Remember these, except for what is there from an attempt before, and forget what is old or too much."""
     folder = positions.layout.history(stream)
     if entries:
-        positions.connection.create_missing(folder)
+        positions.connection.create_missing(folder, positions.layout.stream(stream))
     positions.connection.sync()
     known = {f"{folder}/{name}" for name in names(positions, stream)}
     creates = [create for create in remembering(positions, stream, entries) if create.path not in known]
@@ -56,12 +58,12 @@ def stopped(found: Iterable[Name]) -> set[str]:
 
 
 def latest(positions: Positions, stream: str, limit: int, kinds: Collection[ActionKind]) -> list[HistoryEntry]:
-    """The entries of the latest actions, newest first."""
+    """The entries of the latest actions, newest first, without those that only others may read."""
     positions.connection.sync()
     folder = positions.layout.history(stream)
     actions = in_order(names(positions, stream), kinds)[:limit]
     paths = [f"{folder}/{name}" for parts in actions for name in parts]
-    znodes = zip(paths, positions.connection.read(paths), strict=True)
+    znodes = zip(paths, positions.connection.read_what_we_may(paths), strict=True)
     return [entry for path, found in znodes if found is not None for entry in decoded(found[0], path)]
 
 

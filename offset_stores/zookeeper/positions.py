@@ -140,11 +140,15 @@ class Positions:
     def writes(
         self, stream: str, after: Mapping[TopicPartition, StoredPosition], before: Mapping[TopicPartition, Stored]
     ) -> list[Create | SetData]:
-        """The operations that change or create positions, if those are still as they were read."""
+        """What changes or creates positions, if those are as they were read; new ones are protected as their topics are."""
+        acls = {
+            topic: self.connection.acl_like(self.layout.topic(stream, topic))
+            for topic in {tp.topic for tp in after if tp not in before}
+        }
         return [
             SetData(self.layout.partition(stream, tp), encoded(position), before[tp].version)
             if tp in before
-            else Create(self.layout.partition(stream, tp), encoded(position), self.connection.acl, 0)
+            else Create(self.layout.partition(stream, tp), encoded(position), acls[tp.topic], 0)
             for tp, position in after.items()
         ]
 

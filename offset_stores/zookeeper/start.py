@@ -50,7 +50,9 @@ def settled(positions: Positions, stream: str, topics: Sequence[str]) -> dict[st
         unsettled = False
         for topic in topics:
             if topic not in found:
-                positions.connection.create_missing(positions.layout.topic(stream, topic))
+                positions.connection.create_missing(
+                    positions.layout.topic(stream, topic), positions.layout.stream(stream)
+                )
                 unsettled = True
             elif (marker := found[topic].marker) is not None and marker.state is TopicState.STARTING:
                 finish(positions, stream, topic, found[topic])

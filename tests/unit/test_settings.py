@@ -275,7 +275,7 @@ class Deaf(StreamListener):
         ({"listeners": [StreamListener]}, "listeners: this cannot be a listener: StreamListener is a class; give an"),
         ({"listeners": [Deaf()]}, "listeners: this cannot be a listener: on_batch: it is called with (progress), and "),
     ],
-    ids=str,
+    ids=["one argument", "three", "in a list", "class", "prepare", "no listener", "its class", "deaf"],
 )
 def test_what_cannot_be_called_is_refused_before_anything_is_read(changes: dict[str, Any], sentence: str) -> None:
     assert _refusal(**changes).startswith(sentence)
