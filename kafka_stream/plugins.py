@@ -57,7 +57,10 @@ def store_from_url(url: str) -> OffsetStore:
     point = _entry_point(STORES_GROUP, scheme, f"{scheme}://")
     if point is None:
         raise UnknownStore(f"no offset store serves {scheme}:// URLs; known: {_known(STORES_GROUP)}")
-    store = _loaded(point, f"{scheme}://")(url)
+    try:
+        store = _loaded(point, f"{scheme}://")(url)
+    except ValueError:  # not chained: it may quote a piece of a password
+        raise ConfigurationError(f"this {scheme}:// URL cannot be read: look at its hosts and brackets") from None
     if not isinstance(store, OffsetStore):
         raise ConfigurationError(
             f"{scheme}:// is served by {_value(point)}, which gave a {type(store).__name__} that is no "

@@ -12,7 +12,7 @@ from pydantic import Secret, SecretStr
 from kafka_stream.librdkafka import HARMLESS, setting_of_variable, why_unknown
 from kafka_stream.protocols import OffsetStore, Source
 from kafka_stream.signatures import why_no_listener
-from kafka_stream.types import MAX_OFFSET, TopicPartition
+from kafka_stream.types import MAX_OFFSET, TopicPartition, why_no_topic
 
 _FORBIDDEN = {
     "enable.auto.commit": "offsets commit with the results, in the store's transaction",
@@ -48,6 +48,9 @@ def checked_topics(topics: Any) -> Any:
         raise ValueError("a topic is named twice")
     if patterns := [t for t in topics if t.startswith("^")]:
         raise ValueError(f"{patterns[0]!r} is a pattern; name each topic, so that its start is stored durably")
+    for topic in topics:
+        if (why := why_no_topic(topic)) is not None:
+            raise ValueError(why)
     return tuple(topics)
 
 

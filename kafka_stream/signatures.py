@@ -36,7 +36,10 @@ def why_no_listener(listener: Any) -> str | None:
     if isinstance(listener, type):
         return f"{listener.__qualname__} is a class; give an instance of it"
     for method, parameters in _LISTENER.items():
-        found = getattr(listener, method, None)
+        try:
+            found = getattr(listener, method, None)
+        except Exception:  # noqa: BLE001 - its own fault, which is logged when it is told
+            return None
         if not callable(found):
             return (
                 f"{listener!r} has no {method}({', '.join(parameters)}): subclass kafka_stream.progress.StreamListener"

@@ -6,6 +6,7 @@ An offset always names the *next* record to read; ranges are half-open, as in Sp
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,20 @@ _LONGEST_HOST = 255  # as stores keep it
 
 MAX_OFFSET = 2**63 - 1
 """Kafka's offsets are signed 64-bit integers; every store keeps the whole range."""
+
+
+MAX_NUMBER = 2**31 - 1
+"""Of partitions and leader epochs, which are signed 32-bit integers."""
+
+_TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
+
+def why_no_topic(name: str) -> str | None:
+    """Why Kafka can have no topic of this name; ``None`` if it can. It is Kafka's own rule."""
+    if _TOPIC_NAME.fullmatch(name) and name not in {".", ".."}:
+        return None
+    shown = name if len(name) <= 249 else f"{name[:20]}…"
+    return f"{shown!r} cannot be the name of a topic: up to 249 letters, digits, '.', '_' and '-' of ASCII"
 
 
 def _check_offset(offset: int, what: str) -> None:

@@ -50,6 +50,13 @@ def mirror_offsets(store: OffsetStore, stream: str, cluster: Cluster, group_id: 
         ConfigurationError: the store is the consumer group itself.
         BrokerUnavailable, NotAuthorized, StoreUnavailable.
     """
+    offsets = mirrored_offsets(store, stream, cluster)
+    cluster.commit_group_offsets(group_id, offsets)
+    return offsets
+
+
+def mirrored_offsets(store: OffsetStore, stream: str, cluster: Cluster) -> Mapping[TopicPartition, int]:
+    """What ``mirror_offsets`` would write to a group; reads only, and raises the same but for members."""
     if store.capabilities.transaction == "kafka":
         raise ConfigurationError(
             f"there is nothing to mirror: the offsets in {store.describe()} are the consumer group's own"
@@ -66,7 +73,6 @@ def mirror_offsets(store: OffsetStore, stream: str, cluster: Cluster, group_id: 
             f"there is nothing to mirror: stream {stream!r} has no open partition in {store.describe()} whose topic "
             f"exists on {cluster.servers}; look at the name and the store"
         )
-    cluster.commit_group_offsets(group_id, offsets)
     return offsets
 
 
@@ -74,4 +80,4 @@ def _nowhere(offsets: Mapping[TopicPartition, int]) -> None:
     """Outside a run there is nowhere to publish to."""
 
 
-__all__ = ["GroupOffsetMirror", "mirror_offsets"]
+__all__ = ["GroupOffsetMirror", "mirror_offsets", "mirrored_offsets"]

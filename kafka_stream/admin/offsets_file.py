@@ -14,9 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from kafka_stream.errors import ConfigurationError
-from kafka_stream.types import MAX_OFFSET, StoredPosition, TopicPartition
+from kafka_stream.types import MAX_NUMBER, MAX_OFFSET, StoredPosition, TopicPartition, why_no_topic
 
 _FORMAT = 1
+_LARGEST_EPOCH = 2**62
+"""Commands and takeovers raise it, and stores keep 64 bits."""
+
+_LONGEST_TOPIC_ID = 64
+_LONGEST_QUOTE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,11 @@ class ExportedPosition:
 
     def __post_init__(self) -> None:
         if not 0 <= self.next_offset <= MAX_OFFSET:
-            raise ValueError(f"{self.next_offset} is no offset; one lies between 0 and 2^63-1")
+            raise ValueError(f"{_cut(self.next_offset)} is no offset; one lies between 0 and 2^63-1")
+        if self.leader_epoch is not None and not 0 <= self.leader_epoch <= MAX_NUMBER:
+            raise ValueError(f"{_cut(self.leader_epoch)} is no leader epoch; one lies between 0 and 2^31-1")
+        if not 0 <= self.owner_epoch <= _LARGEST_EPOCH:
+            raise ValueError(f"{_cut(self.owner_epoch)} is no owner epoch; one lies between 0 and 2^62")
 
     @classmethod
     def of(cls, stored: StoredPosition) -> ExportedPosition:
@@ -67,6 +76,7 @@ def parse_offsets(text: str, stream: str) -> dict[TopicPartition, ExportedPositi
     Raises:
         ConfigurationError: it is none of these, or holds nothing for this stream; the message names the line.
     """
+    text = text.removeprefix("\ufeff")
     found = _from_json(text, stream) if text.lstrip().startswith("{") else _from_csv(text, stream)
     if not found:
         raise ConfigurationError(f"the file holds no offsets for stream {stream!r}")
@@ -77,17 +87,22 @@ def _from_json(text: str, stream: str) -> dict[TopicPartition, ExportedPosition]
     try:
         content = json.loads(text)
         if content["format"] != _FORMAT:
-            raise ConfigurationError(f"the file's format is {content['format']!r}, and this version knows {_FORMAT}")
+            raise ConfigurationError(
+                f"the file's format is {_cut(repr(content['format']))}, and this version knows {_FORMAT}"
+            )
         if content["stream"] != stream:
             raise ConfigurationError(
-                f"the file holds the offsets of stream {content['stream']!r}, not of {stream!r}; export those as CSV "
-                "if they are meant for it"
+                f"the file holds the offsets of stream {_cut(repr(content['stream']))}, not of {stream!r}; export "
+                "those as CSV if they are meant for it"
             )
         entries = content["positions"]
         found = {_partition(entry["topic"], entry["partition"]): _position(entry) for entry in entries}
+    except RecursionError:
+        raise ConfigurationError("the file is no JSON of exported offsets: it is nested too deeply") from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigurationError(
-            f"the file is no JSON of exported offsets ({type(error).__name__}: {error}); write it with `offsets export`"
+            f"the file is no JSON of exported offsets ({type(error).__name__}: {_cut(error)}); write it with `offsets "
+            "export`"
         ) from error
     if len(found) != len(entries):
         raise ConfigurationError("the file names a partition twice")
@@ -104,7 +119,7 @@ def _from_csv(text: str, stream: str) -> dict[TopicPartition, ExportedPosition]:
             tp, position = _partition(topic, int(partition)), ExportedPosition(int(offset))
         except ValueError as error:
             raise ConfigurationError(
-                f"line {number} is neither topic,partition,offset nor group,topic,partition,offset ({error})"
+                f"line {number} is neither topic,partition,offset nor group,topic,partition,offset ({_cut(error)})"
             ) from error
         if group and group[0] != stream:
             continue
@@ -115,7 +130,7 @@ def _from_csv(text: str, stream: str) -> dict[TopicPartition, ExportedPosition]:
 
 
 def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff")), strict=True)
+    reader = csv.reader(io.StringIO(text), strict=True)
     try:
         for fields in reader:
             stripped = [field.strip() for field in fields]
@@ -128,6 +143,10 @@ def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
 def _partition(topic: Any, partition: Any) -> TopicPartition:
     if not isinstance(topic, str) or type(partition) is not int:
         raise ValueError(f"{topic!r}, {partition!r} is no topic and partition")
+    if (why := why_no_topic(topic)) is not None:
+        raise ValueError(why)
+    if not 0 <= partition <= MAX_NUMBER:
+        raise ValueError(f"{_cut(partition)} is no partition; one lies between 0 and 2^31-1")
     return TopicPartition(topic, partition)
 
 
@@ -135,7 +154,18 @@ def _position(entry: Mapping[str, Any]) -> ExportedPosition:
     numbers = (entry["next_offset"], entry.get("leader_epoch"), entry.get("owner_epoch", 0))
     if any(type(number) is not int for number in numbers if number is not None):
         raise ValueError(f"an offset or epoch of {entry['topic']}[{entry['partition']}] is no whole number")
-    return ExportedPosition(numbers[0], numbers[1], entry.get("topic_id"), numbers[2])
+    topic_id = entry.get("topic_id")
+    if topic_id is not None and not (isinstance(topic_id, str) and topic_id.isascii() and topic_id.isprintable()):
+        raise ValueError(f"the topic's id of {entry['topic']}[{entry['partition']}] is none")
+    if topic_id is not None and len(topic_id) > _LONGEST_TOPIC_ID:
+        raise ValueError(f"the topic's id of {entry['topic']}[{entry['partition']}] is too long")
+    return ExportedPosition(numbers[0], numbers[1], topic_id, numbers[2])
+
+
+def _cut(value: object) -> str:
+    """What a sentence shows of a value that may be of any length."""
+    text = str(value) if not isinstance(value, int) or abs(value) < 10**30 else "a number of more than 30 digits"
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…"
 
 
 __all__ = ["ExportedPosition", "parse_offsets", "to_csv", "to_json"]

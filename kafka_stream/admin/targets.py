@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from kafka_stream.errors import ConfigurationError
+from kafka_stream.types import why_no_topic
 
-_SPAN = re.compile(r"(\d+)(?:-(\d+))?")
+_SPAN = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?", re.ASCII)
 _DURATION = re.compile(
-    r"(?P<sign>[-+]?)P(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
-    r"(?:T(?=.)(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:[.,]\d{1,9})?)S)?)?",
-    re.IGNORECASE,
+    r"(?P<sign>[-+]?)P(?:(?P<weeks>[-+]?\d+)W)?(?:(?P<days>[-+]?\d+)D)?"
+    r"(?:T(?=.)(?:(?P<hours>[-+]?\d+)H)?(?:(?P<minutes>[-+]?\d+)M)?(?:(?P<seconds>[-+]?\d+(?:[.,]\d{0,9})?)S)?)?",
+    re.IGNORECASE | re.ASCII,
 )
 _MOST_PARTITIONS = 1_000_000
 
@@ -33,7 +34,7 @@ class Selection:
             ConfigurationError: it is neither.
         """
         topic, colon, spans = text.partition(":")
-        if not topic or (colon and not spans):
+        if why_no_topic(topic) is not None or (colon and not spans):
             raise _unreadable(text)
         if not colon:
             return cls(topic)
@@ -66,6 +67,9 @@ def parse_time(text: str) -> datetime:
 
 def time_before(text: str, now: datetime) -> datetime:
     """The time that an ISO 8601 duration such as ``P7D`` or ``PT1H30M`` ago was; ``now`` is aware.
+
+    Each number may have a sign, as in Java's ``Duration.parse``, by which Kafka's tool reads it: ``PT-1H`` ago is in an
+    hour.
 
     Raises:
         ConfigurationError: it is no such duration, or reaches too far.

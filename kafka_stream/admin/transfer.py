@@ -9,8 +9,9 @@ from kafka_stream.admin.actions import apply_change, new_action, patiently
 from kafka_stream.admin.offsets_file import ExportedPosition
 from kafka_stream.admin.refusals import plan_in_the_way, refuse, why_closed
 from kafka_stream.admin.reset import missing
+from kafka_stream.errors import ConfigurationError
 from kafka_stream.protocols import ActionKind, AdministeredStore, Change, RangeSink, TopicState
-from kafka_stream.types import PositionState, StoredPosition, TopicPartition
+from kafka_stream.types import PositionState, StoredPosition, TopicPartition, why_no_topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,12 @@ def import_offsets(
 
     Raises:
         CommandRefused: a plan is outstanding, or a closed topic's partition is left out; nothing was changed.
+        ConfigurationError: a topic has a name that Kafka cannot have: who reads the store could ask no broker about it.
         StoreUnavailable, SinkUnavailable, NotAuthorized.
     """
+    for tp in sorted(positions):
+        if (why := why_no_topic(tp.topic)) is not None:
+            raise ConfigurationError(why)
     seen: list[Mapping[TopicPartition, StoredPosition]] = []
 
     def decide(stored: Mapping[TopicPartition, StoredPosition]) -> Sequence[Change]:

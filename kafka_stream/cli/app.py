@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import typer
 
 from kafka_stream.cli.demo.command import demo
+from kafka_stream.cli.exit_status import ExitStatus, report
 from kafka_stream.cli.offsets import offsets
-from kafka_stream.cli.options import warn_about_secrets
+from kafka_stream.cli.options import refuse_what_is_no_text, warn_about_secrets
+from kafka_stream.cli.output import was_written, with_streams
 from kafka_stream.cli.run import run
 from kafka_stream.cli.schema import schema
 from kafka_stream.cli.version import show_version
@@ -32,13 +34,22 @@ app.command("version", epilog="Example: kafka-stream version --output json")(sho
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit status; a user's mistake is one sentence on stderr."""
-    warn_about_secrets(sys.argv[1:] if arguments is None else arguments)
-    try:
-        app(args=arguments, prog_name="kafka-stream")
-    except Exception as error:  # noqa: BLE001 - reported, with its traceback where it is not a user's mistake
-        from kafka_stream.cli.exit_status import report
+    given = sys.argv[1:] if arguments is None else arguments
+    with_streams()
+    warn_about_secrets(given)
+    status = _status(given)
+    sys.exit(status if was_written() or status else ExitStatus.FAILED)
 
-        sys.exit(report(error))
+
+def _status(arguments: Sequence[str]) -> int:
+    try:
+        refuse_what_is_no_text(arguments)
+        app(args=arguments, prog_name="kafka-stream")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
+    except Exception as error:  # noqa: BLE001 - reported, with its traceback where it is not a user's mistake
+        return report(error)
+    return 0
 
 
 __all__ = ["app", "main"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import errno
 import importlib
 import re
 import sys
@@ -24,6 +25,7 @@ from kafka_stream.errors import (
 _PASSWORD_IN_URL = re.compile(r"(?P<user>[a-z][a-z0-9+.-]*://[^\s:/@'\"]*):[^\s@'\"]+@", re.IGNORECASE)
 
 _LIBRARIES = re.compile(r"[/\\](?:sqlalchemy|psycopg|pymysql)[/\\]")
+_NOT_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE, errno.EBADF}
 _OURS = (str(Path(__file__).resolve().parent.parent), str(Path(importlib.__file__).parent), "<frozen importlib")
 
 
@@ -50,6 +52,9 @@ def report(error: Exception) -> ExitStatus:
     status = exit_status(error)
     if isinstance(error, ProcessingError) and error.__cause__ is not None:
         _write("".join(_lines(_from_user_code(error.__cause__))))
+    elif isinstance(error, OSError) and error.filename is None and error.errno in _NOT_WRITTEN:
+        _write(f"error: the output could not be written: {error.strerror}\n")
+        return status
     elif not isinstance(error, KafkaStreamError):
         _write("".join(traceback.format_exception(error)))
         _write(f"error: unexpected {type(error).__name__}: {error}\n")

@@ -14,6 +14,7 @@ import typer
 from kafka_stream.cli.precedence import GivenKafka, is_variable
 
 KAFKA_PREFIX = "KAFKA_STREAM_KAFKA__"
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _SECRET_ARGUMENT = re.compile(
     r"://[^\s:/@]*:[^\s@]+@|(?:password|secret|token|jaas\.config|\.key\.pem)=.", re.IGNORECASE
 )
@@ -102,7 +103,10 @@ def _read_properties(file: Path) -> dict[str, str]:
     from kafka_stream.errors import ConfigurationError
 
     settings = {}
-    for number, line in enumerate(map(str.strip, read_file(file, "--kafka-config").splitlines()), 1):
+    text = read_file(file, "--kafka-config")
+    if "\0" in text:
+        raise ConfigurationError(f"--kafka-config {str(file)!r} is no text: it holds a NUL")
+    for number, line in enumerate(map(str.strip, text.splitlines()), 1):
         if not line or line.startswith(("#", "!")):
             continue
         key, equals, value = line.partition("=")
@@ -121,10 +125,29 @@ def read_file(file: Path, option: str) -> str:
     from kafka_stream.errors import ConfigurationError
 
     try:
-        return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return _read_input() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigurationError(f"{option} {str(file)!r} cannot be read: {reason}") from error
+
+
+def _read_input() -> str:
+    return "" if sys.stdin is None else sys.stdin.read().removeprefix("\ufeff")
+
+
+def refuse_what_is_no_text(arguments: Iterable[str], environment: Mapping[str, str] = os.environ) -> None:
+    """Bytes that are no UTF-8 (Python shows them as surrogates) and NUL are names of nothing, and no server takes them.
+
+    Raises:
+        ConfigurationError: an argument, or one of our variables, holds one.
+    """
+    from kafka_stream.errors import ConfigurationError
+
+    named = [(f"argument {number}", text) for number, text in enumerate(arguments, 1)]
+    named += [(f"the variable {name}", text) for name, text in environment.items() if name.startswith("KAFKA_STREAM_")]
+    for what, text in named:
+        if _NO_TEXT.search(text):
+            raise ConfigurationError(f"{what} holds a NUL or bytes that are no UTF-8 text")
 
 
 def holds_secret(argument: str) -> bool:
@@ -152,5 +175,6 @@ __all__ = [
     "kafka_given",
     "kafka_settings",
     "read_file",
+    "refuse_what_is_no_text",
     "warn_about_secrets",
 ]

@@ -27,7 +27,6 @@ class LogLevel(enum.StrEnum):
 
 
 def run(
-    context: typer.Context,
     app: Annotated[
         str,
         typer.Argument(
@@ -50,6 +49,8 @@ def run(
     log_level: Annotated[
         LogLevel, typer.Option(envvar="KAFKA_STREAM_LOG_LEVEL", help="What is logged to stderr.")
     ] = LogLevel.INFO,
+    *,
+    context: typer.Context,
 ) -> None:
     """Run a stream until it is stopped, or up to an end.
 

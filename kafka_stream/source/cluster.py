@@ -252,6 +252,26 @@ class Cluster:
             raise self._translated(error, f"group {group_id}") from error
         return [f"{member.client_id} on {str(member.host).removeprefix('/')}" for member in members]
 
+    def group_offsets(self, group_id: str, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """What a group has committed of these partitions, those left out of which it has nothing.
+
+        Raises:
+            NotAuthorized, BrokerUnavailable.
+        """
+        wanted = [ClientTopicPartition(tp.topic, tp.partition) for tp in partitions]
+        request = ConsumerGroupTopicPartitions(group_id, wanted)
+        answer = self._admin.list_consumer_group_offsets([request], request_timeout=REQUEST_TIMEOUT_S)[group_id]
+        try:
+            found = answer.result().topic_partitions
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return {}
+            raise self._translated(error, f"group {group_id}") from error
+        for each in found:
+            if each.error is not None:
+                raise self._translated(KafkaException(each.error), f"group {group_id}")
+        return {TopicPartition(each.topic, each.partition): each.offset for each in found if each.offset >= 0}
+
     def commit_group_offsets(self, group_id: str, offsets: Mapping[TopicPartition, int]) -> None:
         """Make these the committed offsets of a group that has no members.
 

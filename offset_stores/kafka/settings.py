@@ -90,7 +90,10 @@ def servers_of(config: Mapping[str, Any]) -> str | None:
 
 def _from_url(url: str) -> dict[str, Any]:
     """``kafka://h1:9092,h2:9092?security.protocol=SSL``: brokers, and librdkafka's settings as the query."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # not chained: it may quote a piece of a password
+        raise ConfigurationError(f"the Kafka offset store's URL cannot be read; it reads {_EXAMPLE}") from None
     if parts.scheme.lower() != "kafka" or not parts.netloc:
         raise ConfigurationError(f"a Kafka offset store's URL reads {_EXAMPLE}")
     if "@" in parts.netloc or parts.path not in ("", "/") or parts.fragment:

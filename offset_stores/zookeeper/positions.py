@@ -140,7 +140,7 @@ class Positions:
     def writes(
         self, stream: str, after: Mapping[TopicPartition, StoredPosition], before: Mapping[TopicPartition, Stored]
     ) -> list[Create | SetData]:
-        """What changes or creates positions, if those are as they were read; new ones are protected as their topics are."""
+        """What changes or creates positions, if those are as they were read; new ones are protected as their topics."""
         acls = {
             topic: self.connection.acl_like(self.layout.topic(stream, topic))
             for topic in {tp.topic for tp in after if tp not in before}

@@ -13,8 +13,7 @@ import pytest
 from confluent_kafka import Producer
 
 from kafka_stream.offset_stores.sql import SqlOffsetStore
-from kafka_stream.testing.store_backend import claim_of
-from kafka_stream.types import Owner, StoredPosition, TopicPartition
+from kafka_stream.types import Owner, TopicPartition
 from tests.command_line import Ended, Invoke, one_sentence
 
 STORE = "sqlite:///orders.db"
@@ -217,28 +216,11 @@ def test_delete_closes_and_may_be_repeated(run: Invoke, orders: SqlOffsetStore) 
 # ------------------------------------------------------------------------------------------------------- confirmation
 
 
-def test_a_migration_is_taken_back_by_one_command(run: Invoke, orders: SqlOffsetStore) -> None:
-    there = ("--to", "sqlite:///other.db", "--yes")
-    early = run("undo", *HERE, *there)
-    assert (early.status, "so there is nothing to take back" in one_sentence(early)) == (3, True)
-    assert run("migrate", *HERE, *there, "--fence").status == 0
-    hint = run("undo", *HERE, "--yes")
-    assert (hint.status, "name the store that it was to go to, with --to" in one_sentence(hint)) == (3, True)
-    other = SqlOffsetStore("sqlite:///other.db")
-    taken = other.take_over("orders", Owner("1", "here"), [TopicPartition("orders", 0)], {})
-    commit_to(other, taken, 60)
-    found = rows(run("undo", *HERE, *there, "--output", "json"))
-    assert [(row["from_offset"], row["to_offset"]) for row in found] == [(50, 60), (50, 50), (50, 50), (50, 50)]
-    assert offsets_in(orders) == [60, 50, 50, 50]
-    assert run("undo", *HERE, *there).status == 3
-
-
-def commit_to(store: SqlOffsetStore, taken: Mapping[TopicPartition, StoredPosition], until: int) -> None:
-    """One batch of the first partition."""
-    claim = claim_of(Owner("1", "here"), {TopicPartition("orders", 0): (50, until)}, taken)
-    with store.begin(claim) as transaction:
-        transaction.advance()
-        transaction.commit()
+def test_a_refused_plan_is_no_list_of_offsets(run: Invoke, orders: SqlOffsetStore) -> None:
+    assert run("delete", *HERE, "--yes").status == 0
+    for how in ([], ["--execute"]):
+        refused = run("reset", *HERE, "--all-topics", "--to-earliest", "--export", *how)
+        assert (refused.status, refused.out) == (3, "")
 
 
 @pytest.mark.parametrize("command", ["delete", "import", "migrate", "undo"])

@@ -76,17 +76,19 @@ def history() -> list[HistoryEntry]:
 
 
 def show_describe(output: Output) -> None:
-    View("orders in sqlite:///orders.db", described(POSITIONS, OBSERVATION, NOW), ()).show(output)
+    View("orders in sqlite:///orders.db", described(POSITIONS, OBSERVATION, NOW), (), NOW).show(output)
 
 
 def show_describe_without_brokers(output: Output) -> None:
-    View("orders in sqlite:///orders.db", described({D: POSITIONS[D]}, None, NOW), ()).show(output)
+    View("orders in sqlite:///orders.db", described({D: POSITIONS[D]}, None, NOW), (), NOW).show(output)
 
 
 def show_streams(output: Output) -> None:
     found = {"orders": POSITIONS, "rates": {RATES: stored(1, owner=None)}}
-    row = rows.stream_for_people if output is Output.TABLE else rows.stream_row
-    print_rows([row(name, described(at, OBSERVATION, NOW)) for name, at in found.items()], output, "streams in x")
+    streams = {name: described(at, OBSERVATION, NOW) for name, at in found.items()}
+    for_people = [rows.stream_for_people(name, each, NOW) for name, each in streams.items()]
+    for_programs = [rows.stream_row(name, each) for name, each in streams.items()]
+    print_rows(for_people if output is Output.TABLE else for_programs, output, "streams in x")
 
 
 def show_reset(output: Output) -> None:
@@ -99,8 +101,11 @@ def show_reset(output: Output) -> None:
 
 
 def show_history(output: Output) -> None:
-    row = rows.history_for_people if output is Output.TABLE else rows.history_row
-    print_rows([row(entry) for entry in history()], output, "history of orders in x")
+    for_people, for_programs = (
+        [rows.history_for_people(e, NOW) for e in history()],
+        list(map(rows.history_row, history())),
+    )
+    print_rows(for_people if output is Output.TABLE else for_programs, output, "history of orders in x")
 
 
 def show_moves(output: Output) -> None:
@@ -108,8 +113,9 @@ def show_moves(output: Output) -> None:
 
 
 def show_last_known(output: Output) -> None:
-    row = rows.last_known_for_people if output is Output.TABLE else rows.last_known_row
-    print_rows([row(tp, POSITIONS[tp]) for tp in (A, D)], output, "history of orders in x")
+    for_people = [rows.last_known_for_people(tp, POSITIONS[tp], NOW) for tp in (A, D)]
+    for_programs = [rows.last_known_row(tp, POSITIONS[tp]) for tp in (A, D)]
+    print_rows(for_people if output is Output.TABLE else for_programs, output, "history of orders in x")
 
 
 COMMANDS: Mapping[str, Callable[[Output], None]] = {
@@ -157,7 +163,30 @@ def test_no_rows_are_no_mistake(output: Output, capsys: pytest.CaptureFixture[st
 
 
 def test_partitions_that_are_new_are_warned_of_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    View("orders in x", described({A: POSITIONS[A]}, None, NOW), [B, C]).show(Output.JSON)
+    View("orders in x", described({A: POSITIONS[A]}, None, NOW), [B, C], NOW).show(Output.JSON)
     told = capsys.readouterr()
     assert told.err == "warning: orders[1], orders[2]: not taken over yet; reading begins at offset 0\n"
     assert "not taken over" not in told.out
+
+
+PLANNED = plan_reset(ToOffset(1), {A: ResetLog(0, 9, 9)}, {}).partitions[0]
+FIELDS: Mapping[str, tuple[tuple[str, ...], rows.Row]] = {
+    "describe": (rows.PARTITION_FIELDS, rows.partition_row(described(POSITIONS, None, NOW)[0])),
+    "streams": (rows.STREAM_FIELDS, rows.stream_row("orders", described(POSITIONS, None, NOW))),
+    "reset": (rows.RESET_FIELDS, rows.reset_row(PLANNED)),
+    "import, migrate, undo": (rows.MOVE_FIELDS, rows.move_row(A, 1, 2)),
+    "history": (rows.HISTORY_FIELDS, rows.history_row(history()[0])),
+    "history without one": (rows.LAST_KNOWN_FIELDS, rows.last_known_row(A, POSITIONS[A])),
+}
+
+
+@pytest.mark.parametrize("command", FIELDS)
+def test_csv_has_its_header_without_rows_and_the_page_names_every_field(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fields, row = FIELDS[command]
+    assert tuple(row) == fields
+    print_rows([], Output.CSV, fields=fields)
+    assert capsys.readouterr().out == f"{','.join(fields)}\n"
+    page = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+    assert [name for name in fields if f"`{name}`" not in page] == []

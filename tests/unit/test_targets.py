@@ -68,13 +68,18 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         ("pt10s", timedelta(seconds=10)),
         ("P2W", timedelta(weeks=2)),
         ("-PT1H", timedelta(hours=-1)),
+        ("PT-1H", timedelta(hours=-1)),
+        ("-PT-1H", timedelta(hours=1)),
+        ("P-1DT+2H", timedelta(days=-1, hours=2)),
+        ("PT-0.5S", timedelta(milliseconds=-500)),
+        ("+PT5.S", timedelta(seconds=5)),
     ],
 )
 def test_durations(text: str, span: timedelta) -> None:
     assert time_before(text, NOW) == NOW - span
 
 
-@pytest.mark.parametrize("text", ["", "P", "PT", "P1DT", "1D", "P1Y", "P1M", "PT1X"])
+@pytest.mark.parametrize("text", ["", "P", "PT", "P1DT", "1D", "P1Y", "P1M", "PT1X", "PT--1H", "PT٣H"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="is no ISO 8601 duration"):
         time_before(text, NOW)

@@ -47,7 +47,7 @@ def _ask(question: str) -> None:
 
 def is_watched() -> bool:
     """Whether somebody sits at a terminal."""
-    return sys.stdin.isatty()
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 __all__ = ["YesOption", "confirm", "confirm_on_terminal", "is_watched"]

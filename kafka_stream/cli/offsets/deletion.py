@@ -47,7 +47,7 @@ def delete(options: DeleteOptions) -> None:
         confirm(f"Delete the offsets of {what} {target.stream!r} in {store.describe()}?", yes=options.yes)
         deleted = close(store, target.stream, options.topic or None)
     if options.output is not Output.TABLE:
-        print_rows([{"topic": topic} for topic in deleted], options.output)
+        print_rows([{"topic": topic} for topic in deleted], options.output, fields=("topic",))
     elif deleted:
         sys.stdout.write(f"The offsets of {', '.join(deleted)} were deleted.\n")
     else:

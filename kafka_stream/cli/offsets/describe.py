@@ -15,7 +15,13 @@ import typer
 
 from kafka_stream.cli.exit_status import without_passwords
 from kafka_stream.cli.interrupts import interrupts
-from kafka_stream.cli.offsets.rows import notes, partition_for_people, partition_row
+from kafka_stream.cli.offsets.rows import (
+    LESS_IMPORTANT_OF_PARTITIONS,
+    PARTITION_FIELDS,
+    notes,
+    partition_for_people,
+    partition_row,
+)
 from kafka_stream.cli.offsets.target import BROKER_TIMEOUT_S, StreamOptions, Target, connected
 from kafka_stream.cli.option_classes import takes
 from kafka_stream.cli.output import Output, print_rows
@@ -76,11 +82,12 @@ def describe(options: DescribeOptions) -> None:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one look has found; ``new`` are partitions that are not stored yet."""
+    """What one look has found, and when; ``new`` are partitions that are not stored yet."""
 
     title: str
     partitions: Sequence[PartitionDescription]
     new: Sequence[TopicPartition]
+    at: datetime
 
     def show(self, output: Output) -> None:
         """Print it."""
@@ -88,12 +95,13 @@ class View:
             listed = ", ".join(map(str, self.new))
             sys.stderr.write(f"warning: {listed}: not taken over yet; reading begins at offset 0\n")
         if output is not Output.TABLE:
-            print_rows([partition_row(each) for each in self.partitions], output)
+            print_rows([partition_row(each) for each in self.partitions], output, fields=PARTITION_FIELDS)
             sys.stderr.writelines(f"warning: {note}\n" for note in notes(self.partitions))
             return
         from kafka_stream.admin.describe import total_lag
 
-        print_rows([partition_for_people(each) for each in self.partitions], output, self.title)
+        rows = [partition_for_people(each, self.at) for each in self.partitions]
+        print_rows(rows, output, self.title, less_important=LESS_IMPORTANT_OF_PARTITIONS)
         if (lag := total_lag(self.partitions)) is not None:
             sys.stdout.write(f"total lag: {lag}\n")
         for note in notes(self.partitions):
@@ -118,10 +126,12 @@ class Looks:
 
         positions = self._target.positions()
         observation = self._observed(positions) if self._target.has_brokers else None
+        now = datetime.now(UTC)
         return View(
             f"{self._target.stream} in {self._target.store.describe()}",
-            described(positions, observation, datetime.now(UTC)),
+            described(positions, observation, now),
             not_stored(positions, observation) if observation is not None else (),
+            now,
         )
 
     def _observed(self, positions: Mapping[TopicPartition, StoredPosition]) -> Observation:

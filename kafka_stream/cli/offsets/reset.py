@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kafka_stream.cli.offsets.confirmation import YesOption, confirm_on_terminal
-from kafka_stream.cli.offsets.rows import reset_for_people, reset_notes, reset_row
+from kafka_stream.cli.offsets.rows import (
+    LESS_IMPORTANT_OF_RESETS,
+    RESET_FIELDS,
+    reset_for_people,
+    reset_notes,
+    reset_row,
+)
 from kafka_stream.cli.offsets.target import StreamOptions, connected
 from kafka_stream.cli.option_classes import takes
 from kafka_stream.cli.options import read_file
@@ -142,7 +148,8 @@ def reset(options: ResetOptions) -> None:
         target.positions()
         prepared = prepare_reset(store, target.stream, target.cluster(), where, selections)
         plan = prepared.plan(store.positions(target.stream), sinks)
-        is_last_word = plan.refused or not options.execute
+        # What is refused is no list of offsets: --from-file, or Kafka's tool, would take the rest of it for one.
+        is_last_word = (plan.refused and not options.export) or not (options.execute or plan.refused)
         if is_last_word or (options.output is Output.TABLE and not options.export):
             _show(plan, options, f"plan for {target.stream} in {store.describe()}")
         refuse(target.stream, store.describe(), [str(partition.refusal) for partition in plan.refused])
@@ -164,12 +171,13 @@ def _show(plan: ResetPlan, options: ResetOptions, title: str) -> None:
     elif options.output is Output.TABLE:
         show_plan(plan, title)
     else:
-        print_rows([reset_row(partition) for partition in plan.partitions], options.output)
+        print_rows([reset_row(partition) for partition in plan.partitions], options.output, fields=RESET_FIELDS)
 
 
 def show_plan(plan: ResetPlan, title: str) -> None:
     """Print a plan for people."""
-    print_rows([reset_for_people(partition) for partition in plan.partitions], Output.TABLE, title)
+    rows = [reset_for_people(partition) for partition in plan.partitions]
+    print_rows(rows, Output.TABLE, title, less_important=LESS_IMPORTANT_OF_RESETS)
     for note in reset_notes(plan.partitions):
         sys.stdout.write(f"! {note}\n")
 

@@ -15,6 +15,43 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 _SHORT_ID = 8
+
+PARTITION_FIELDS = (
+    *("topic", "partition", "next_offset", "planned_until", "first_offset", "end_offset", "high_watermark", "lag"),
+    *("lag_s", "owner", "host", "code_version", "epoch", "leader_epoch", "topic_id", "state", "changed_at", "marks"),
+    "explanations",
+)
+STREAM_FIELDS = ("stream", "topics", "partitions", "owners", "lag", "last_commit_at", "marks")
+RESET_FIELDS = (
+    *("topic", "partition", "from_offset", "to_offset", "skipped", "repeated", "clamped_from", "note", "refusal"),
+)
+MOVE_FIELDS = ("topic", "partition", "from_offset", "to_offset")
+HISTORY_FIELDS = (
+    *("at", "action", "topic", "partition", "from_offset", "until_offset", "records", "duration_s", "actor"),
+    *("code_version", "id"),
+)
+LAST_KNOWN_FIELDS = ("at", "topic", "partition", "until_offset", "actor")
+"""The keys of each kind of row, in order: those of JSON's objects, and the header of CSV."""
+
+LESS_IMPORTANT_OF_PARTITIONS = (
+    *(
+        "topic_id",
+        "leader_epoch",
+        "epoch",
+        "code_version",
+        "high_watermark",
+        "host",
+        "changed",
+        "planned_until",
+        "state",
+    ),
+    *("end_offset", "owner", "lag_time"),
+)
+LESS_IMPORTANT_OF_STREAMS = ("partitions", "owners", "last_commit", "topics")
+LESS_IMPORTANT_OF_HISTORY = ("id", "code_version", "duration_s", "ago", "records", "actor", "from_offset")
+LESS_IMPORTANT_OF_LAST_KNOWN = ("ago", "actor")
+LESS_IMPORTANT_OF_RESETS = ("clamped_from",)
+"""What a narrow terminal is spared, the first one first."""
 _LONG_ID = re.compile(r"\b[0-9a-f]{32}\b")
 
 
@@ -44,8 +81,8 @@ def partition_row(described: PartitionDescription) -> Row:
     }
 
 
-def partition_for_people(described: PartitionDescription) -> Row:
-    """The same in few columns: long ids cut, what is as usual left out."""
+def partition_for_people(described: PartitionDescription, now: datetime) -> Row:
+    """The same in few columns: long ids cut, what is as usual left out, and how long ago it was changed."""
     from kafka_stream.admin.describe import duration
 
     row = dict(partition_row(described))
@@ -56,7 +93,7 @@ def partition_for_people(described: PartitionDescription) -> Row:
     for name in ("owner", "topic_id"):
         row[name] = None if row[name] is None else row[name][:_SHORT_ID]
     row["state"] = str(described.stored.state)
-    row["changed_at"] = when(described.stored.changed_at)
+    row = _renamed(row, "changed_at", "changed", ago(described.stored.changed_at, now))
     row["marks"] = ", ".join(row["marks"]) or None
     behind = {"lag_time": None if lag_s is None else duration(lag_s)}
     return _after(row, "lag", behind)
@@ -88,12 +125,12 @@ def stream_row(name: str, described: Sequence[PartitionDescription]) -> Row:
     }
 
 
-def stream_for_people(name: str, described: Sequence[PartitionDescription]) -> Row:
-    """The same with short ids."""
+def stream_for_people(name: str, described: Sequence[PartitionDescription], now: datetime) -> Row:
+    """The same with short ids, and how long ago it committed last."""
     row = dict(stream_row(name, described))
     owners = {each.stored.owner for each in described} - {None}
     row["owners"] = sorted(f"{owner.id[:_SHORT_ID]} on {owner.host}" for owner in owners if owner) or None
-    row["last_commit_at"] = when(last_change(each.stored for each in described))
+    row = _renamed(row, "last_commit_at", "last_commit", ago(last_change(each.stored for each in described), now))
     row["marks"] = row["marks"] or None
     return row
 
@@ -150,10 +187,11 @@ def history_row(entry: HistoryEntry) -> Row:
     }
 
 
-def history_for_people(entry: HistoryEntry) -> Row:
-    """The same with a time to the second, and ids cut."""
+def history_for_people(entry: HistoryEntry, now: datetime) -> Row:
+    """The same with a time to the second, how long ago that was, and ids cut."""
     actor = _LONG_ID.sub(lambda found: found[0][:_SHORT_ID], entry.action.actor)
-    return {**history_row(entry), "at": when(entry.at), "actor": actor, "id": entry.action.id[:_SHORT_ID]}
+    row = {**history_row(entry), "at": when(entry.at), "actor": actor, "id": entry.action.id[:_SHORT_ID]}
+    return _after(row, "at", {"ago": ago(entry.at, now)})
 
 
 def last_known_row(tp: TopicPartition, stored: StoredPosition) -> Row:
@@ -167,9 +205,10 @@ def last_known_row(tp: TopicPartition, stored: StoredPosition) -> Row:
     }
 
 
-def last_known_for_people(tp: TopicPartition, stored: StoredPosition) -> Row:
-    """The same with a time to the second."""
-    return {**last_known_row(tp, stored), "at": when(stored.changed_at)}
+def last_known_for_people(tp: TopicPartition, stored: StoredPosition, now: datetime) -> Row:
+    """The same with a time to the second, and how long ago that was."""
+    row = {**last_known_row(tp, stored), "at": when(stored.changed_at)}
+    return _after(row, "at", {"ago": ago(stored.changed_at, now)})
 
 
 def last_change(positions: Iterable[StoredPosition]) -> datetime | None:
@@ -187,6 +226,21 @@ def when(at: datetime | None) -> str | None:
     return None if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
+def ago(at: datetime | None, now: datetime) -> str | None:
+    """For people: how long ago; programs are told the time itself."""
+    from kafka_stream.admin.describe import duration
+
+    if at is None:
+        return None
+    seconds = (now - at).total_seconds()
+    return "just now" if seconds < 1 else f"{duration(seconds)} ago"
+
+
+def _renamed(row: Row, name: str, to: str, value: Any) -> dict[str, Any]:
+    """The row with another column in a column's place."""
+    return {(to if key == name else key): (value if key == name else each) for key, each in row.items()}
+
+
 def _after(row: Row, name: str, more: Row) -> Row:
     """The row with more columns behind one of its own."""
     found: dict[str, Any] = {}
@@ -198,7 +252,19 @@ def _after(row: Row, name: str, more: Row) -> Row:
 
 
 __all__ = [
+    "HISTORY_FIELDS",
+    "LAST_KNOWN_FIELDS",
+    "LESS_IMPORTANT_OF_HISTORY",
+    "LESS_IMPORTANT_OF_LAST_KNOWN",
+    "LESS_IMPORTANT_OF_PARTITIONS",
+    "LESS_IMPORTANT_OF_RESETS",
+    "LESS_IMPORTANT_OF_STREAMS",
+    "MOVE_FIELDS",
+    "PARTITION_FIELDS",
+    "RESET_FIELDS",
+    "STREAM_FIELDS",
     "Row",
+    "ago",
     "history_for_people",
     "history_row",
     "iso",

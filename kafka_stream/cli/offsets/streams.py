@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from kafka_stream.cli.offsets.rows import stream_for_people, stream_row
+from kafka_stream.cli.offsets.rows import LESS_IMPORTANT_OF_STREAMS, STREAM_FIELDS, stream_for_people, stream_row
 from kafka_stream.cli.offsets.target import StoreOptions, Target, connected
 from kafka_stream.cli.option_classes import takes
 from kafka_stream.cli.output import Output, print_rows
@@ -32,12 +32,14 @@ def streams(options: StoreOptions) -> None:
         observation = _observed(target, found)
         where = store.describe()
     now = datetime.now(UTC)
-    row = stream_for_people if options.output is Output.TABLE else stream_row
-    rows = [row(name, described(positions, observation, now)) for name, positions in found.items()]
-    if options.output is Output.TABLE and not rows:
+    streams = {name: described(positions, observation, now) for name, positions in found.items()}
+    if options.output is not Output.TABLE:
+        print_rows([stream_row(name, each) for name, each in streams.items()], options.output, fields=STREAM_FIELDS)
+    elif not streams:
         sys.stdout.write(f"There are no streams in {where}.\n")
     else:
-        print_rows(rows, options.output, f"streams in {where}")
+        rows = [stream_for_people(name, each, now) for name, each in streams.items()]
+        print_rows(rows, options.output, f"streams in {where}", less_important=LESS_IMPORTANT_OF_STREAMS)
 
 
 def _readable(store: AdministeredStore) -> Iterator[tuple[str, Mapping[TopicPartition, StoredPosition]]]:

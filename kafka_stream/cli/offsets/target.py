@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,11 +30,15 @@ _KAFKA_SCHEME = "kafka://"
 
 
 def _streams_in_store(context: typer.Context, incomplete: str) -> list[str]:
-    """Names for the shell to complete; nothing, whatever goes wrong."""
+    """Names for the shell to complete; nothing, whatever goes wrong.
+
+    Only those in a file: the prompt never waits for a server, and runs no application's code.
+    """
+    url = context.params.get("store")
+    if not isinstance(url, str) or not url.lower().startswith("sqlite"):
+        return []
     try:
-        given = context.params
-        options = Connection(given.get("app"), given.get("store"), given.get("kafka"), given.get("kafka_config"))
-        with connected(options) as found:
+        with connected(Connection(store=url)) as found:
             return [name for name in found.administered().streams() if name.startswith(incomplete)]
     except Exception:  # noqa: BLE001 - the prompt is no place for an error
         return []
@@ -91,6 +95,7 @@ class Target:
     sinks: Sequence[Sink] = ()
     name: str | None = None
     group: str | None = None
+    topics: tuple[str, ...] = ()
 
     @property
     def stream(self) -> str:
@@ -199,11 +204,11 @@ def _of_app(app: str, store: str | None, name: str | None, given: GivenKafka) ->
     kafka = given.beside(own, app)
     name = name_beside(stream.name, name, app, "stream")
     if (url := store_beside(stream, store, app)) is not None:
-        return _of_url(url, name, kafka, stream.sinks)
+        return replace(_of_url(url, name, kafka, stream.sinks), topics=stream.settings.topics)
     if isinstance(stream.store, BoundStore) and (name != stream.name or kafka != own):
         _bind(stream.store, name, kafka)
     group = stream.settings.group_id if name == stream.name else None
-    return Target(stream.store, kafka, stream.sinks, name, group)
+    return Target(stream.store, kafka, stream.sinks, name, group, stream.settings.topics)
 
 
 def _of_url(store: str | None, name: str | None, kafka: Mapping[str, Any], sinks: Sequence[Sink] = ()) -> Target:
@@ -224,11 +229,15 @@ def _with_brokers(url: str, kafka: Mapping[str, Any]) -> tuple[str, Mapping[str,
     """A Kafka store's URL names the brokers, for reading too; how to log in to them is said by the settings."""
     from urllib.parse import parse_qsl, urlencode, urlsplit
 
+    from kafka_stream.errors import ConfigurationError
     from kafka_stream.source.connection import connection_settings
 
     if not url.lower().startswith(_KAFKA_SCHEME):
         return url, kafka
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ConfigurationError("a kafka:// URL that cannot be read: look at its hosts and brackets") from None
     own = dict(parse_qsl(parts.query, keep_blank_values=True))
     named = {**kafka, **own, "bootstrap.servers": parts.netloc} if parts.netloc else {**kafka, **own}
     plain = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import sys
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,14 +13,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kafka_stream.cli.offsets.confirmation import YesOption, confirm
-from kafka_stream.cli.offsets.rows import move_row
-from kafka_stream.cli.offsets.target import NamedStream, StreamOptions, connected
+from kafka_stream.cli.offsets.rows import MOVE_FIELDS, move_row
+from kafka_stream.cli.offsets.target import NamedStream, StreamOptions, Target, connected
 from kafka_stream.cli.option_classes import takes
 from kafka_stream.cli.options import read_file
 from kafka_stream.cli.output import Output, print_rows
 
 if TYPE_CHECKING:
     from kafka_stream.admin.transfer import Moved
+    from kafka_stream.types import TopicPartition
 
 
 class ExportFormat(enum.StrEnum):
@@ -84,6 +86,7 @@ def export(options: ExportOptions) -> None:
         target.positions()
         found = export_offsets(target.administered(), target.stream)
         as_csv = options.output is ExportFormat.CSV
+        say_topics(target, found)
     offsets = {tp: position.next_offset for tp, position in found.items()}
     sys.stdout.write(to_csv(offsets) if as_csv else to_json(target.stream, found))
 
@@ -143,8 +146,22 @@ def migrate(options: MigrateOptions) -> None:
             yes=options.yes,
         )
         moved = act(source.administered(), target.administered(), source.stream)
+        say_topics(source, moved.after)
         where = target.store.describe()
     _report(moved, options.output, f"{len(moved.changed)} offset(s) were copied to {where}.")
+
+
+def say_topics(target: Target, partitions: Iterable[TopicPartition]) -> None:
+    """Say on stderr of which topics there are offsets: what this user may not see is not among them."""
+    seen = {tp.topic for tp in partitions}
+    sys.stderr.write(f"topics of stream {target.stream!r}: {', '.join(sorted(seen))}\n")
+    if missing := sorted(set(target.topics) - seen):
+        sys.stderr.write(
+            f"warning: the application reads {', '.join(missing)} as well, of which there are no offsets, or none that "
+            "this user may see\n"
+        )
+    if target.store.capabilities.transaction == "kafka":
+        sys.stderr.write("warning: Kafka shows only topics that this user may describe: others are not among them\n")
 
 
 def _report(moved: Moved, output: Output, sentence: str) -> None:
@@ -156,7 +173,7 @@ def _report(moved: Moved, output: Output, sentence: str) -> None:
         move_row(tp, before[tp].next_offset if tp in before else None, moved.after[tp].next_offset)
         for tp in moved.changed
     ]
-    print_rows(rows, output)
+    print_rows(rows, output, fields=MOVE_FIELDS)
 
 
 __all__ = ["ExportFormat", "ExportOptions", "ImportOptions", "MigrateOptions", "export", "import_", "migrate"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kafka_stream.cli.offsets.confirmation import YesOption, confirm
-from kafka_stream.cli.offsets.rows import Row, move_row
+from kafka_stream.cli.offsets.rows import MOVE_FIELDS, Row, move_row
 from kafka_stream.cli.offsets.target import NamedStream, StreamOptions, Target, connected
 from kafka_stream.cli.option_classes import takes
 from kafka_stream.cli.output import Output, print_rows
@@ -108,7 +108,7 @@ def _report(options: UndoOptions, rows: list[Row]) -> None:
     if options.output is Output.TABLE:
         sys.stdout.write(f"{len(rows)} partition(s) were put back.\n")
     else:
-        print_rows(rows, options.output)
+        print_rows(rows, options.output, fields=MOVE_FIELDS)
 
 
 __all__ = ["UndoOptions", "undo"]
