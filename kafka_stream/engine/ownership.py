@@ -43,8 +43,7 @@ class Ownership:
         self._losses = Losses(stream, owner, store, source, on_data_loss, self._range_sinks, on_moved=on_moved)
         self._proved: set[TopicPartition] = set()
         self._starts_of_reading = 0
-        self.vanished: set[TopicPartition] = set()
-        """Given up with a topic that has fewer partitions now, and perhaps still assigned."""
+        self.vanished: set[TopicPartition] = set()  # given up with a topic that has fewer now; perhaps still assigned
 
     @property
     def positions(self) -> Mapping[TopicPartition, Position]:

@@ -216,7 +216,9 @@ class SqlOffsetStore:
             if not access.database.exists(access.engine):
                 return access.where
             with access.reading() as connection:
-                return f"{access.database.identity(connection)} {access.tables.offsets.fullname}"
+                told = [str(value) for value in connection.exec_driver_sql(access.database.identity).one() if value]
+        # A database in memory lives, and is told from others, with its engine.
+        return " ".join([*(told or [f"memory {id(access.engine)}"]), access.tables.offsets.fullname])
 
     def streams(self) -> Sequence[str]:
         """The names of all streams; see ``AdministeredStore``."""

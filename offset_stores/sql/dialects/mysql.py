@@ -42,6 +42,7 @@ class MySQL:
 
     drivers: ClassVar[Mapping[str, str]] = MappingProxyType({"pymysql": "kafka-stream[mysql]"})
     ends_blockers: ClassVar[bool] = True
+    identity: ClassVar[str] = "SELECT @@hostname, @@port, @@datadir, DATABASE()"
     creates_schemas: ClassVar[bool] = True
     count_rows: ClassVar[str | None] = None
     grammar: ClassVar[Grammar] = UpdateJoin()
@@ -74,10 +75,6 @@ class MySQL:
             connection.close()
             raise
         return connection
-
-    def identity(self, connection: Connection) -> str:
-        """Where the server itself says that it is, and the database."""
-        return " ".join(map(str, connection.exec_driver_sql("SELECT @@hostname, @@port, @@datadir, DATABASE()").one()))
 
     def refuse_engine(self, engine: Engine) -> None:
         """Nothing to refuse before connecting."""
@@ -278,9 +275,8 @@ def _counts_changed_rows(where: str) -> str:
 def _connect(dialect: Any, record: Any, arguments: list[Any], parameters: dict[str, Any]) -> Any:
     """As SQLAlchemy would connect, through a socket that notices a connection which breaks silently."""
     dbapi = dialect.loaded_dbapi
-    connection = dbapi.connect(
-        *arguments, **{"connect_timeout": _CONNECT_TIMEOUT_S, **parameters, "defer_connect": True}
-    )
+    parameters = {"connect_timeout": _CONNECT_TIMEOUT_S, **parameters, "defer_connect": True}
+    connection = dbapi.connect(*arguments, **parameters)
     try:
         end = socket.create_connection((connection.host, connection.port), connection.connect_timeout)
     except OSError as error:

@@ -42,6 +42,8 @@ class Database(Protocol):
     """The supported SQLAlchemy driver, and the extra that installs it (empty if Python brings it)."""
     ends_blockers: ClassVar[bool]
     """Whether it can end the session that holds a lock."""
+    identity: ClassVar[str]
+    """The query for what tells the database (and where names without a schema are) from every other one, in one row."""
     creates_schemas: ClassVar[bool]
     """Whether a missing schema can be created with ``CREATE SCHEMA``."""
     grammar: ClassVar[Grammar]
@@ -57,9 +59,6 @@ class Database(Protocol):
 
     def connect(self, engine: Engine) -> Connection:
         """A connection at the isolation level that the statements are written for, without a transaction."""
-
-    def identity(self, connection: Connection) -> str:
-        """What tells the database (and where names without a schema are) from every other one; without secrets."""
 
     def refuse_engine(self, engine: Engine) -> None:
         """Refuse an engine that cannot work, before it connects. Raises ``ConfigurationError``."""

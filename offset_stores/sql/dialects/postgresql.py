@@ -45,6 +45,7 @@ class PostgreSQL:
 
     drivers: ClassVar[Mapping[str, str]] = MappingProxyType({"psycopg": "kafka-stream[postgresql]"})
     ends_blockers: ClassVar[bool] = True
+    identity: ClassVar[str] = "SELECT system_identifier, current_database(), current_schema() FROM pg_control_system()"
     creates_schemas: ClassVar[bool] = True
     count_rows: ClassVar[str | None] = "ANALYZE {table}"
     grammar: ClassVar[Grammar] = UpdateFrom(
@@ -84,11 +85,6 @@ class PostgreSQL:
         if level is not None and level.name == _ISOLATION.replace(" ", "_") and not driver.autocommit:
             return connection  # to set it and to take it back costs as much as a statement
         return connection.execution_options(isolation_level=_ISOLATION)
-
-    def identity(self, connection: Connection) -> str:
-        """The server's own number, the database's and the schema's."""
-        query = "SELECT system_identifier, current_database(), current_schema() FROM pg_control_system()"
-        return " ".join(map(str, connection.exec_driver_sql(query).one()))
 
     def refuse_engine(self, engine: Engine) -> None:
         """Nothing to refuse before connecting."""

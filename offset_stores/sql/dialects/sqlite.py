@@ -7,7 +7,6 @@ handlers for us, and its other users notice nothing but the write-ahead log.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -52,6 +51,7 @@ class SQLite:
 
     drivers: ClassVar[Mapping[str, str]] = MappingProxyType({"pysqlite": ""})
     ends_blockers: ClassVar[bool] = False
+    identity: ClassVar[str] = "SELECT file FROM pragma_database_list WHERE name = 'main'"
     creates_schemas: ClassVar[bool] = False
     count_rows: ClassVar[str | None] = None
     grammar: ClassVar[Grammar] = UpdateFrom(
@@ -81,12 +81,6 @@ class SQLite:
     def connect(self, engine: Engine) -> Connection:
         """As the engine gives it."""
         return engine.connect()
-
-    def identity(self, connection: Connection) -> str:
-        """The file's real path; of a database in memory, the engine that it lives with."""
-        query = "SELECT file FROM pragma_database_list WHERE name = 'main'"
-        file = str(connection.exec_driver_sql(query).scalar_one() or "")
-        return os.path.realpath(file) if file else f"memory {id(connection.engine)}"
 
     def refuse_engine(self, engine: Engine) -> None:
         """Refuse an old SQLite, and a database in memory of which each thread sees its own."""
