@@ -8,7 +8,8 @@ from kafka_stream.errors import StoreUnavailable
 from kafka_stream.offset_stores.kafka.access import Access
 from kafka_stream.offset_stores.kafka.administration import moved, refuse_live_group, refuse_missing
 from kafka_stream.offset_stores.kafka.fencing import producer_for
-from kafka_stream.offset_stores.kafka.producer import Fenced, client_offsets
+from kafka_stream.offset_stores.kafka.metadata import client_offsets
+from kafka_stream.offset_stores.kafka.producer import Fenced
 from kafka_stream.offset_stores.kafka.transactional_ids import of_start
 from kafka_stream.protocols import Change
 
