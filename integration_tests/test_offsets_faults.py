@@ -17,9 +17,13 @@ from kazoo.security import make_digest_acl
 from sqlalchemy import make_url
 
 from integration_tests.mariadb_server import MariadbDatabase, MariadbServer
+from integration_tests.secured_kafka import ADMIN, NOBODY, STREAM, SecuredKafka
 from integration_tests.servers import PostgresDatabase, free_port, random_name
+from kafka_stream.offset_stores.kafka import KafkaOffsetStore
 from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.offset_stores.zookeeper import ZooKeeperOffsetStore
+from kafka_stream.protocols import Action, ActionKind, Change
+from kafka_stream.types import TopicPartition
 from tests.command_line import Invoke, in_directory, one_sentence
 
 GOLDEN = Path(__file__).parent / "golden" / "faults.txt"
@@ -44,6 +48,8 @@ _PLACES = (
     (re.compile(r"'172(\.\d+){3}'|'127\.0\.0\.1'|'localhost'"), "'HOST'"),
     (re.compile(r"within [\d.]+ s"), "within N s"),
     (re.compile(r"\b\d+(\.\d+)? ?ms\b"), "N ms"),
+    # Whatever librdkafka has said last: a refused connection, or that all brokers are down.
+    (re.compile(r"(?<=asking for the cluster's id: ).*"), "REASON"),
 )
 
 
@@ -193,6 +199,37 @@ def test_zookeeper_without_rights(faults: Callable[..., None], zookeeper: str) -
         client.close()
 
 
+# Kafka ----------------------------------------------------------------------------------------------------------------
+
+
+def test_kafka_a_dead_server(faults: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kafka_stream.offset_stores.kafka.brokers.REQUEST_TIMEOUT_S", 1.0)
+    faults("Kafka: a dead server", f"kafka://127.0.0.1:{free_port()}")
+
+
+@pytest.mark.parametrize(
+    ("fault", "user", "password"),
+    [("Kafka: a wrong password", STREAM, SECRET), ("Kafka: no rights", NOBODY, None)],
+)
+def test_kafka_refuses(
+    faults: Callable[..., None],
+    secured_kafka: SecuredKafka,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    user: str,
+    password: str | None,
+) -> None:
+    topic, stream = secured_kafka.create_topic(partitions=1), random_name("stream")
+    tp = TopicPartition(topic, 0)
+    with closing(KafkaOffsetStore(secured_kafka.credentials(ADMIN))) as store:
+        store.open()
+        store.change(stream, [tp], Action("reset-1", ActionKind.RESET, "op@here"), lambda _: [Change(tp, 1)])
+    for key, value in secured_kafka.credentials(user, password=password).items():
+        monkeypatch.setenv(f"KAFKA_STREAM_KAFKA__{key.upper().replace('.', '_')}", str(value))
+    Path("offsets.csv").write_text(f"{topic},0,1\n")
+    faults(fault, f"kafka://{secured_kafka.client_address}", stream=stream)
+
+
 def test_the_table_has_nothing_but_these() -> None:
     stores = {name.partition(":")[0] for name in _parts()}
-    assert stores == {"SQLite", "PostgreSQL", "MariaDB", "ZooKeeper"}
+    assert stores == {"SQLite", "PostgreSQL", "MariaDB", "ZooKeeper", "Kafka"}

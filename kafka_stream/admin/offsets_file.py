@@ -18,7 +18,7 @@ from kafka_stream.types import MAX_NUMBER, MAX_OFFSET, StoredPosition, TopicPart
 
 _FORMAT = 1
 _LARGEST_EPOCH = 2**62
-"""Commands and takeovers raise it, and stores keep 64 bits."""
+"""Of a file: commands and takeovers raise what was read of it, and stores keep 64 bits."""
 
 _LONGEST_TOPIC_ID = 64
 _LONGEST_QUOTE = 200
@@ -38,8 +38,6 @@ class ExportedPosition:
             raise ValueError(f"{_cut(self.next_offset)} is no offset; one lies between 0 and 2^63-1")
         if self.leader_epoch is not None and not 0 <= self.leader_epoch <= MAX_NUMBER:
             raise ValueError(f"{_cut(self.leader_epoch)} is no leader epoch; one lies between 0 and 2^31-1")
-        if not 0 <= self.owner_epoch <= _LARGEST_EPOCH:
-            raise ValueError(f"{_cut(self.owner_epoch)} is no owner epoch; one lies between 0 and 2^62")
 
     @classmethod
     def of(cls, stored: StoredPosition) -> ExportedPosition:
@@ -154,6 +152,8 @@ def _position(entry: Mapping[str, Any]) -> ExportedPosition:
     numbers = (entry["next_offset"], entry.get("leader_epoch"), entry.get("owner_epoch", 0))
     if any(type(number) is not int for number in numbers if number is not None):
         raise ValueError(f"an offset or epoch of {entry['topic']}[{entry['partition']}] is no whole number")
+    if not 0 <= (owner_epoch := entry.get("owner_epoch", 0)) <= _LARGEST_EPOCH:
+        raise ValueError(f"{_cut(owner_epoch)} is no owner epoch; one lies between 0 and 2^62")
     topic_id = entry.get("topic_id")
     if topic_id is not None and not (isinstance(topic_id, str) and topic_id.isascii() and topic_id.isprintable()):
         raise ValueError(f"the topic's id of {entry['topic']}[{entry['partition']}] is none")
