@@ -148,7 +148,7 @@ def test_describe_as_a_table_and_without_kafka(command_line: CommandLine, orders
     found = command_line("offsets", "describe", "--stream", orders.topic)
     assert found.status == 0
     assert "test:test" not in found.out + found.err
-    for heading in ("next offset", "owner", "host", "epoch", "state", "changed at"):
+    for heading in ("next offset", "owner", "host", "epoch", "state", "changed"):
         assert heading in found.out
     assert "lag" not in found.out
     rows = json.loads(command_line("offsets", "describe", "--stream", orders.topic, "--output", "json").out)
