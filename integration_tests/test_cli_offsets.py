@@ -234,7 +234,7 @@ def test_a_user_who_may_only_read_can_look_and_change_nothing(
     (stopped.directory / "offsets.csv").write_text(f"{orders.topic},0,1\n")
     assert offsets(stopped, "reset", "--all-topics", "--shift-by", "-1", "--execute").status == 0
     before = rows(offsets(stopped, "describe", "--no-time", "--output", "json"))
-    stopped.environment["KAFKA_STREAM_STORE"] = read_only
+    stopped.environment["TEST_STORE"] = read_only
     for command, arguments in COMMANDS.items():
         found = offsets(stopped, command, *arguments)
         assert found.status == (0 if command in READING else 2), (command, found.err)
@@ -253,7 +253,7 @@ def test_a_missing_stream_in_a_database_without_tables(command: str, command_lin
 
 
 def test_a_database_that_does_not_answer(command_line: CommandLine, orders: Orders) -> None:
-    command_line.environment["KAFKA_STREAM_STORE"] = "postgresql://nobody:hush-hush@127.0.0.1:1/none"
+    command_line.environment["TEST_STORE"] = "postgresql://nobody:hush-hush@127.0.0.1:1/none"
     (command_line.directory / "offsets.csv").write_text(f"{orders.topic},0,1\n")
     look: Callable[..., Ended] = partial(offsets, command_line)
     for command, arguments in COMMANDS.items():
