@@ -176,7 +176,7 @@ def test_a_live_group_is_left_as_it_is_and_its_member_is_named(cluster: Cluster,
     prepared = prepare_reset(live.store, live.stream, cluster, ToEarliest())
     with pytest.raises(CommandRefused, match="1 live member") as raised:
         execute_reset(live.store, prepared)
-    assert "(rdkafka on " in str(raised.value)
+    assert "(kafka-stream-offsets-kafka on " in str(raised.value)
     with pytest.raises(CommandRefused, match="1 live member"):
         delete(live.store, live.stream)
     assert live.store.positions(live.stream) == before

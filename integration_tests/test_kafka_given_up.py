@@ -118,7 +118,7 @@ def test_sigterm_ends_a_stream_whose_request_does_not_return(
 ) -> None:
     snag = Snag("send_offsets_to_transaction", BEFORE)
     monkeypatch.setattr(producer_module, "Producer", caught(snag))
-    monkeypatch.setattr("kafka_stream.stream.STOP_TIMEOUT_S", 2.0)
+    monkeypatch.setattr("kafka_stream.running.run.STOP_TIMEOUT_S", 2.0)
     topic, results = kafka.create_topic(partitions=1), kafka.create_topic(partitions=1)
     kafka.produce(topic, map(str, range(RECORDS)))
 
