@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import CITEXT, TIMESTAMP
 
 from kafka_stream.sinks.sql import mysql_writer, postgres_writer
 from tests import sink_cases
-from tests.sink_law import check, examples, undone
+from tests.sink_law import check, examples, hot, undone
 from tests.sink_tables import AT, KEYS, Cases
 
 ZONED = AT.replace(tzinfo=UTC)
@@ -77,7 +77,7 @@ def test_on_postgres(on_postgres: tuple[sa.Connection, Cases], data: st.DataObje
     with pytest.MonkeyPatch.context() as patch:
         least = data.draw(st.sampled_from([1, 3, 100]))
         patch.setattr(postgres_writer, "_LEAST_ROWS", dict.fromkeys(("error", "ignore", "update"), least))
-        check(connection, found, data.draw(examples(found)))
+        check(connection, found, data.draw(examples(found) | hot(found)))
 
 
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")

@@ -23,11 +23,11 @@ REFUSED = "refused"
 
 
 @st.composite
-def changes(draw: st.DrawFn, case: Case) -> list[Any]:
+def changes(draw: st.DrawFn, case: Case, most_keys: int | None = None) -> list[Any]:
     """Rows of any shape, and deletes."""
     given: list[Any] = []
     for _ in range(draw(st.integers(1, 7))):
-        key = [draw(st.sampled_from(case.keys))]
+        key = [draw(st.sampled_from(case.keys[:most_keys]))]
         if len(case.key) > 1:
             key.append(draw(st.sampled_from(["p", "q", "P"])))
         what = draw(st.sampled_from(["full", "full", "partial", "delete"]))
@@ -197,6 +197,12 @@ def examples(case: Case) -> st.SearchStrategy[Example]:
     modes: st.SearchStrategy[Mode] = st.sampled_from(("error", "ignore", "update"))
     places, is_new = st.lists(st.integers(1, 6), max_size=2), st.integers(0, 9).map(lambda number: number == 9)
     return modes.flatmap(lambda m: st.tuples(st.just(m), changes(case), changes(case), places, is_new))
+
+
+def hot(case: Case) -> st.SearchStrategy[Example]:
+    """Changes that come again and again to the first keys of a table."""
+    modes: st.SearchStrategy[Mode] = st.sampled_from(("ignore", "update"))
+    return st.tuples(modes, changes(case, 2), changes(case, 2), st.just([]), st.just(False))
 
 
 def check(connection: sa.Connection, case: Case, example: Example) -> None:

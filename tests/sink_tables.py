@@ -33,7 +33,18 @@ KEYS: Mapping[str, tuple[Type, Sequence[Any]]] = {
 }
 """Types of keys, and values of which some are equal for the database and not for Python."""
 
-SHAPES = ("plain", "unique", "pair", "itself", "numbered", "required", "checked", "children", "composite")
+KINDS: Mapping[str, tuple[Any, Sequence[Any], Sequence[Any]]] = {
+    "small": (sa.SmallInteger(), [1, -32_767, None], [-32_769, 32_768, 2**70, "1", "x"]),
+    "short": (sa.String(3), ["abc", "\u00e4", None], ["abcd", "a\0", "\ud800", 7]),
+    "share": (sa.Numeric(4, 2), [Decimal("1.005"), Decimal("99.99"), None], [Decimal("99.995"), Decimal("NaN"), 200]),
+    "real": (sa.Double(), [0.5, 1e300, None], [float("nan"), float("inf"), Decimal("1E-400"), 3]),
+    "at": (sa.DateTime(), [AT, AT.replace(microsecond=3), None], [AT.date(), 5]),
+    "flag": (sa.Boolean(), [True, False, None], [2, "x"]),
+    "raw": (sa.LargeBinary(), [b"a", b"", None], ["a", 1]),
+}
+"""Types of columns, values that they take, and others, of which some are refused."""
+
+SHAPES = ("plain", "unique", "pair", "itself", "numbered", "required", "checked", "children", "composite", "kinds")
 
 
 @dataclass
@@ -58,13 +69,14 @@ class Case:
 
     def read(self, connection: sa.Connection) -> Any:
         """What is in the tables; numbers that the database gave count by their order only."""
-        rows = [tuple(row) for row in connection.execute(sa.select(self.table))]
+        found = connection.execute(sa.select(self.table)).all()
+        rows = [tuple(value if value == value else "not a number" for value in row) for row in found]
         if self.sink_key is not None:
             rows = [row[1:] for row in sorted(rows)]
-        found: list[Any] = [rows if self.sink_key is not None else sorted(rows, key=repr)]
+        outcome: list[Any] = [rows if self.sink_key is not None else sorted(rows, key=repr)]
         if self.children is not None:
-            found.append(sorted(map(repr, connection.execute(sa.select(self.children.c.of)))))
-        return found
+            outcome.append(sorted(map(repr, connection.execute(sa.select(self.children.c.of)))))
+        return outcome
 
 
 @dataclass
@@ -105,6 +117,10 @@ def case(name: str, shape: str, type_: Type, values: Sequence[Any], metadata: sa
         others["r"] = SMALL
     elif shape == "checked":
         columns.append(sa.CheckConstraint("a < 5"))
+    elif shape == "kinds":
+        columns += [sa.Column(name, of) for name, (of, _, _) in KINDS.items()]
+        columns[1] = sa.Column("a", sa.Integer, nullable=False)
+        others |= {name: st.sampled_from([*taken] * 12 + [*wild]) for name, (_, taken, wild) in KINDS.items()}
     elif shape == "composite":
         columns.insert(1, sa.Column("k2", sa.String(20), primary_key=True))
     table = sa.Table(name, metadata, *columns)

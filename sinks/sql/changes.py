@@ -1,7 +1,8 @@
 """How a batch's changes go into statements: pure, and what it comes to is what they come to one after the other.
 
 As given, consecutive changes of one kind share a statement. Changes to different keys may change places where nothing
-ties the rows of a table together and Python can tell its keys apart; then there are few statements, in key order.
+ties the rows of a table together and Python can tell its keys apart; then there are few statements, in key order, and
+of changes to one key those are left out that come to nothing beside the others.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import le
-from typing import Any, TypeAlias
+from typing import Any
 
 from sqlalchemy import Dialect
 
 from kafka_stream.sinks.sql.facts import TableFacts
+from kafka_stream.sinks.sql.folding import Folding, Keyed
 from kafka_stream.sinks.sql.keys import comparison
 from kafka_stream.sinks.sql.rows import Key, Layout, OnConflict, Run, Values
 from kafka_stream.sinks.sql.target import Target
@@ -60,10 +62,6 @@ class Changes:
                 yield Group(layout.columns if layout else (), [value])
 
 
-Keyed: TypeAlias = tuple[Layout | None, Sequence[Any], Sequence[Key]]
-"""A run, and its keys in comparable form."""
-
-
 class Arrangement:
     """Puts the changes of batches into groups. Safe to use from several threads."""
 
@@ -72,6 +70,7 @@ class Arrangement:
         self._on_conflict = on_conflict
         self._columns = {name: facts.columns.get(column.name) for name, column in target.columns.items()}
         self._comparable = comparison(target, facts, dialect)
+        self._folding = Folding(target, on_conflict, facts, dialect)
         key = {target.table_columns[name].name for name in target.key}
         self._may_move = bool(key) and not facts.row_by_row and facts.is_unique_only_by(key)
         self._deletes_may_move = not facts.in_circles
@@ -84,13 +83,14 @@ class Arrangement:
         keyed = self._keyed(given)
         if keyed is None:
             return _as_given(given), ()
+        keyed = self._folding.of(keyed)
         if is_single:
             return [_in_key_order(*keyed[0])], ()
         moved = _scheduled(keyed)
         contends = len(moved) > 1 and (self._on_conflict == "update" or any(layout is None for layout, _ in given))
         return [_in_key_order(*group) for group in moved], _all_keys(keyed, len(self._target.key)) if contends else ()
 
-    def _keyed(self, given: Sequence[Run]) -> list[Keyed] | None:
+    def _keyed(self, given: Sequence[Run]) -> Sequence[Keyed] | None:
         """The runs with their keys; ``None`` if what they come to may depend on their order."""
         if not self._may_move:
             return None

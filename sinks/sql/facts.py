@@ -13,7 +13,9 @@ class Kind(Enum):
     BOOLEAN = auto()
     BYTES = auto()
     DATE = auto()
+    DECIMAL = auto()
     ENUM = auto()
+    FLOAT = auto()  # of 64 bits
     INTEGER = auto()
     TEXT = auto()  # byte by byte
     TEXT_WITHOUT_CASE = auto()  # or without trailing spaces, but each printable character of ASCII is one of its own
@@ -28,14 +30,19 @@ class ColumnFacts:
     """A column.
 
     ``longest`` is how many characters it keeps, ``digits`` how many after the point of a number or a second, where
-    there may be more. ``is_required`` is a column that a new row must have a value for. The
-    default of one that ``depends_on_order`` is not the same whichever row comes first: a number of a sequence.
+    there may be more, ``largest`` the integer up to which it keeps numbers, and down to its negative; ``None`` if that
+    is not known. ``is_required`` is a column that a new row must have a value for, ``is_optional`` one that is NULL in
+    a new row without it. The default of one that ``depends_on_order`` is not the same whichever row comes first: a
+    number of a sequence.
     """
 
     kind: Kind = Kind.OTHER
     longest: int | None = None
     digits: int | None = None
+    largest: int | None = None
+    nullable: bool = False
     is_required: bool = False
+    is_optional: bool = False
     depends_on_order: bool = False
 
 
@@ -47,8 +54,9 @@ class TableFacts:
     ``has_other_uniques`` tells of those that are so otherwise: by expressions, in some rows, at the end, by exclusion.
     In a table that is ``row_by_row`` a row sees the one before it, by a trigger, a function or a reference to the table
     itself: one statement of many rows is not what a statement each would be. One that is ``in_circles`` refers to
-    others and is referred to, so that a delete may take what a row refers to. In a ``bare`` one nothing but its types,
-    its NOT NULLs and its key can refuse a row.
+    others and is referred to, so that a delete may take what a row refers to. One that ``stands_alone`` is not referred
+    to, and we may insert, update and delete all of it. In a ``bare`` one nothing but its types, its NOT NULLs and its
+    key can refuse a row; one that ``takes_unicode`` can keep all characters.
     """
 
     is_table: bool = True
@@ -57,6 +65,8 @@ class TableFacts:
     has_other_uniques: bool = False
     row_by_row: bool = False
     in_circles: bool = False
+    stands_alone: bool = False
+    takes_unicode: bool = False
     bare: bool = False
 
     def is_unique(self, columns: Collection[str]) -> bool:

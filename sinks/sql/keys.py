@@ -75,10 +75,21 @@ def _never(_: Sequence[Any]) -> None:
     """Values that Python compares otherwise than the database does."""
 
 
-def _compare(column: Column[Any], facts: ColumnFacts, dialect: Dialect) -> Compare:
+def is_plain(column: Column[Any], dialect: Dialect) -> bool:
+    """Whether a column's values go to the database as they are, but for their form.
+
+    What becomes of the values of a type that somebody has written for a project, only its author knows.
+    """
     in_dialect = column.type.dialect_impl(dialect)
-    if isinstance(column.type, TypeDecorator) or in_dialect.bind_expression(bindparam("v")) is not None:
-        return _never  # what becomes of its values, only its author knows
+    return in_dialect.bind_expression(bindparam("v")) is None and not any(
+        isinstance(it, TypeDecorator) or type(it).__module__.partition(".")[0] != "sqlalchemy"
+        for it in (column.type, in_dialect)
+    )
+
+
+def _compare(column: Column[Any], facts: ColumnFacts, dialect: Dialect) -> Compare:
+    if not is_plain(column, dialect):
+        return _never
     if isinstance(column.type, Uuid) and facts.kind in (Kind.TEXT, Kind.TEXT_WITHOUT_CASE):
         return _OfClass(uuid.UUID)  # kept as digits
     if facts.kind is Kind.ENUM:

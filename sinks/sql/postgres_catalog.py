@@ -16,7 +16,10 @@ _TABLE = text("""
             AS row_by_row,
         coalesce(f.refers, false) AND referred.has AS in_circles,
         c.relkind = 'r' AND NOT c.relispartition AND NOT coalesce(f.checks, false) AND NOT computed.has
-            AND NOT indexes.has_more AS bare
+            AND NOT indexes.has_more AND NOT c.relrowsecurity AS bare,
+        NOT referred.has AND NOT c.relhassubclass AND has_table_privilege(c.oid, 'INSERT')
+            AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE') AS stands_alone,
+        current_setting('server_encoding') = 'UTF8' AND current_setting('client_encoding') = 'UTF8' AS takes_unicode
     FROM pg_class AS c
         CROSS JOIN LATERAL (SELECT bool_or(contype = 'f' AND confrelid = conrelid) AS to_itself,
             bool_or(contype = 'f') AS refers, bool_or(contype IN ('c', 'f', 'x')) AS checks
@@ -26,9 +29,11 @@ _TABLE = text("""
         CROSS JOIN LATERAL (SELECT EXISTS (
             SELECT FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal) AS has) AS triggers
         CROSS JOIN LATERAL (SELECT EXISTS (
-            SELECT FROM pg_attribute WHERE attrelid = c.oid AND attgenerated <> '') AS has) AS computed
+            SELECT FROM pg_attribute WHERE attrelid = c.oid
+                AND (attgenerated <> '' OR attlen < 0 AND attstorage = 'p')) AS has) AS computed
         CROSS JOIN LATERAL (SELECT coalesce(bool_or(indisunique AND NOT indimmediate), false) AS has_late,
-            coalesce(bool_or(indexprs IS NOT NULL OR indpred IS NOT NULL OR NOT indisunique AND EXISTS (
+            coalesce(bool_or(indexprs IS NOT NULL OR indpred IS NOT NULL
+                OR (NOT indisunique OR indnatts > indnkeyatts) AND EXISTS (
                 SELECT FROM pg_attribute WHERE attrelid = c.oid AND attnum = ANY (indkey) AND attlen < 0)), false)
                 AS has_more
             FROM pg_index WHERE indrelid = c.oid) AS indexes
@@ -86,15 +91,20 @@ _KINDS = {
     "bytea": Kind.BYTES,
     "date": Kind.DATE,
     "enum": Kind.ENUM,
+    "float8": Kind.FLOAT,
     "int2": Kind.INTEGER,
     "int4": Kind.INTEGER,
     "int8": Kind.INTEGER,
+    "numeric": Kind.DECIMAL,
     "text": Kind.TEXT,
     "timestamp": Kind.TIMESTAMP,
     "timestamptz": Kind.TIMESTAMP_WITH_ZONE,
     "uuid": Kind.UUID,
     "varchar": Kind.TEXT,
 }
+_BITS = {"int2": 16, "int4": 32, "int8": 64}
+_MOST_DIGITS = 100
+"""Before the point, of a number that is declared without a limit; it has one, far beyond."""
 
 
 def facts_of(connection: Connection, quoted: str) -> TableFacts:
@@ -109,7 +119,10 @@ def facts_of(connection: Connection, quoted: str) -> TableFacts:
             kind=_kind(type_name, modifier, is_deterministic),
             longest=modifier - 4 if type_name == "varchar" and modifier > 4 else None,
             digits=_digits(type_name, modifier),
+            largest=_largest(type_name, modifier),
+            nullable=not is_required,
             is_required=is_required and default is None and not is_numbered,
+            is_optional=not is_required and default is None and not is_numbered and type_name != "",
             depends_on_order=is_numbered or (default is not None and _CONSTANT.fullmatch(default) is None),
         )
         for name, type_name, modifier, is_deterministic, is_required, default, is_numbered in connection.execute(
@@ -122,6 +135,8 @@ def facts_of(connection: Connection, quoted: str) -> TableFacts:
         has_other_uniques=not all(is_plain for is_plain, _ in uniques),
         row_by_row=found.row_by_row,
         in_circles=found.in_circles,
+        stands_alone=found.stands_alone,
+        takes_unicode=found.takes_unicode,
         bare=found.bare,
     )
 
@@ -137,6 +152,15 @@ def _digits(type_name: str, modifier: int) -> int | None:
     if type_name == "numeric" and modifier >= 4:
         return (((modifier - 4) & 0x7FF) ^ 0x400) - 0x400  # eleven bits, which may be negative
     return modifier if type_name in ("timestamp", "timestamptz", "time", "timetz") and modifier in range(6) else None
+
+
+def _largest(type_name: str, modifier: int) -> int | None:
+    if type_name in _BITS:
+        return int(2 ** (_BITS[type_name] - 1) - 1)
+    if type_name != "numeric":
+        return None
+    digits = _digits(type_name, modifier)
+    return int(10 ** (_MOST_DIGITS if digits is None else max(((modifier - 4) >> 16 & 0xFFFF) - digits, 0)) - 1)
 
 
 def quoted_name(dialect: Dialect, target: Target, schema: str | None) -> str:

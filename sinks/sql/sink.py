@@ -49,7 +49,8 @@ class SqlSink:
     A batch comes to what its changes come to one by one, each as a statement of its own, in the order given; a row is
     refused only by its own statement, and the error names its record. Where nothing but the key ties rows together,
     and Python can tell keys apart as the database does, they are written in few statements and in key order, so that
-    copies which write the same keys do not deadlock; else as given, and a deadlock is repeated.
+    copies which write the same keys do not deadlock; else as given, and a deadlock is repeated. A change that comes to
+    nothing beside another one of its key is left out if the database could not have refused it.
     A ``Column``'s ``onupdate`` is not applied, as in SQLAlchemy's own ``on_conflict_do_update``.
 
     Raises:

@@ -24,6 +24,16 @@ _IS_REFERRED_TO = (
     "SELECT 1 FROM {schema}.sqlite_master AS m, pragma_foreign_key_list(m.name, :schema) AS f "
     "WHERE m.type = 'table' AND f.\"table\" = :name COLLATE NOCASE LIMIT 1"
 )
+_HAS_MORE_INDEXES = (
+    "SELECT 1 FROM pragma_index_list(:name, :schema) AS l, pragma_index_xinfo(l.name, :schema) AS x "
+    "WHERE l.partial OR x.key AND x.name IS NULL"
+)
+# There is no catalog of what a table checks, of what it does instead, and of numbers that are not used again. Words of
+# a name or a comment are taken for these, which does no harm.
+_SAYS_MORE = (
+    "SELECT 1 FROM {schema}.sqlite_master WHERE type = 'table' AND name = :name COLLATE NOCASE "
+    "AND (sql LIKE '%CHECK%' OR sql LIKE '%CONFLICT%' OR sql LIKE '%AUTOINCREMENT%')"
+)
 _HAS_TRIGGERS = (
     "SELECT 1 FROM {schema}.sqlite_master WHERE type = 'trigger' AND tbl_name = :name COLLATE NOCASE "
     "UNION SELECT 1 FROM sqlite_temp_master WHERE type = 'trigger' AND tbl_name = :name COLLATE NOCASE"
@@ -31,6 +41,8 @@ _HAS_TRIGGERS = (
 _CONSTANT = re.compile(
     r"NULL|TRUE|FALSE|[+-]?[\d.]+(E[+-]?\d+)?|'(''|[^'])*'|X'[0-9A-F]*'|CURRENT_(TIME|DATE|TIMESTAMP)", re.IGNORECASE
 )
+
+_LARGEST = {Kind.INTEGER: 2**63 - 1, Kind.DECIMAL: 10**100}
 
 
 def facts_of(connection: Connection, name: str, schema: str | None) -> TableFacts:
@@ -47,22 +59,31 @@ def facts_of(connection: Connection, name: str, schema: str | None) -> TableFact
     uniques, collations, has_others = _uniques(connection, where)
     columns: dict[str, ColumnFacts] = {}
     primary: dict[int, str] = {}
+    is_computed = False
     for column, type_, not_null, default, key_position, hidden in connection.execute(_COLUMNS, where):
         is_numbered = key_position == 1 and type_ == "INTEGER"
         if key_position:
             primary[key_position] = column
         columns[column] = ColumnFacts(
             kind=_kind(type_) if collations[column] <= {"BINARY"} else Kind.OTHER,
+            largest=_LARGEST.get(_kind(type_)),
+            nullable=not not_null,
             is_required=bool(not_null) and default is None and not hidden and not is_numbered,
+            is_optional=not (not_null or default or hidden or is_numbered),
             depends_on_order=is_numbered or (default is not None and _CONSTANT.fullmatch(default) is None),
         )
+        is_computed |= hidden in (2, 3)
     refers = [table.lower() for (table,) in connection.execute(_REFERS, where)]
+    is_referred_to = finds(_IS_REFERRED_TO)
     return TableFacts(
         columns=columns,
         uniques={*uniques, frozenset(primary.values())} - {frozenset()},
         has_other_uniques=has_others,
         row_by_row=name.lower() in refers or finds(_HAS_TRIGGERS),
-        in_circles=bool(refers) and finds(_IS_REFERRED_TO),
+        in_circles=bool(refers) and is_referred_to,
+        stands_alone=not is_referred_to,
+        takes_unicode=True,
+        bare=not (refers or is_computed or finds(_SAYS_MORE) or finds(_HAS_MORE_INDEXES)),
     )
 
 
@@ -86,6 +107,14 @@ def _kind(type_: str) -> Kind:
         return Kind.INTEGER
     if any(word in type_ for word in ("CHAR", "CLOB", "TEXT")):
         return Kind.TEXT
-    return {"BLOB": Kind.BYTES, "DATE": Kind.DATE, "DATETIME": Kind.TIMESTAMP, "TIMESTAMP": Kind.TIMESTAMP}.get(
-        type_, Kind.OTHER
-    )
+    if any(word in type_ for word in ("REAL", "FLOA", "DOUB")):
+        return Kind.FLOAT
+    if type_.startswith(("NUMERIC", "DECIMAL")):
+        return Kind.DECIMAL
+    return {
+        "BLOB": Kind.BYTES,
+        "BOOLEAN": Kind.BOOLEAN,
+        "DATE": Kind.DATE,
+        "DATETIME": Kind.TIMESTAMP,
+        "TIMESTAMP": Kind.TIMESTAMP,
+    }.get(type_, Kind.OTHER)
