@@ -2,6 +2,8 @@
 
 from kafka_stream.batch import Batch
 from kafka_stream.errors import RecordError
+from kafka_stream.failures.breaker import DeadLetters
+from kafka_stream.failures.strategies import ExponentialBackoff, FailureRate, FixedDelay, NoRetry
 from kafka_stream.progress import StreamListener, StreamState, StreamStatus
 from kafka_stream.settings import StreamSettings
 from kafka_stream.stream import DirectStream
@@ -11,8 +13,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Batch",
+    "DeadLetters",
     "DirectStream",
+    "ExponentialBackoff",
+    "FailureRate",
+    "FixedDelay",
     "Guarantee",
+    "NoRetry",
     "OffsetRange",
     "Phase",
     "RecordError",

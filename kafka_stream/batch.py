@@ -71,6 +71,7 @@ class Batch:
     records: Mapping[TopicPartition, Sequence[Message]]
     _taken: Mapping[TopicPartition, Sequence[Message]] = field(init=False, repr=False, compare=False)
     _count: int = field(init=False, repr=False, compare=False)
+    _rejected: dict[tuple[TopicPartition, int], RecordError] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         partitions = [r.topic_partition for r in self.ranges]
@@ -85,6 +86,7 @@ class Batch:
         keep(self, "_taken", taken)
         keep(self, "_count", sum(map(len, taken.values())))
         keep(self, "records", _Records(taken))
+        keep(self, "_rejected", None)
 
     @cached_property
     def _range_by_partition(self) -> Mapping[TopicPartition, OffsetRange]:
@@ -109,12 +111,47 @@ class Batch:
         found = self._range_by_partition.get(topic_partition)
         if found is None:
             return Batch((), {})
-        return Batch((found,), {topic_partition: self._taken.get(topic_partition, ())})
+        return self._sharing(Batch((found,), {topic_partition: self._taken.get(topic_partition, ())}))
 
     def topic(self, name: str) -> Batch:
         """The part of this batch that belongs to one topic; empty, without ranges, if there is none."""
         ranges = tuple(r for r in self.ranges if r.topic == name)
-        return Batch(ranges, {r.topic_partition: self._taken.get(r.topic_partition, ()) for r in ranges})
+        return self._sharing(Batch(ranges, {r.topic_partition: self._taken.get(r.topic_partition, ()) for r in ranges}))
+
+    def reject(self, message: Message, reason: str) -> None:
+        """Set this record aside, and go on with the others: it becomes a dead letter when the batch commits.
+
+        The handler gives no result for it. Called while the batch is processed, by ``prepare`` or by a sink; a record
+        that is rejected twice keeps the first reason. ``raise RecordError.of(message, reason)`` does the same by an
+        exception: the others are then given to the handler anew, without this one.
+
+        Raises:
+            RecordError: the stream was not built with ``on_error="dead-letter"``: it stops here.
+            ValueError: the record is none of this batch.
+        """
+        error = RecordError.of(message, reason)
+        topic_partition = TopicPartition(error.topic, error.partition)
+        if error.offset not in self._range_by_partition.get(topic_partition, ()):
+            raise ValueError(f"{topic_partition}@{error.offset} is no record of this batch")
+        if self._rejected is None:
+            raise error
+        self._rejected.setdefault((topic_partition, error.offset), error)
+
+    @property
+    def rejected(self) -> Sequence[RecordError]:
+        """What was rejected so far, one error per record, in the order in which it was."""
+        return tuple((self._rejected or {}).values())
+
+    def for_attempt(self) -> Batch:
+        """The same records, with nothing rejected, to be given to a handler that may reject some."""
+        attempt = Batch(self.ranges, self._taken)
+        object.__setattr__(attempt, "_rejected", {})
+        return attempt
+
+    def _sharing(self, part: Batch) -> Batch:
+        """A part of this batch: what is rejected of it, is of the whole."""
+        object.__setattr__(part, "_rejected", self._rejected)
+        return part
 
     def to_arrow(self) -> Any:
         """The records as a ``pyarrow.Table``, for work that is done in columns.

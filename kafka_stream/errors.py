@@ -7,6 +7,8 @@
       TransientError              the batch is retried
         BrokerUnavailable, StoreUnavailable, SinkUnavailable
           PartitionsHeld          of the store; the others are taken over meanwhile
+        HandlerUnavailable        what user code calls, by transient_errors
+      RetriesExhausted            the retry strategy allows no further attempt
       OwnershipLost               fenced by another owner or an admin command
         StreamClosed              closed by an admin command
       CommitOutcomeUnknown        resolved inside the stream
@@ -16,7 +18,8 @@
       BoundNotReached             a bounded run cannot come to its end
       CommandRefused              an admin command would do harm; it says what to do first
       ProcessingError             user code failed; its cause is chained
-        RecordError, TransactionEscaped
+        RecordError, TransactionEscaped, StatementRefused, SpoiledTransaction
+        TooManyDeadLetters        the breaker of on_error="dead-letter": it looks like the code, not the records
       CauseElsewhere              never raised: what stood behind an error that comes from another process
 
 Each message is one sentence or two: what happened, where, and what to do next. Facts ride along as fields.
@@ -128,6 +131,18 @@ class SinkUnavailable(TransientError):
     """The sink did not answer."""
 
 
+class HandlerUnavailable(TransientError):
+    """Something that user code calls did not answer: it raised one of the stream's ``transient_errors``."""
+
+
+class RetriesExhausted(KafkaStreamError):
+    """The stream's retry strategy allows no attempt after ``attempts`` in a row; what failed is chained."""
+
+    def __init__(self, message: str, *, attempts: int) -> None:
+        super().__init__(message)
+        self.attempts = attempts
+
+
 class OwnershipLost(KafkaStreamError):
     """Another owner or an admin command has fenced this one; nothing of the batch in hand was committed.
 
@@ -221,6 +236,7 @@ class RecordError(ProcessingError):
 
     def __init__(self, message: str, *, topic: str, partition: int, offset: int) -> None:
         super().__init__(f"record {topic}[{partition}]@{offset}: {message}")
+        self.reason = message
         self.topic = topic
         self.partition = partition
         self.offset = offset
@@ -237,6 +253,26 @@ class RecordError(ProcessingError):
 
 class TransactionEscaped(ProcessingError):
     """The handler committed, rolled back or left the transaction that it was given."""
+
+
+class StatementRefused(ProcessingError):
+    """The database refused what user code asked for, whatever the record: a table, a column or a right is missing."""
+
+
+class SpoiledTransaction(ProcessingError):
+    """Results were refused in a way that took the whole transaction with them, and another one can go on without them.
+
+    ``attempt`` is how many of the transaction's attempts had gone well before the one that they are of
+    (``RescuingTransaction.attempt``).
+    """
+
+    def __init__(self, message: str, *, attempt: int) -> None:
+        super().__init__(message)
+        self.attempt = attempt
+
+
+class TooManyDeadLetters(ProcessingError):
+    """More records failed than ``DeadLetters`` allows; nothing of the batch was committed."""
 
 
 def _remade(kind: type[_E], args: tuple[Any, ...]) -> _E:

@@ -47,6 +47,7 @@ class StreamStatus:
     pinned: Mapping[TopicPartition, datetime] = field(default_factory=dict)
     batches: int = 0
     records: int = 0
+    dead_letters: int = 0
     batch_started_at: datetime | None = None
     committed_at: datetime | None = None
     error: BaseException | None = None
@@ -54,12 +55,16 @@ class StreamStatus:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What one run did: committed batches and records, and from where to where each partition was moved."""
+    """What one run did: committed batches and records, and from where to where each partition was moved.
+
+    ``dead_letters`` counts those of the records that were set aside.
+    """
 
     batches: int
     records: int
     ranges: tuple[OffsetRange, ...]
     duration_s: float
+    dead_letters: int = 0
 
 
 class StreamListener:

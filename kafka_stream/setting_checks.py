@@ -9,6 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic import Secret, SecretStr
 
+from kafka_stream.failures.breaker import DeadLetters
+from kafka_stream.failures.strategies import ExponentialBackoff, FailureRate, FixedDelay, NoRetry
 from kafka_stream.librdkafka import HARMLESS, setting_of_variable, why_unknown
 from kafka_stream.protocols import OffsetStore, Source
 from kafka_stream.signatures import why_no_listener
@@ -149,3 +151,34 @@ __all__ = [
     "checked_topics",
     "uncovered",
 ]
+
+
+def checked_retry(retry: Any) -> Any:
+    """One of the strategies. Raises ``ValueError``."""
+    if isinstance(retry, FixedDelay | ExponentialBackoff | FailureRate | NoRetry):
+        return retry
+    raise ValueError(
+        f"retry is a {type(retry).__name__}; give FixedDelay(…), ExponentialBackoff(…), FailureRate(…) or NoRetry() of "
+        "kafka_stream"
+    )
+
+
+def checked_transient_errors(kinds: Any) -> Any:
+    """Classes of exceptions. Raises ``ValueError``."""
+    kinds = kinds if isinstance(kinds, list | tuple) else (kinds,)
+    for kind in kinds:
+        if not isinstance(kind, type) or not issubclass(kind, BaseException):
+            raise ValueError(f"transient_errors are classes of exceptions, such as httpx.TransportError, not {kind!r}")
+        if kind in (BaseException, Exception):
+            raise ValueError(
+                f"transient_errors names {kind.__name__}, so that every failure would be retried for ever; name the "
+                "errors of servers that do not answer"
+            )
+    return tuple(kinds)
+
+
+def checked_dead_letters(dead_letters: Any) -> Any:
+    """The limits. Raises ``ValueError``."""
+    if isinstance(dead_letters, DeadLetters):
+        return dead_letters
+    raise ValueError(f"dead_letters is a {type(dead_letters).__name__}; give DeadLetters(…) of kafka_stream")

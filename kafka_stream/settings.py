@@ -34,6 +34,8 @@ from typing_extensions import TypeVar
 from kafka_stream import setting_checks
 from kafka_stream.environment import PREFIX, why_unknown_variable
 from kafka_stream.errors import ConfigurationError
+from kafka_stream.failures.breaker import DeadLetters
+from kafka_stream.failures.strategies import EXPONENTIAL, RetryStrategy
 from kafka_stream.librdkafka import meant
 from kafka_stream.protocols import Listener, OffsetStore, Sink, StreamBinding
 from kafka_stream.setting_checks import SourceFactory
@@ -53,6 +55,10 @@ class StreamSettings(BaseModel):
     ``kafka`` takes librdkafka's own names and callbacks; values that are not known to be harmless are never shown.
     Durations are in seconds, sizes in bytes (of record values). ``history_days`` is how long the store keeps what moved
     the offsets; 0 has the stream record nothing.
+
+    ``retry`` says how often, and after which pauses, a batch is tried again for which a server was away (Kafka, the
+    store, what ``transient_errors`` names). ``on_error`` says what becomes of a record that fails itself: the stream
+    stops, or it is set aside within the limits of ``dead_letters``, in the batch's own transaction.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
@@ -74,6 +80,10 @@ class StreamSettings(BaseModel):
     max_rate_per_partition: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     interval_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     on_data_loss: Literal["stop", "earliest", "latest"] = "stop"
+    on_error: Literal["stop", "dead-letter"] = "stop"
+    dead_letters: Annotated[Any, BeforeValidator(setting_checks.checked_dead_letters)] = DeadLetters()
+    retry: Annotated[Any, BeforeValidator(setting_checks.checked_retry)] = EXPONENTIAL
+    transient_errors: Annotated[Any, BeforeValidator(setting_checks.checked_transient_errors)] = ()
     history_days: float = Field(default=30, ge=0, le=36_500)
     listeners: Annotated[tuple[Any, ...], BeforeValidator(setting_checks.checked_listeners)] = ()
     code_version: str | None = None
@@ -92,6 +102,12 @@ class StreamSettings(BaseModel):
     @model_validator(mode="after")
     def _check_prepare(self) -> Self:
         check_prepare(self.prepare, self.sink)
+        return self
+
+    @model_validator(mode="after")
+    def _check_dead_letters(self) -> Self:
+        if self.on_error == "stop" and "dead_letters" in self.model_fields_set:
+            raise ValueError('dead_letters has no effect with on_error="stop": give on_error="dead-letter" as well')
         return self
 
     @model_validator(mode="after")
@@ -206,6 +222,10 @@ class StreamOptions(TypedDict, Generic[TransactionT], total=False):
     max_rate_per_partition: float | None
     interval_s: float | None
     on_data_loss: str
+    on_error: str
+    dead_letters: DeadLetters
+    retry: RetryStrategy
+    transient_errors: Sequence[type[BaseException]]
     history_days: float
     listeners: Sequence[Listener]
     code_version: str | None

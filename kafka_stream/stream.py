@@ -15,10 +15,21 @@ from pydantic import SecretStr
 from kafka_stream.engine.loop import Loop, StopRequest
 from kafka_stream.engine.processing import BatchProcessor, FunctionSink
 from kafka_stream.errors import ConfigurationError
+from kafka_stream.failures.rejecting import Rejecting
+from kafka_stream.failures.rescue import Rescue
 from kafka_stream.guarantee import check_guarantee
 from kafka_stream.plugins import store_from_url
 from kafka_stream.progress import Listeners, RunSummary, StreamStatus
-from kafka_stream.protocols import BoundStore, Listener, OffsetMirror, OffsetStore, Sink, Source
+from kafka_stream.protocols import (
+    BoundStore,
+    DeadLetterStore,
+    Listener,
+    OffsetMirror,
+    OffsetStore,
+    Sink,
+    Source,
+    TellingStore,
+)
 from kafka_stream.running.inside import Inside
 from kafka_stream.running.run import STOP_TIMEOUT_S, Run
 from kafka_stream.setting_checks import SourceFactory
@@ -62,6 +73,11 @@ class DirectStream:
         self._sinks = _sinks(self.settings.sink)
         if isinstance(self._store, BoundStore):
             self._store.bind(self.settings.binding())
+        if self.settings.on_error == "dead-letter" and not isinstance(self._store, DeadLetterStore):
+            raise ConfigurationError(
+                f'on_error="dead-letter" needs a store that keeps dead letters beside the offsets, which '
+                f"{self._store.describe()} does not (protocols.DeadLetterStore)"
+            )
         self._guarantee = check_guarantee(self._sinks, self._store.capabilities, self.settings.guarantee)
         self._mirrors = _mirrors(self.settings.listeners, self._store)
         self._owner = self._new_owner()
@@ -222,13 +238,26 @@ class DirectStream:
             store=self._store,
             source=source,
             processor=BatchProcessor(
-                store=self._store, prepare=settings.prepare, sinks=self._sinks, listeners=listeners
+                store=self._store,
+                prepare=settings.prepare,
+                sinks=self._sinks,
+                listeners=listeners,
+                transient_errors=settings.transient_errors,
+                rescue=self._new_rescue(),
             ),
             guarantee=self._guarantee,
             listeners=listeners,
             request=request,
         )
         return Run(loop, stream=self.name, source=source, request=request, inside=inside)
+
+    def _new_rescue(self) -> Rescue | None:
+        settings, store = self.settings, self._store
+        if settings.on_error == "stop":
+            return None
+        tell = store.tell if isinstance(store, TellingStore) else lambda error: None
+        rules = Rejecting(settings.dead_letters, len(self._sinks), tell)
+        return Rescue(rules, stream=settings.name, code_version=settings.code_version)
 
     def _new_owner(self) -> Owner:
         settings, number, host = self.settings, uuid.uuid4().hex, socket.gethostname()

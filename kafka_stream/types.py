@@ -245,13 +245,20 @@ class Writes(enum.StrEnum):
 class Phase(enum.StrEnum):
     """The named points in a batch's life; fault tests kill a process at each.
 
-    At ``AFTER_PLAN`` the planned ranges are durable, where a sink is idempotent by range.
+    At ``AFTER_PLAN`` the planned ranges are durable, where a sink is idempotent by range. ``AFTER_ATTEMPT`` and
+    ``AFTER_SET_ASIDE`` come only where records fail: a part of the batch was tried, the dead letters are written.
     """
 
     AFTER_FETCH = "after_fetch"
     AFTER_PREPARE = "after_prepare"
     AFTER_PLAN = "after_plan"
     AFTER_CLAIM = "after_claim"
+    AFTER_ATTEMPT = "after_attempt"
+    AFTER_SET_ASIDE = "after_set_aside"
     AFTER_WRITE = "after_write"
     AFTER_ADVANCE = "after_advance"
     AFTER_COMMIT = "after_commit"
+
+
+OF_EVERY_BATCH = tuple(phase for phase in Phase if phase not in {Phase.AFTER_ATTEMPT, Phase.AFTER_SET_ASIDE})
+"""The points that each batch with records comes to."""

@@ -24,7 +24,7 @@ from kafka_stream.engine.preparing import BatchInHand, PreparingThread
 from kafka_stream.engine.processing import BatchDropped, BatchProcessor, Timings
 from kafka_stream.engine.recorder import Recorder
 from kafka_stream.engine.reporter import Reporter
-from kafka_stream.engine.retry import Rejoin, RetryAfter, Stop, decide
+from kafka_stream.engine.retry import Decision, Rejoin, RetryAfter, Stop, decide, given_up
 from kafka_stream.engine.settlement import Settlement
 from kafka_stream.engine.topic_look import TopicLook
 from kafka_stream.engine.watchdog import Watchdog
@@ -35,6 +35,8 @@ from kafka_stream.errors import (
     OwnershipLost,
     TransientError,
 )
+from kafka_stream.failures.results import Results
+from kafka_stream.failures.strategies import Failures
 from kafka_stream.namesakes import Namesakes
 from kafka_stream.progress import Listeners, RunSummary, StreamState, StreamStatus
 from kafka_stream.protocols import (
@@ -114,6 +116,7 @@ class Loop:
         self._acquisition = Acquisition(self._ownership, self._recorder, listeners, self._reporter, clock)
         self._events: deque[SourceEvent] = deque()
         self._failures = 0
+        self._retried = Failures(settings.retry.reset_after_s)
         self._owes_batch = False
         waits_for = store.waits_for if isinstance(store, WaitingStore) else lambda: None
         self._watchdog = Watchdog(settings.name, lambda: self.status, waits_for=waits_for)
@@ -252,6 +255,7 @@ class Loop:
         else:
             if self._failures and (batch is not None or acquired or not self._owes_batch):
                 self._failures = 0
+                self._retried.got_over(self._clock())
                 self._reporter.set(state=StreamState.RUNNING, error=None)
 
     def _handle_events(self) -> None:
@@ -302,13 +306,21 @@ class Loop:
             self._ownership.plan(claim)
         self._listeners.on_phase(Phase.AFTER_PLAN, ranges)
         try:
-            timings = self._processor.commit(batch, prepared.results, claim, self._go_on, self._has_time)
+            timings = self._processor.commit(
+                prepared.results, claim, self._go_on, self._has_time, partial(self._prepare_again, in_hand)
+            )
             self._ownership.committed(claim)
         except CommitOutcomeUnknown as error:
             self._settlement.settle(claim, error)
             timings = Timings(0.0, 0.0, 0.0, self._clock() - started)
+        self._processor.committed()
         self._in_hand.committed()
         self._account(in_hand, replace(timings, prepare_s=prepared.prepare_s))
+
+    def _prepare_again(self, in_hand: BatchInHand, part: Batch | None) -> Results:
+        """A part of the batch in hand, or all of it, on the thread on which all are prepared."""
+        batch = in_hand.batch if part is None else part
+        return self._preparing.wait(BatchInHand(in_hand.plan, batch=batch), self._has_time).results
 
     def _go_on(self) -> None:
         """While a batch is written."""
@@ -328,7 +340,7 @@ class Loop:
     def _account(self, committed: BatchInHand, timings: Timings) -> None:
         if self._bounded is not None:
             self._bounded.moved_at = self._clock()
-        progress = self._reporter.committed(committed.plan, timings)
+        progress = self._reporter.committed(committed.plan, timings, self._failures + 1, self._processor.set_aside)
         self._planner.committed(committed.plan, committed.batch, progress.duration_s)
         self._recorder.committed(progress)
         self._listeners.on_batch(progress)
@@ -342,14 +354,10 @@ class Loop:
         if isinstance(error, OwnershipLost) and in_hand and self._source.is_revoking(in_hand):
             self._ownership.rewind(in_hand)  # dropped: the events to come say what we still own
             return
-        decision = decide(
-            error,
-            owner=self._owner,
-            in_group=self._in_group,
-            failures=self._failures,
-            jitter=jitter(),
-        )
+        decision = self._decision(error)
         if isinstance(decision, Stop):
+            if isinstance(error, TransientError):
+                raise given_up(error, self._settings.retry, self._retried) from error
             raise error
         self._reporter.without_batch(StreamState.RETRYING, error)
         self._patience.wait(error, decision.delay_s)
@@ -365,6 +373,20 @@ class Loop:
         else:
             self._acquisition.add(self._ownership.positions)
             self._ownership.drop(list(self._ownership.positions))
+
+    def _decision(self, error: TransientError | OwnershipLost) -> Decision:
+        chance, pause_s = jitter(), None
+        if isinstance(error, TransientError):
+            self._retried.failed(self._clock())
+            pause_s = self._settings.retry.pause_s(self._retried, chance)
+        return decide(
+            error,
+            owner=self._owner,
+            in_group=self._in_group,
+            failures=self._failures,
+            jitter=chance,
+            pause_s=pause_s,
+        )
 
 
 __all__ = ["BatchDropped", "Loop", "StopRequest"]

@@ -11,15 +11,15 @@ import contextvars
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Any
 
 from kafka_stream.batch import Batch
 from kafka_stream.engine.planner import Plan
 from kafka_stream.engine.processing import BatchDropped, BatchProcessor
+from kafka_stream.failures.results import Results
 
 logger = logging.getLogger("kafka_stream")
 
@@ -31,7 +31,7 @@ _LOOK_S = 0.2
 class Prepared:
     """What each sink takes, and how long it took to make, in seconds."""
 
-    results: Sequence[Any]
+    results: Results
     prepare_s: float
 
 

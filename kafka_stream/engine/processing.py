@@ -11,9 +11,20 @@ from typing import Any
 
 from kafka_stream.batch import Batch
 from kafka_stream.callables import name_of
-from kafka_stream.errors import KafkaStreamError, ProcessingError
+from kafka_stream.errors import KafkaStreamError, ProcessingError, StatementRefused
+from kafka_stream.failures.kinds import why_unavailable
+from kafka_stream.failures.rescue import Again, Rescue
+from kafka_stream.failures.results import Results, Writing
 from kafka_stream.progress import Listeners
-from kafka_stream.protocols import OffsetStore, OverlappingSink, RangeSink, Sink, StoreTransaction, TellingStore
+from kafka_stream.protocols import (
+    DeadLetterStore,
+    OffsetStore,
+    OverlappingSink,
+    RangeSink,
+    Sink,
+    StoreTransaction,
+    TellingStore,
+)
 from kafka_stream.types import Claim, OffsetRange, Phase, Writes
 from kafka_stream.user_results import Untouched, awaited, check_prepared, prepared_by, refuse_deferred
 
@@ -66,7 +77,10 @@ class BatchDropped(KafkaStreamError):
 
 
 class BatchProcessor:
-    """Runs user code. What it raises is a ``KafkaStreamError``; a failure of user code is chained as its cause."""
+    """Runs user code. What it raises is a ``KafkaStreamError``; a failure of user code is chained as its cause.
+
+    With a ``rescue`` the records that fail are set aside, and the others go on.
+    """
 
     def __init__(
         self,
@@ -75,16 +89,21 @@ class BatchProcessor:
         prepare: Callable[[Any], Any] | None,
         sinks: Sequence[Sink],
         listeners: Listeners,
+        transient_errors: tuple[type[BaseException], ...] = (),
+        rescue: Rescue | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._telling = store if isinstance(store, TellingStore) else None
+        self._letters = store if isinstance(store, DeadLetterStore) else None
         self._prepare = prepare
         self._sinks = tuple(sinks)
         self._by_range = [isinstance(sink, RangeSink) for sink in sinks]
         self._overlapping = [sink if isinstance(sink, OverlappingSink) else None for sink in sinks]
         self._is_shared = prepare is not None and len(self._sinks) > 1
         self._listeners = listeners
+        self._transient_errors = transient_errors
+        self._rescue = rescue
         self._clock = clock
         self._runner = asyncio.Runner()
 
@@ -102,13 +121,19 @@ class BatchProcessor:
         """Close the event loop of an ``async def prepare``."""
         self._runner.close()
 
-    def prepare(self, batch: Batch) -> Sequence[Any]:
+    def prepare(self, batch: Batch) -> Results:
         """What each sink takes. Pure: it may run again for the same records.
 
         Raises:
-            ProcessingError: user code failed.
+            ProcessingError: user code failed, and no record could be set aside for it.
             TransientError: it said that trying again may help.
         """
+        if self._rescue is not None:
+            return self._rescue.prepare(batch, self._values)
+        return Results(batch, self._values(batch))
+
+    def _values(self, batch: Batch) -> Sequence[Any]:
+        """What each sink takes of a batch as it is."""
         if not len(batch):
             return ()
         try:
@@ -148,59 +173,117 @@ class BatchProcessor:
 
     def commit(
         self,
-        batch: Batch,
-        prepared: Sequence[Any],
+        results: Results,
         claim: Claim,
         go_on: Callable[[], None],
         may_commit: Callable[[], bool],
+        again: Again,
     ) -> Timings:
-        """Claim, write, advance and commit in one transaction.
+        """Claim, write, advance and commit in one transaction; in a second one, if records are to be set aside.
 
-        ``go_on`` is called once or more often when it is claimed: until then each request of the transaction would wait
-        for the interpreter, not for the server.
+        ``go_on`` is called when it is claimed, or more often: until then each request of the transaction would wait
+        for the interpreter, not for the server. ``again`` prepares the batch, or parts of it, once more.
 
         Raises:
             OwnershipLost, OutstandingPlan, TransientError, ProcessingError, BatchDropped: nothing was committed.
             CommitOutcomeUnknown: to be settled.
         """
+
+        def in_transaction(write: Callable[[Any], None]) -> Timings:
+            return self._in_transaction(claim, write, go_on, may_commit)
+
+        if self._rescue is None:
+            return in_transaction(lambda transaction: self._write(results, transaction, go_on, self._everywhere))
+        tell = self._listeners.on_phase
+
+        def attempted() -> None:
+            tell(Phase.AFTER_ATTEMPT, claim.ranges)
+            _refuse_late(may_commit)
+
+        writing = Writing(
+            everywhere=lambda found, transaction: self._write(found, transaction, go_on, self._everywhere),
+            where_undone=lambda found, transaction: self._write(found, transaction, _nothing, self._undone),
+            where_whole=self._write_whole if any(self._by_range) else None,
+            attempted=attempted,
+            set_aside=lambda: tell(Phase.AFTER_SET_ASIDE, claim.ranges),
+        )
+        return self._rescue.commit(results, claim, writing, in_transaction, again)
+
+    @property
+    def set_aside(self) -> int:
+        """How many dead letters are of the batch that was committed last."""
+        return 0 if self._rescue is None else self._rescue.set_aside
+
+    def committed(self) -> None:
+        """What ``commit`` has written last is committed, as it said or as was found out since."""
+        if self._rescue is not None:
+            self._rescue.committed()
+
+    def _in_transaction(
+        self,
+        claim: Claim,
+        write: Callable[[Any], None],
+        go_on: Callable[[], None],
+        may_commit: Callable[[], bool],
+    ) -> Timings:
         tell, clock = self._listeners.on_phase, self._clock
         started = clock()
         with self._store.begin(claim) as transaction:
             claimed = clock()
             tell(Phase.AFTER_CLAIM, claim.ranges)
-            if len(batch):
-                self._write(batch, prepared, transaction, go_on)
+            write(transaction)
             go_on()
             written = clock()
             tell(Phase.AFTER_WRITE, claim.ranges)
-            if not may_commit():
-                raise BatchDropped("the stop's time ran out before the batch could be committed; it was rolled back")
+            _refuse_late(may_commit)
             transaction.advance()
             tell(Phase.AFTER_ADVANCE, claim.ranges)
             transaction.commit()
         tell(Phase.AFTER_COMMIT, claim.ranges)
         return Timings(0.0, claimed - started, written - claimed, clock() - written)
 
-    def _write(self, batch: Batch, prepared: Sequence[Any], transaction: Any, go_on: Callable[[], None]) -> None:
-        untouched = Untouched(prepared) if self._is_shared else None
-        for sink, value, overlapping in zip(self._sinks, prepared, self._overlapping, strict=True):
+    @property
+    def _everywhere(self) -> Sequence[bool]:
+        return [True] * len(self._sinks)
+
+    @property
+    def _undone(self) -> Sequence[bool]:
+        """The sinks whose writes are of the transaction, and of an attempt in it."""
+        return [not by_range for by_range in self._by_range]
+
+    def _write(self, results: Results, transaction: Any, go_on: Callable[[], None], sinks: Sequence[bool]) -> None:
+        """To those of the sinks that are wanted."""
+        if not len(results.batch):
+            return
+        untouched = Untouched(results.values) if self._is_shared else None
+        for number, (sink, value) in enumerate(zip(self._sinks, results.values, strict=True)):
+            if not sinks[number]:
+                continue
             if untouched is not None:
                 untouched.check(sink.describe)
-            if overlapping is None:
-                go_on()
-            try:
-                outcome: Any = (  # whatever waits to be run is a user's mistake
-                    overlapping.write_overlapping(value, transaction, go_on)  # type: ignore[func-returns-value]
-                    if overlapping is not None
-                    else sink.write(value, transaction)  # type: ignore[func-returns-value]
-                )
-            except FAULTS as error:
-                failure = self._meaning(error, sink.describe(), batch)
-                if failure is error:
-                    raise
-                raise failure from error
-            if outcome is not None:
-                refuse_deferred(outcome, sink)
+            self._write_to(number, value, transaction, go_on, results.batch)
+
+    def _write_whole(self, results: Results, transaction: Any) -> None:
+        """To those that keep whole ranges."""
+        self._write(results, transaction, _nothing, self._by_range)
+
+    def _write_to(self, number: int, value: Any, transaction: Any, go_on: Callable[[], None], batch: Batch) -> None:
+        sink, overlapping = self._sinks[number], self._overlapping[number]
+        if overlapping is None:
+            go_on()
+        try:
+            outcome: Any = (  # whatever waits to be run is a user's mistake
+                overlapping.write_overlapping(value, transaction, go_on)  # type: ignore[func-returns-value]
+                if overlapping is not None
+                else sink.write(value, transaction)  # type: ignore[func-returns-value]
+            )
+        except FAULTS as error:
+            failure = self._meaning(error, sink.describe(), batch)
+            if failure is error:
+                raise
+            raise failure from error
+        if outcome is not None:
+            refuse_deferred(outcome, sink)
 
     def _meaning(self, error: BaseException, where: str, batch: Batch) -> KafkaStreamError:
         """What an error of user code means; our own stay as they are, with what they were raised from."""
@@ -210,5 +293,19 @@ class BatchProcessor:
         if (known := self._store.classify(error)) is not None:
             return known
         ranges = ", ".join(map(str, batch.ranges[:3])) + (", …" if len(batch.ranges) > 3 else "")
+        if (unavailable := why_unavailable(error, self._transient_errors, where, ranges)) is not None:
+            return unavailable
         reason = told or ": ".join(filter(None, (type(error).__name__, str(error))))
-        return ProcessingError(f"{where} failed on {ranges}: {reason}; nothing of the batch was committed")
+        text = f"{where} failed on {ranges}: {reason}; nothing of the batch was committed"
+        if self._letters is not None and not self._letters.blames_records(error):
+            return StatementRefused(text)
+        return ProcessingError(text)
+
+
+def _refuse_late(may_commit: Callable[[], bool]) -> None:
+    if not may_commit():
+        raise BatchDropped("the stop's time ran out before the batch could be committed; it was rolled back")
+
+
+def _nothing() -> None:
+    """In place of a ``go_on``: no batch is prepared ahead while parts of one are."""

@@ -73,7 +73,7 @@ class Reporter:
         self.positions_changed()
         self.set(state=state, error=failure, batch_started_at=None)
 
-    def committed(self, plan: Plan, timings: Timings) -> BatchProgress:
+    def committed(self, plan: Plan, timings: Timings, attempt: int = 1, dead_letters: int = 0) -> BatchProgress:
         """A batch is committed."""
         self._begun = ()
         for r in plan.ranges:
@@ -93,12 +93,15 @@ class Reporter:
             lag=self._lag(),
             guarantee=self._guarantee,
             committed_at=datetime.now(UTC),
+            attempt=attempt,
+            dead_letters=dead_letters,
         )
         self.set(
             positions=self._ownership.next_offsets(),
             lag=progress.lag,
             batches=progress.batch,
             records=self.status.records + progress.records,
+            dead_letters=self.status.dead_letters + dead_letters,
             batch_started_at=None,
             committed_at=progress.committed_at,
         )
@@ -111,6 +114,7 @@ class Reporter:
             self.status.records,
             tuple(self._moved[tp] for tp in sorted(self._moved)),
             self._clock() - self._started_at,
+            self.status.dead_letters,
         )
 
     def _lag(self) -> Mapping[TopicPartition, int | None]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from kafka_stream.errors import OwnershipLost, StreamClosed, TransientError
+from kafka_stream.errors import OwnershipLost, RetriesExhausted, StreamClosed, TransientError
+from kafka_stream.failures.strategies import Failures, RetryStrategy
 from kafka_stream.types import Owner
 
 FIRST_DELAY_S = 0.1
@@ -57,18 +58,30 @@ def held_backoff_s(failures: int, jitter: float) -> float:
     return min(LONGEST_HELD_DELAY_S, FIRST_HELD_DELAY_S * 2.0 ** min(failures - 1, 30)) * (1 - jitter / 2)
 
 
-def decide(error: Exception, *, owner: Owner, in_group: bool, failures: int, jitter: float) -> Decision:
+def decide(
+    error: Exception, *, owner: Owner, in_group: bool, failures: int, jitter: float, pause_s: float | None
+) -> Decision:
     """What to do about an error, which is the ``failures``-th in a row (from 1).
 
+    ``pause_s`` is what the stream's retry strategy says of what may work the next time: ``None`` if it is enough.
     Two owners who each take over again would commit nothing for ever: only a fence by an admin command (the stored
     owner is cleared, or still ours) is answered with another takeover. Nor does a member join again that was fenced by
     one of another group, which is as good a group as its own.
     """
     if isinstance(error, TransientError):
-        return RetryAfter(backoff_s(failures, jitter))
+        return Stop() if pause_s is None else RetryAfter(pause_s)
     if isinstance(error, StreamClosed) or not isinstance(error, OwnershipLost):
         return Stop()
     if error.other is None or error.other.id == owner.id:
         return TakeOverAgain(0.0 if failures == 1 else backoff_s(failures, jitter))
     in_our_group = in_group and (error.other.group is None or error.other.group == owner.group)
     return Rejoin(backoff_s(failures, jitter)) if in_our_group else Stop()
+
+
+def given_up(error: TransientError, strategy: RetryStrategy, failures: Failures) -> RetriesExhausted:
+    """What stops the stream when its retry strategy allows no further attempt."""
+    return RetriesExhausted(
+        f"gave up after {failures.in_a_row} attempt(s) in a row, as retry={strategy} says: {error}; nothing of the "
+        "batch was committed",
+        attempts=failures.in_a_row,
+    )

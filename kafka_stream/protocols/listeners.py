@@ -14,7 +14,8 @@ from kafka_stream.types import Guarantee, OffsetRange, Owner, Phase, TopicPartit
 class BatchProgress:
     """One committed batch's report about itself. Durations are in seconds; ``lag`` is in offsets, after this batch.
 
-    ``lag`` is ``None`` for a partition whose end is not known. ``bytes`` counts record values.
+    ``lag`` is ``None`` for a partition whose end is not known. ``bytes`` counts record values. ``attempt`` is the
+    number of the attempt that went well, from 1; ``dead_letters`` counts those of the ``records`` that were set aside.
     """
 
     stream: str
@@ -29,6 +30,8 @@ class BatchProgress:
     lag: Mapping[TopicPartition, int | None]
     guarantee: Guarantee
     committed_at: datetime
+    attempt: int = 1
+    dead_letters: int = 0
 
     @property
     def duration_s(self) -> float:

@@ -19,15 +19,23 @@ from kafka_stream.errors import (
     TransactionEscaped,
 )
 from kafka_stream.protocols import (
+    EVERY_LETTER,
     Action,
     ActionKind,
     Change,
+    DeadLetter,
     Decide,
     HistoryEntry,
+    Key,
+    LetterFilter,
+    LetterId,
+    LetterStatus,
+    Replay,
     StoreCapabilities,
     TopicState,
     TopicStatus,
 )
+from kafka_stream.testing.memory_letters import MemoryLetters
 from kafka_stream.types import Claim, OffsetRange, Owner, PlanKind, PositionState, StoredPosition, TopicPartition
 
 _Key = tuple[str, TopicPartition]
@@ -42,6 +50,26 @@ class MemoryTransaction:
         self.claim = claim
         self._store = store
         self._state = "claimed"
+        self.letters: list[DeadLetter] = []
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """See ``RescuingTransaction``."""
+        before = len(self.rows)
+        try:
+            yield
+        except BaseException:
+            del self.rows[before:]
+            raise
+
+    def waiting_keys(self) -> Mapping[Key, int]:
+        """See ``RescuingTransaction``."""
+        with self._lock:
+            return self._store.dead_letters.waiting_keys(self.claim)
+
+    def set_aside(self, letters: Sequence[DeadLetter]) -> None:
+        """See ``RescuingTransaction``."""
+        self.letters += letters
 
     def advance(self) -> None:
         """See ``StoreTransaction``."""
@@ -94,6 +122,7 @@ class MemoryOffsetStore:
         self._history: dict[str, list[HistoryEntry]] = {}
         self._held: dict[_Key, MemoryTransaction] = {}
         self._cut: str | None = None
+        self.dead_letters = MemoryLetters()
         self._lock = threading.RLock()
 
     @property
@@ -318,6 +347,41 @@ class MemoryOffsetStore:
         ordered = sorted(newest_first, key=lambda e: e.topic_partition)
         return [e for each in actions for e in ordered if (e.at, e.action) == each]
 
+    # DeadLetterStore ------------------------------------------------------------------------------------------------
+
+    def blames_records(self, error: BaseException) -> bool:
+        """Nothing in memory refuses a handler."""
+        return True
+
+    def letters(
+        self, stream: str, wanted: LetterFilter = EVERY_LETTER, *, payloads: bool = True
+    ) -> Iterator[DeadLetter]:
+        """See ``DeadLetterStore``."""
+        with self._lock:
+            return iter(list(self.dead_letters.find(stream, wanted, payloads=payloads)))
+
+    def mark_letters(
+        self, stream: str, ids: Collection[LetterId], was: LetterStatus, now: LetterStatus, note: str | None = None
+    ) -> Sequence[LetterId]:
+        """See ``DeadLetterStore``."""
+        with self._lock:
+            return self.dead_letters.mark(stream, ids, was, now, note)
+
+    def begin_replay(self, stream: str, replay: Replay) -> None:
+        """See ``DeadLetterStore``."""
+        with self._lock:
+            self.dead_letters.begin(stream, replay)
+
+    def replay_under_way(self, stream: str) -> Replay | None:
+        """See ``DeadLetterStore``."""
+        with self._lock:
+            return self.dead_letters.under_way(stream)
+
+    def end_replay(self, stream: str, replay: Replay, sent: int) -> None:
+        """See ``DeadLetterStore``."""
+        with self._lock:
+            self.dead_letters.end(stream, replay, sent)
+
     # Inside ---------------------------------------------------------------------------------------------------------
 
     def _stored(self, stream: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, StoredPosition]:
@@ -395,6 +459,7 @@ class MemoryOffsetStore:
                     plan_kind=None,
                 )
             self.rows += transaction.rows
+            self.dead_letters.keep(transaction.letters)
         if cut is not None:
             raise CommitOutcomeUnknown("the answer to a commit in memory was cut off; the stored offsets will tell")
 

@@ -1,0 +1,1 @@
+"""Records that fail: telling them from servers that fail, finding them in their batch, and setting them aside."""

@@ -1,0 +1,265 @@
+"""What is done about a batch in which records fail: they are found, and set aside in the batch's own transaction.
+
+A failure of ``prepare`` is searched for in ``prepare`` alone. One of ``write`` is searched for in a second transaction,
+since the first one is lost to it: so a batch in which nothing fails costs nothing more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias, TypeVar
+
+from kafka_stream.batch import Batch
+from kafka_stream.errors import (
+    KafkaStreamError,
+    ProcessingError,
+    SpoiledTransaction,
+    StatementRefused,
+    TooManyDeadLetters,
+    TransactionEscaped,
+)
+from kafka_stream.failures.breaker import Breaker
+from kafka_stream.failures.hunt import Hunt, Rejected, Unexplained
+from kafka_stream.failures.letters import Rejection, held_back, letter_of, now
+from kafka_stream.failures.parts import RecordId, key_of, record_id, without
+from kafka_stream.failures.rejecting import Rejecting
+from kafka_stream.failures.results import Results, Writing
+from kafka_stream.protocols import Key, RescuingTransaction
+from kafka_stream.types import Claim
+
+logger = logging.getLogger("kafka_stream")
+
+_NONE: frozenset[Key] = frozenset()
+_T = TypeVar("_T")
+Prepare: TypeAlias = Callable[[Batch], Sequence[Any]]
+InTransaction: TypeAlias = Callable[[Callable[[Any], None]], _T]
+Again: TypeAlias = Callable[[Batch | None], Results]
+"""Prepares a part of the batch in hand once more, or, with ``None``, all of it: where all batches are prepared."""
+
+
+class HeldChanged(KafkaStreamError):
+    """Other keys wait than was known when the batch was prepared: it is prepared anew."""
+
+
+class Rescue:
+    """The dead letters of one run of one stream. ``prepare`` is called on one thread, everything else on another."""
+
+    def __init__(self, rules: Rejecting, *, stream: str, code_version: str | None) -> None:
+        self._rules = rules
+        self._limits = rules.limits
+        self._stream = stream
+        self._code_version = code_version
+        self._breaker = self._next_breaker = Breaker(rules.limits)
+        self._waiting: Mapping[Key, int] = {}
+        self._has_succeeded = self._succeeds = False
+        self.set_aside = 0
+        """How many letters are of the batch that was written last."""
+
+    # ------------------------------------------------------------------------------------------------------- prepare
+
+    def prepare(self, batch: Batch, prepare: Prepare) -> Results:
+        """What the sinks take of the records that can be prepared.
+
+        Raises:
+            ProcessingError: no record explains why it fails, or too many fail.
+            TransientError: a server is away, and no record is to blame.
+        """
+        held = self._held(batch)
+        waiting = {record_id(m): Rejection(m, held_back()) for m in batch if key_of(m) in held} if held else {}
+        good = without(batch, waiting)
+        attempt = good.for_attempt()
+        try:
+            values = prepare(attempt)
+        except ProcessingError as error:
+            found = self._searched(good, error, prepare)
+        else:
+            found = self._rules.by_handler(attempt)
+            if not self._rules.must_repeat(good, found):
+                return Results(attempt, values, {**waiting, **found}, held)
+            found = self._rules.with_followers(good, found)
+        return self._prepared_without(prepare, Results(batch, (), {**waiting, **found}, held))
+
+    def _prepared_without(self, prepare: Prepare, found: Results) -> Results:
+        """The batch without what was found: it has to go well now."""
+        attempt = without(found.batch, found.rejections).for_attempt()
+        try:
+            values = prepare(attempt)
+        except ProcessingError as error:
+            raise Hunt(attempt, self._rules).unexplained(error) from error
+        rejections = {**found.rejections, **self._rules.by_handler(attempt)}
+        return replace(found, batch=attempt, values=values, rejections=rejections)
+
+    def _searched(self, batch: Batch, error: ProcessingError, prepare: Prepare) -> dict[RecordId, Rejection]:
+        _refuse_end(error)
+        hunt = Hunt(batch, self._rules)
+        hunt.begin(error)
+        while (part := hunt.next()) is not None:
+            try:
+                prepare(part)
+            except ProcessingError as failure:
+                _refuse_end(failure)
+                hunt.has_failed(failure)
+            else:
+                hunt.went_well(self._rules.by_handler(part))
+        hunt.check(error, self._has_succeeded)
+        return hunt.rejections
+
+    # -------------------------------------------------------------------------------------------------------- commit
+
+    def commit(
+        self, results: Results, claim: Claim, writing: Writing, in_transaction: InTransaction[_T], again: Again
+    ) -> _T:
+        """Write and commit, with those records set aside that fail; ``in_transaction`` runs what writes, and commits.
+
+        Raises:
+            ProcessingError: no record explains why it fails, or too many fail (``TooManyDeadLetters``).
+            KafkaStreamError: whatever else ``in_transaction`` raises.
+        """
+        while True:
+            try:
+                return self._committed(results, claim, writing, in_transaction, again)
+            except HeldChanged:
+                results = again(None)
+
+    def committed(self) -> None:
+        """The batch that was written last is committed."""
+        self._breaker = self._next_breaker
+        self._has_succeeded = self._has_succeeded or self._succeeds
+
+    def _committed(
+        self, results: Results, claim: Claim, writing: Writing, in_transaction: InTransaction[_T], again: Again
+    ) -> _T:
+        def write_all(transaction: RescuingTransaction) -> None:
+            self._check_held(results, transaction)
+            writing.everywhere(results, transaction)
+            self._keep(results, self._rejected_late(results), claim, transaction, writing)
+
+        try:
+            return in_transaction(write_all)
+        except ProcessingError as error:
+            _refuse_end(error)
+            failure = error
+        hunt = Hunt(results.batch, self._rules)
+        hunt.begin(failure)
+
+        def write_parts(transaction: RescuingTransaction) -> None:
+            self._check_held(results, transaction)
+            self._write_parts(hunt, transaction, writing, again)
+            hunt.check(failure, self._has_succeeded)
+            if writing.where_whole is not None:
+                writing.where_whole(again(without(results.batch, hunt.rejections)), transaction)
+            self._keep(results, hunt.rejections, claim, transaction, writing)
+
+        while True:
+            try:
+                return in_transaction(write_parts)
+            except SpoiledTransaction as error:
+                hunt.is_spoiled(error)
+
+    def _write_parts(self, hunt: Hunt, transaction: RescuingTransaction, writing: Writing, again: Again) -> None:
+        while (part := hunt.next()) is not None:
+            try:
+                with transaction.attempt():
+                    prepared = again(part)
+                    writing.where_undone(prepared, transaction)
+                    found = {**prepared.rejections, **self._rejected_late(prepared)}
+            except SpoiledTransaction:
+                raise
+            except ProcessingError as error:
+                _refuse_end(error)
+                hunt.has_failed(error)
+            else:
+                hunt.went_well(found)
+            writing.attempted()
+
+    def _rejected_late(self, results: Results) -> Mapping[RecordId, Rejection]:
+        """What was rejected while it was written, too.
+
+        Raises:
+            Rejected: it is to be written again without these.
+        """
+        found = self._rules.by_handler(results.batch)
+        if self._rules.must_repeat(results.batch, found):
+            raise Rejected(found)
+        return found
+
+    def _keep(
+        self,
+        results: Results,
+        found: Mapping[RecordId, Rejection],
+        claim: Claim,
+        transaction: RescuingTransaction,
+        writing: Writing,
+    ) -> None:
+        """Set aside what was rejected, if the breaker lets it."""
+        rejections = {**results.rejections, **found}
+        good = len(results.batch) - sum(record in found for record in map(record_id, results.batch)) if found else None
+        self._succeeds = bool(len(results.batch) if good is None else good)
+        self.set_aside = len(rejections)
+        self._next_breaker = self._breaker.after(*_numbered(results.batch, rejections))
+        if not rejections:
+            return
+        ordered = [rejections[record] for record in sorted(rejections)]
+        self._refuse_long_queues(ordered)
+        moment = now()
+        letters = [letter_of(self._stream, one, claim.topic_ids, self._code_version, moment) for one in ordered]
+        transaction.set_aside(letters)
+        writing.set_aside()
+        where, kind = letters[0].id, letters[0].error.type
+        logger.warning(
+            "stream %r: %d record(s) set aside as dead letters; the first: %s (%s)",
+            self._stream,
+            len(letters),
+            where,
+            kind,
+        )
+
+    # -------------------------------------------------------------------------------------------------- order of keys
+
+    def _held(self, batch: Batch) -> frozenset[Key]:
+        """The keys of the batch that are known to wait."""
+        waiting = self._waiting
+        return frozenset(key for m in batch if (key := key_of(m)) is not None and key in waiting) if waiting else _NONE
+
+    def _check_held(self, results: Results, transaction: RescuingTransaction) -> None:
+        if not self._limits.keep_key_order:
+            return
+        self._waiting = transaction.waiting_keys()
+        if not self._waiting and not results.held:
+            return
+        messages = [*results.batch, *(one.message for one in results.rejections.values())]
+        if {key for key in map(key_of, messages) if key in self._waiting} != results.held:
+            raise HeldChanged("other keys wait now than when the batch was prepared")
+
+    def _refuse_long_queues(self, rejections: Iterable[Rejection]) -> None:
+        counts = dict(self._waiting)
+        for key in (key_of(one.message) for one in rejections) if self._limits.keep_key_order else ():
+            if key is None:
+                continue
+            counts[key] = counts.get(key, 0) + 1
+            if counts[key] > self._limits.max_per_key:
+                raise TooManyDeadLetters(
+                    f"more than max_per_key={self._limits.max_per_key} records of one key of {key[0]} would wait for "
+                    "each other; nothing of the batch was committed: replay or discard those that wait "
+                    "(`kafka-stream dead-letters`), or raise the limit"
+                )
+
+
+def _refuse_end(error: ProcessingError) -> None:
+    """What no search is to be made for."""
+    if isinstance(error, TransactionEscaped | StatementRefused | TooManyDeadLetters | Unexplained):
+        raise error
+
+
+def _numbered(batch: Batch, rejections: Mapping[RecordId, Rejection]) -> tuple[int, Sequence[int]]:
+    """How many records there are in all, and which of them, by number, failed themselves."""
+    if not rejections:
+        return len(batch), ()
+    everything = sorted({*map(record_id, batch), *rejections})
+    failed = [n for n, record in enumerate(everything) if record in rejections and rejections[record].is_failure]
+    return len(everything), failed
+
+
+__all__ = ["Again", "Rescue"]

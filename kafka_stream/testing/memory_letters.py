@@ -1,0 +1,109 @@
+"""Dead letters in memory: what ``MemoryOffsetStore`` keeps beside its positions. They pass the stores' contract."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from kafka_stream.errors import CommandRefused
+from kafka_stream.protocols import (
+    EVERY_LETTER,
+    STILL_WAITING,
+    DeadLetter,
+    Key,
+    LetterError,
+    LetterFilter,
+    LetterId,
+    LetterStatus,
+    Replay,
+)
+from kafka_stream.types import Claim
+
+
+class MemoryLetters:
+    """The letters of all streams, by stream and id, and the replays that have begun. Used under the store's lock."""
+
+    def __init__(self) -> None:
+        self._letters: dict[str, dict[LetterId, DeadLetter]] = {}
+        self._replays: dict[str, Replay] = {}
+
+    def keep(self, letters: Sequence[DeadLetter]) -> None:
+        """Those of a batch that commits."""
+        for letter in letters:
+            known = self._letters.setdefault(letter.stream, {})
+            before = known.get(letter.id)
+            known[letter.id] = replace(
+                letter,
+                first_failed_at=letter.first_failed_at if before is None else before.first_failed_at,
+                attempts=1 if before is None else before.attempts + 1,
+                changed_at=letter.last_failed_at,
+            )
+
+    def waiting_keys(self, claim: Claim) -> Mapping[Key, int]:
+        """Those of the claim's partitions."""
+        claimed = {r.topic_partition for r in claim.ranges}
+        return Counter(
+            (letter.id.topic_partition, letter.payload.key)
+            for letter in self._letters.get(claim.stream, {}).values()
+            if letter.status in STILL_WAITING
+            and letter.payload.key is not None
+            and letter.id.topic_partition in claimed
+        )
+
+    def find(self, stream: str, wanted: LetterFilter = EVERY_LETTER, *, payloads: bool = True) -> Iterator[DeadLetter]:
+        """As ``DeadLetterStore.letters``."""
+        known = self._letters.get(stream, {})
+        for letter in [known[one] for one in sorted(known) if wanted.includes(known[one])]:
+            if payloads:
+                yield letter
+            else:
+                yield replace(letter, payload=replace(letter.payload, value=None, headers=()))
+
+    def mark(
+        self, stream: str, ids: Collection[LetterId], was: LetterStatus, now: LetterStatus, note: str | None
+    ) -> Sequence[LetterId]:
+        """As ``DeadLetterStore.mark_letters``."""
+        known = self._letters.get(stream, {})
+        changed = sorted(one for one in set(ids) if one in known and known[one].status is was)
+        for one in changed:
+            letter = known[one]
+            known[one] = replace(letter, status=now, note=note or letter.note, changed_at=datetime.now(UTC))
+        return changed
+
+    def begin(self, stream: str, replay: Replay) -> None:
+        """As ``DeadLetterStore.begin_replay``."""
+        under_way = self._replays.get(stream)
+        if under_way == replay:
+            return
+        if under_way is not None:
+            raise CommandRefused(f"replay {under_way.id} of stream {stream!r} has begun and not ended; finish it first")
+        known = self._letters.get(stream, {})
+        for one in replay.letters:
+            if one not in known or known[one].status is not LetterStatus.WAITING:
+                raise CommandRefused(f"the dead letter {one} of stream {stream!r} is not waiting; look again")
+        self.mark(stream, replay.letters, LetterStatus.WAITING, LetterStatus.REPLAYING, None)
+        self._replays[stream] = replay
+
+    def under_way(self, stream: str) -> Replay | None:
+        """As ``DeadLetterStore.replay_under_way``."""
+        return self._replays.get(stream)
+
+    def end(self, stream: str, replay: Replay, sent: int) -> None:
+        """As ``DeadLetterStore.end_replay``."""
+        if self._replays.get(stream) != replay:
+            return
+        self.mark(stream, replay.letters[:sent], LetterStatus.REPLAYING, LetterStatus.REPLAYED, None)
+        self.mark(stream, replay.letters[sent:], LetterStatus.REPLAYING, LetterStatus.WAITING, None)
+        del self._replays[stream]
+
+    def failed(self, letter: DeadLetter, error: LetterError, at: datetime) -> None:
+        """As ``InPlaceStore.letter_failed``."""
+        known = self._letters[letter.stream][letter.id]
+        self._letters[letter.stream][letter.id] = replace(
+            known, error=error, last_failed_at=at, attempts=known.attempts + 1
+        )
+
+
+__all__ = ["MemoryLetters"]

@@ -1,0 +1,14 @@
+"""Dead letters in memory pass the contract of those that are kept by servers."""
+
+from __future__ import annotations
+
+import pytest
+
+from kafka_stream.testing.dead_letter_contract import DeadLetterContract
+from tests.unit.test_memory_store import MemoryBackend
+
+
+class TestMemoryLetters(DeadLetterContract):
+    @pytest.fixture
+    def backend(self) -> MemoryBackend:
+        return MemoryBackend()
