@@ -15,7 +15,7 @@ from integration_tests.running_service import Services
 from integration_tests.servers import KafkaServer, OpenTransaction, PostgresDatabase
 from integration_tests.service_settings import ServiceSettings
 from integration_tests.streams import SHORT_SESSIONS, settings_of, wait_for_rows, wait_for_stable_end
-from kafka_stream.types import Phase
+from kafka_stream.types import OF_EVERY_BATCH, Phase
 
 SEED = 20_240_229
 ROUNDS = 10
@@ -85,7 +85,7 @@ def test_every_committed_record_is_stored_once_through_all_crashes(
     chance = random.Random(SEED)
     settings = settings_of(kafka, postgres, topic.name, max_records_per_batch=200, linger_s=0.005)
 
-    for phase in Phase:
+    for phase in OF_EVERY_BATCH:
         kill_at(services, settings, phase, chance.randint(1, 6))
     freeze_and_wake(services, settings)
     kill_at_random_instants(services, settings, chance, RANDOM_KILLS // 2)
@@ -125,7 +125,7 @@ def test_a_group_that_loses_a_member_at_every_crash_point_stores_every_record_on
     )
 
     survivor = services.start(settings)
-    for phase in Phase:
+    for phase in OF_EVERY_BATCH:
         victim = services.start(settings, KAFKA_STREAM_TEST_KILL_AT=f"{phase}:3")
         assert victim.wait() == -signal.SIGKILL, victim.report()
     committed = kafka.read_committed(topic)

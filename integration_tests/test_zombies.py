@@ -18,7 +18,7 @@ from integration_tests.streams import (
     wait_for_rows,
     wait_for_stable_end,
 )
-from kafka_stream.types import Phase
+from kafka_stream.types import OF_EVERY_BATCH, Phase
 
 RECORDS = 6_000
 
@@ -44,7 +44,7 @@ def sessions_in_a_transaction(database: PostgresDatabase) -> int:
     return int(count)
 
 
-@pytest.mark.parametrize("phase", list(Phase))
+@pytest.mark.parametrize("phase", OF_EVERY_BATCH)
 def test_a_static_owner_that_wakes_up_late_changes_nothing_and_names_its_successor(
     kafka: KafkaServer,
     postgres: PostgresDatabase,

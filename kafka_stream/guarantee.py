@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kafka_stream.errors import ConfigurationError, UnsupportedGuarantee
-from kafka_stream.protocols import RangeSink, Sink, StoreCapabilities
+from kafka_stream.protocols import DeadLetterStore, OffsetStore, RangeSink, Sink, StoreCapabilities
 from kafka_stream.types import Guarantee, Writes
 
 _STRENGTH = (Guarantee.AT_LEAST_ONCE, Guarantee.EFFECTIVELY_ONCE, Guarantee.EXACTLY_ONCE)
@@ -58,6 +58,19 @@ def check_guarantee(sinks: Sequence[Sink], store: StoreCapabilities, asked: Guar
             f"use {_either(_what_would_do(asked, store))}; or ask for guarantee={str(weakest)!r} by name"
         )
     return weakest
+
+
+def check_keeps_letters(store: OffsetStore) -> None:
+    """Whether records that fail can be set aside where the offsets are.
+
+    Raises:
+        UnsupportedGuarantee: the store cannot.
+    """
+    if not isinstance(store, DeadLetterStore):
+        raise UnsupportedGuarantee(
+            f'on_error="dead-letter" sets records aside in the transaction of the offsets, and {store.describe()} '
+            "cannot do that (protocols.DeadLetterStore); keep the offsets in a database, ZooKeeper or Kafka"
+        )
 
 
 def _writes(sink: Sink) -> Writes:

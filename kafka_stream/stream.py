@@ -13,16 +13,15 @@ from typing import Any, Self, Unpack
 from pydantic import SecretStr
 
 from kafka_stream.engine.loop import Loop, StopRequest
-from kafka_stream.engine.processing import BatchProcessor, FunctionSink
+from kafka_stream.engine.processing import BatchProcessor
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.failures.rejecting import Rejecting
 from kafka_stream.failures.rescue import Rescue
-from kafka_stream.guarantee import check_guarantee
+from kafka_stream.guarantee import check_guarantee, check_keeps_letters
 from kafka_stream.plugins import store_from_url
 from kafka_stream.progress import Listeners, RunSummary, StreamStatus
 from kafka_stream.protocols import (
     BoundStore,
-    DeadLetterStore,
     Listener,
     OffsetMirror,
     OffsetStore,
@@ -43,6 +42,7 @@ from kafka_stream.settings import (
 )
 from kafka_stream.source.kafka_source import KafkaSource, SourceLimits
 from kafka_stream.types import Guarantee, Owner
+from kafka_stream.user_code import FunctionSink
 
 REVOKE_TIMEOUT_S = 20.0
 LEAST_BUFFERED_RECORDS = 10_000
@@ -73,11 +73,8 @@ class DirectStream:
         self._sinks = _sinks(self.settings.sink)
         if isinstance(self._store, BoundStore):
             self._store.bind(self.settings.binding())
-        if self.settings.on_error == "dead-letter" and not isinstance(self._store, DeadLetterStore):
-            raise ConfigurationError(
-                f'on_error="dead-letter" needs a store that keeps dead letters beside the offsets, which '
-                f"{self._store.describe()} does not (protocols.DeadLetterStore)"
-            )
+        if self.settings.on_error == "dead-letter":
+            check_keeps_letters(self._store)
         self._guarantee = check_guarantee(self._sinks, self._store.capabilities, self.settings.guarantee)
         self._mirrors = _mirrors(self.settings.listeners, self._store)
         self._owner = self._new_owner()

@@ -3,13 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from kafka_stream.callables import deferring_kind, name_of, refused_arguments
 from kafka_stream.protocols import RangeSink, Sink
+from kafka_stream.types import Writes
 
 _MEMBERS = ("writes", "needs", "describe", "prepare", "write")
 _CALLED = ("describe", "write", "write_overlapping", "take_over", "discard")
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSink:
+    """A plain ``write(prepared, transaction)``; its contract is that it writes through the transaction only."""
+
+    function: Callable[[Any, Any], Any]
+
+    @property
+    def writes(self) -> Writes:
+        """Through the transaction, by contract."""
+        return Writes.THROUGH_TRANSACTION
+
+    @property
+    def needs(self) -> str | None:
+        """Whatever transaction the store offers."""
+        return None
+
+    def describe(self) -> str:
+        """The function's name."""
+        return f"function {name_of(self.function)}"
+
+    def prepare(self, prepared: Any) -> Any:
+        """Nothing to do."""
+        return prepared
+
+    def write(self, prepared: Any, transaction: Any) -> Any:
+        """Call the function; what it returns is passed on, since an awaitable is a mistake that must not pass."""
+        return self.function(prepared, transaction)
 
 
 def checked_sinks(sink: Any) -> Any:

@@ -12,6 +12,7 @@ from kafka_stream.errors import (
     KafkaStreamError,
     StoreUnavailable,
 )
+from kafka_stream.failures.results import Results
 from kafka_stream.progress import Listeners, StreamListener
 from kafka_stream.protocols import OffsetStore, Sink
 from kafka_stream.types import Claim, OffsetRange, Owner, Phase, Writes
@@ -98,7 +99,10 @@ class Bench:
         return StorySink(self, name, error, returns)
 
     def run(self, batch: Batch = BATCH, may_commit: Callable[[], bool] = lambda: True) -> None:
-        self.processor.commit(batch, self.processor.prepare(batch), CLAIM, self.go_on, may_commit)
+        self.processor.commit(self.processor.prepare(batch), CLAIM, self.go_on, may_commit, self.again)
+
+    def again(self, part: Batch | None) -> Results:
+        return self.processor.prepare(BATCH if part is None else part)
 
     def go_on(self) -> None:
         self.gone_on.append(self.story[-1])

@@ -12,7 +12,7 @@ import pytest
 
 from kafka_stream.batch import Batch
 from kafka_stream.engine.loop import Loop, StopRequest
-from kafka_stream.engine.processing import BatchProcessor, FunctionSink
+from kafka_stream.engine.processing import BatchProcessor
 from kafka_stream.errors import CommitOutcomeUnknown, KafkaStreamError
 from kafka_stream.progress import Listeners, RunSummary, StreamListener
 from kafka_stream.protocols import BatchProgress, OffsetStore, Sink, Source, StoreCapabilities, StoreTransaction
@@ -20,6 +20,7 @@ from kafka_stream.settings import StreamSettings
 from kafka_stream.source.inbox import SourceLimits
 from kafka_stream.testing import MemoryKafka
 from kafka_stream.types import Claim, Guarantee, OffsetRange, Owner, Phase, StoredPosition, TopicPartition
+from kafka_stream.user_code import FunctionSink
 
 Row = tuple[str, int, int]
 

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from kafka_stream.batch import Batch
-from kafka_stream.engine.processing import BatchDropped, BatchProcessor, FunctionSink
+from kafka_stream.engine.processing import BatchDropped, BatchProcessor
 from kafka_stream.errors import KafkaStreamError
+from kafka_stream.failures.results import Results
 from kafka_stream.offset_stores.sql import SqlOffsetStore, SqlTransaction
 from kafka_stream.progress import Listeners
 from kafka_stream.testing.store_backend import OLDER, P0, STREAM, claim_of
 from kafka_stream.types import OffsetRange
+from kafka_stream.user_code import FunctionSink
 from tests.fakes import record
 
 Handler = Callable[[Any, SqlTransaction], object]
@@ -28,11 +30,17 @@ def run(store: SqlOffsetStore, *handlers: Handler, prepare: Callable[[Any], Any]
         processor = BatchProcessor(store=store, prepare=prepare, sinks=[FunctionSink(handler)], listeners=Listeners([]))
         is_last = handler is handlers[-1]
         try:
-            processor.commit(batch, processor.prepare(batch), claim, lambda: None, partial(bool, is_last))
+            results = processor.prepare(batch)
+            again = partial(_never, results)
+            processor.commit(results, claim, lambda: None, partial(bool, is_last), again)
         except BatchDropped:
             assert not is_last
         finally:
             processor.close()
+
+
+def _never(results: Results, part: Batch | None) -> Results:
+    return results
 
 
 def failure_of(store: SqlOffsetStore, *handlers: Handler, prepare: Callable[[Any], Any] | None = None) -> Exception:

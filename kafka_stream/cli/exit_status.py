@@ -19,9 +19,18 @@ from kafka_stream.errors import (
     OutstandingPlan,
     OwnershipLost,
     ProcessingError,
+    TooManyDeadLetters,
     UnsupportedGuarantee,
 )
 
+_FOR_AN_OPERATOR = (
+    CommandRefused,
+    DataLoss,
+    OutstandingPlan,
+    OwnershipLost,
+    TooManyDeadLetters,  # each start would set some more aside, before it is too many again
+    UnsupportedGuarantee,
+)
 _PASSWORD_IN_URL = re.compile(r"(?P<user>[a-z][a-z0-9+.-]*://[^\s:/@'\"]*):[^\s@'\"]+@", re.IGNORECASE)
 
 _LIBRARIES = re.compile(r"[/\\](?:sqlalchemy|psycopg|pymysql)[/\\]")
@@ -40,7 +49,7 @@ class ExitStatus(enum.IntEnum):
 
 def exit_status(error: BaseException) -> ExitStatus:
     """The exit status for what ended a command; a guarantee that cannot hold is refused, not a usage error."""
-    if isinstance(error, UnsupportedGuarantee | CommandRefused | DataLoss | OutstandingPlan | OwnershipLost):
+    if isinstance(error, _FOR_AN_OPERATOR):
         return ExitStatus.REFUSED
     if isinstance(error, ConfigurationError):
         return ExitStatus.USAGE

@@ -25,41 +25,13 @@ from kafka_stream.protocols import (
     StoreTransaction,
     TellingStore,
 )
-from kafka_stream.types import Claim, OffsetRange, Phase, Writes
+from kafka_stream.types import Claim, OffsetRange, Phase
+from kafka_stream.user_code import FunctionSink
 from kafka_stream.user_results import Untouched, awaited, check_prepared, prepared_by, refuse_deferred
 
 FAULTS = (Exception, asyncio.CancelledError, GeneratorExit)
 """What user code fails with. A cancelled await and a closed generator are its own faults, too: nobody else cancels or
 closes anything here. What ends the process (``KeyboardInterrupt``, ``SystemExit``) comes through."""
-
-
-@dataclass(frozen=True, slots=True)
-class FunctionSink:
-    """A plain ``write(prepared, transaction)``; its contract is that it writes through the transaction only."""
-
-    function: Callable[[Any, Any], Any]
-
-    @property
-    def writes(self) -> Writes:
-        """Through the transaction, by contract."""
-        return Writes.THROUGH_TRANSACTION
-
-    @property
-    def needs(self) -> str | None:
-        """Whatever transaction the store offers."""
-        return None
-
-    def describe(self) -> str:
-        """The function's name."""
-        return f"function {name_of(self.function)}"
-
-    def prepare(self, prepared: Any) -> Any:
-        """Nothing to do."""
-        return prepared
-
-    def write(self, prepared: Any, transaction: Any) -> Any:
-        """Call the function; what it returns is passed on, since an awaitable is a mistake that must not pass."""
-        return self.function(prepared, transaction)
 
 
 @dataclass(frozen=True, slots=True)

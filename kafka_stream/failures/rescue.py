@@ -53,7 +53,8 @@ class Rescue:
         self._code_version = code_version
         self._breaker = self._next_breaker = Breaker(rules.limits)
         self._waiting: Mapping[Key, int] = {}
-        self._has_succeeded = self._succeeds = False
+        self._has_prepared = False  # something that was given to user code
+        self._has_committed = self._commits = False
         self.set_aside = 0
         """How many letters are of the batch that was written last."""
 
@@ -75,6 +76,7 @@ class Rescue:
         except ProcessingError as error:
             found = self._searched(good, error, prepare)
         else:
+            self._has_prepared = self._has_prepared or bool(len(attempt))
             found = self._rules.by_handler(attempt)
             if not self._rules.must_repeat(good, found):
                 return Results(attempt, values, {**waiting, **found}, held)
@@ -103,7 +105,8 @@ class Rescue:
                 hunt.has_failed(failure)
             else:
                 hunt.went_well(self._rules.by_handler(part))
-        hunt.check(error, self._has_succeeded)
+        hunt.check(error, self._has_prepared)
+        self._has_prepared = True
         return hunt.rejections
 
     # -------------------------------------------------------------------------------------------------------- commit
@@ -126,7 +129,7 @@ class Rescue:
     def committed(self) -> None:
         """The batch that was written last is committed."""
         self._breaker = self._next_breaker
-        self._has_succeeded = self._has_succeeded or self._succeeds
+        self._has_committed = self._has_committed or self._commits
 
     def _committed(
         self, results: Results, claim: Claim, writing: Writing, in_transaction: InTransaction[_T], again: Again
@@ -147,7 +150,7 @@ class Rescue:
         def write_parts(transaction: RescuingTransaction) -> None:
             self._check_held(results, transaction)
             self._write_parts(hunt, transaction, writing, again)
-            hunt.check(failure, self._has_succeeded)
+            hunt.check(failure, self._has_committed)
             if writing.where_whole is not None:
                 writing.where_whole(again(without(results.batch, hunt.rejections)), transaction)
             self._keep(results, hunt.rejections, claim, transaction, writing)
@@ -196,7 +199,7 @@ class Rescue:
         """Set aside what was rejected, if the breaker lets it."""
         rejections = {**results.rejections, **found}
         good = len(results.batch) - sum(record in found for record in map(record_id, results.batch)) if found else None
-        self._succeeds = bool(len(results.batch) if good is None else good)
+        self._commits = bool(len(results.batch) if good is None else good)
         self.set_aside = len(rejections)
         self._next_breaker = self._breaker.after(*_numbered(results.batch, rejections))
         if not rejections:

@@ -4,8 +4,8 @@ Contract classes and crash points are in modules of their own (``source_contract
 ``crash_points``), so that this one needs no test framework.
 """
 
-from kafka_stream.testing.memory_kafka import MemoryKafka
-from kafka_stream.testing.memory_store import MemoryOffsetStore
+from kafka_stream.testing.memory.kafka import MemoryKafka
+from kafka_stream.testing.memory.store import MemoryOffsetStore
 from kafka_stream.testing.messages import batch_of, message
 
 __all__ = ["MemoryKafka", "MemoryOffsetStore", "batch_of", "message"]

@@ -63,6 +63,7 @@ class DeadLetterContract:
 
     @pytest.fixture
     def store(self, opened: Callable[[], DeadLetterStore]) -> DeadLetterStore:
+        """One that is open."""
         return opened()
 
     @pytest.fixture

@@ -52,7 +52,7 @@ LONG_FILES = {
     "kafka_stream/source/cluster.py",
     "kafka_stream/source/inbox.py",
     "kafka_stream/testing/administration_contract.py",
-    "kafka_stream/testing/memory_store.py",
+    "kafka_stream/testing/memory/store.py",
     "kafka_stream/testing/source_contract.py",
     "kafka_stream/testing/store_contract.py",
     "offset_stores/kafka/administration.py",

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from kafka_stream.errors import ProcessingError, SinkUnavailable, StoreUnavailable
 from kafka_stream.testing import MemoryKafka
-from kafka_stream.testing.memory_kafka import MemoryTransaction
-from kafka_stream.types import Phase, TopicPartition
+from kafka_stream.testing.memory.kafka import MemoryTransaction
+from kafka_stream.types import OF_EVERY_BATCH, Phase, TopicPartition
 from tests.property.worlds import FilesWorld, MemoryWorld, Row, SqliteWorld, World
 from tests.simulation import ResultsStore, Simulation
 
@@ -115,7 +115,7 @@ PLANS = st.builds(
     meanwhile=st.lists(CHANGES, max_size=4),
     settings=SETTINGS,
     bounded=st.booleans(),
-    die_at=st.none() | st.tuples(st.sampled_from(Phase), st.integers(0, 3)),
+    die_at=st.none() | st.tuples(st.sampled_from(OF_EVERY_BATCH), st.integers(0, 3)),
     prepare=st.sampled_from([None, "plain", "async"]),
     prepare_fails_at=SOMETIME,
     handler_fails_at=SOMETIME,

@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from kafka_stream.testing.crash_points import KillAt, PauseAt
-from kafka_stream.types import OffsetRange, Phase, TopicPartition
+from kafka_stream.types import OF_EVERY_BATCH, OffsetRange, Phase, TopicPartition
 
 RANGES = (OffsetRange(TopicPartition("orders", 0), 5, 9),)
-WITHOUT_RECORDS: list[Phase] = [phase for phase in Phase if phase is not Phase.AFTER_PREPARE]
+WITHOUT_RECORDS: list[Phase] = [phase for phase in OF_EVERY_BATCH if phase is not Phase.AFTER_PREPARE]
 
 
 @pytest.fixture
@@ -22,13 +22,13 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return signals
 
 
-@pytest.mark.parametrize("phase", list(Phase))
+@pytest.mark.parametrize("phase", OF_EVERY_BATCH)
 @pytest.mark.parametrize(("kind", "number"), [(KillAt, signal.SIGKILL), (PauseAt, signal.SIGSTOP)])
 def test_the_nth_batch_that_comes_to_a_phase(
     sent: list[tuple[int, int]], kind: type[KillAt | PauseAt], number: signal.Signals, phase: Phase
 ) -> None:
     listener = kind(phase, nth=2)
-    reached = [*Phase, *list(Phase)[: list(Phase).index(phase)]]
+    reached = [*OF_EVERY_BATCH, *OF_EVERY_BATCH[: OF_EVERY_BATCH.index(phase)]]
     for earlier in reached:
         listener.on_phase(earlier, RANGES)
     assert sent == []
@@ -42,7 +42,7 @@ def test_batches_without_records_are_not_counted(sent: list[tuple[int, int]]) ->
     for without_records in WITHOUT_RECORDS:
         listener.on_phase(without_records, RANGES)
     assert not sent
-    for phase in Phase:
+    for phase in OF_EVERY_BATCH:
         listener.on_phase(phase, RANGES)
     assert len(sent) == 1
 

@@ -33,10 +33,22 @@ GROUPS = {
         "NotAuthorized",
         "RecordTooLarge",
     },
-    TransientError: {"BrokerUnavailable", "PartitionsHeld", "StoreUnavailable", "SinkUnavailable"},
+    TransientError: {
+        "BrokerUnavailable",
+        "PartitionsHeld",
+        "StoreUnavailable",
+        "SinkUnavailable",
+        "HandlerUnavailable",
+    },
     OwnershipLost: {"StreamClosed"},
     DataLoss: {"OffsetOutOfRange", "LogTruncated", "TopicRecreated"},
-    ProcessingError: {"RecordError", "TransactionEscaped"},
+    ProcessingError: {
+        "RecordError",
+        "TransactionEscaped",
+        "StatementRefused",
+        "SpoiledTransaction",
+        "TooManyDeadLetters",
+    },
 }
 
 

@@ -39,6 +39,8 @@ FACTS: Mapping[str, Any] = {
     "partitions": (ORDERS_0, ORDERS_1),
     "topic": "orders",
     "offset": 7,
+    "attempt": 1,
+    "attempts": 3,
 }
 """A value for each fact that an error carries: one that is missing here is a new one, to be added."""
 

@@ -20,14 +20,14 @@ from kafka_stream import DirectStream, OffsetRange, TopicPartition
 from kafka_stream.errors import OffsetOutOfRange, OwnershipLost
 from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.testing import MemoryOffsetStore
-from kafka_stream.types import Phase
+from kafka_stream.types import OF_EVERY_BATCH, Phase
 from tests.file_results import ranges_in, records_in, rows_in
 from tests.file_service import TOPIC, SameKafka, Settings
 
 TIMEOUT_S = 60
 CALLS = ["before_fsync", "after_fsync", "before_replace", "after_replace"]
 CRASHES = [
-    *({"KAFKA_STREAM_TEST_KILL_AT": f"{phase}:{nth}"} for nth, phase in zip(itertools.cycle([1, 2]), Phase)),
+    *({"KAFKA_STREAM_TEST_KILL_AT": f"{phase}:{nth}"} for nth, phase in zip(itertools.cycle([1, 2]), OF_EVERY_BATCH)),
     *({"FILE_SERVICE_FAULT": f"{call}:3:SIGKILL"} for call in CALLS),
 ]
 

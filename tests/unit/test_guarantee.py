@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from kafka_stream import Batch, DirectStream
-from kafka_stream.engine.processing import FunctionSink
 from kafka_stream.errors import ConfigurationError, UnsupportedGuarantee
 from kafka_stream.guarantee import check_guarantee, guarantee_of
 from kafka_stream.protocols import RangeSink, Sink, StoreCapabilities
 from kafka_stream.settings import Sinks
 from kafka_stream.testing import MemoryKafka
 from kafka_stream.types import Guarantee, Writes
+from kafka_stream.user_code import FunctionSink
 from tests.declared_sinks import DeclaredRangeSink, DeclaredSink, declared_sink
 
 SQL = StoreCapabilities("sql", compare_and_set=True, durable_plan=True)

@@ -15,7 +15,7 @@ from kafka_stream.engine.topic_look import LOOK_INTERVAL_S
 from kafka_stream.errors import BoundNotReached, ConfigurationError, TopicNotFound
 from kafka_stream.progress import StreamState, StreamStatus
 from kafka_stream.testing import MemoryKafka
-from kafka_stream.types import Guarantee, OffsetRange, Phase, TopicPartition
+from kafka_stream.types import OF_EVERY_BATCH, Guarantee, OffsetRange, Phase, TopicPartition
 from tests.fakes import ORDERS_0, ORDERS_1, ORDERS_2
 from tests.simulation import ResultsStore, ResultsTransaction, Row, Simulation, write
 
@@ -369,5 +369,5 @@ def test_a_report_of_a_batch(kafka: MemoryKafka, store: ResultsStore) -> None:
     assert (progress.prepare_s, progress.claim_s, progress.write_s, progress.commit_s) == (0.0, 0.0, 0.25, 0.0)
     assert progress.guarantee is Guarantee.EXACTLY_ONCE
     assert progress.committed_at.tzinfo is not None
-    assert run.story.phases == list(Phase)
+    assert run.story.phases == list(OF_EVERY_BATCH)
     assert run.story.positions == [{ORDERS_0: 0, ORDERS_1: 0}]

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from kafka_stream.batch import Batch
-from kafka_stream.engine.processing import BatchProcessor, FunctionSink
+from kafka_stream.engine.processing import BatchProcessor
 from kafka_stream.errors import LogTruncated, OffsetOutOfRange, OutstandingPlan, SinkUnavailable, StoreUnavailable
 from kafka_stream.progress import Listeners
 from kafka_stream.protocols import OffsetStore, StoreCapabilities
 from kafka_stream.testing import MemoryKafka, MemoryOffsetStore
 from kafka_stream.types import Claim, OffsetRange, Owner, Phase, PlanKind
+from kafka_stream.user_code import FunctionSink
 from tests.fakes import ORDERS_0, ORDERS_1, record
 from tests.property.worlds import FilesWorld
 from tests.simulation import ResultsStore, Simulation
@@ -231,7 +232,7 @@ def test_user_code_sees_each_range_by_itself_and_other_sinks_see_the_whole_batch
     processor = BatchProcessor(store=store, prepare=prepare, sinks=[files, function], listeners=Listeners([]))
     ranges = (OffsetRange(ORDERS_0, 0, 5), OffsetRange(ORDERS_1, 0, 5))
     batch = Batch(ranges, {ORDERS_0: [record(1)], ORDERS_1: []})
-    by_range, whole = processor.prepare(batch)
+    by_range, whole = processor.prepare(batch).values
     assert by_range == {ranges[0]: [("orders", 0, 1)]}
     assert whole is batch
     assert sorted(seen) == [ranges[:1], ranges]

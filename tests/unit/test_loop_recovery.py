@@ -27,7 +27,7 @@ from kafka_stream.errors import (
 from kafka_stream.progress import StreamListener, StreamState
 from kafka_stream.protocols import Failed
 from kafka_stream.testing import MemoryKafka
-from kafka_stream.types import Owner, Phase
+from kafka_stream.types import OF_EVERY_BATCH, Owner, Phase
 from tests.fakes import ORDERS_0, ORDERS_1
 from tests.simulation import ResultsStore, ResultsTransaction, Simulation, write
 
@@ -286,7 +286,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("phase", OF_EVERY_BATCH)
 def test_a_death_at_any_point_repeats_and_loses_nothing(kafka: MemoryKafka, store: ResultsStore, phase: Phase) -> None:
     run = _small(kafka, store)
 
@@ -393,7 +393,7 @@ def test_an_unknown_commit_that_somebody_else_settled_is_theirs(kafka: MemoryKaf
 # -------------------------------------------------------------------------------------------------------------- stops
 
 
-@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("phase", OF_EVERY_BATCH)
 def test_a_stop_finishes_the_batch_in_hand(kafka: MemoryKafka, store: ResultsStore, phase: Phase) -> None:
     run = _small(kafka, store)
     run.story.on[phase] = run.stop

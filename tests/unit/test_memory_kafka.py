@@ -11,7 +11,7 @@ from kafka_stream.protocols import Source
 from kafka_stream.setting_checks import SourceFactory
 from kafka_stream.source.inbox import SourceLimits
 from kafka_stream.testing import MemoryKafka, batch_of, message
-from kafka_stream.testing.memory_kafka import MemoryTransaction
+from kafka_stream.testing.memory.kafka import MemoryTransaction
 from kafka_stream.testing.source_contract import SourceContract
 from kafka_stream.testing.source_reader import Reader
 from kafka_stream.types import OffsetRange, TopicPartition

@@ -11,7 +11,7 @@ from kafka_stream.errors import CommitOutcomeUnknown, StoreUnavailable
 from kafka_stream.testing.administration_contract import HistoryContract
 from kafka_stream.testing.compare_and_set_contract import CompareAndSetContract
 from kafka_stream.testing.escape_contract import EscapableTransactionContract
-from kafka_stream.testing.memory_store import MemoryOffsetStore
+from kafka_stream.testing.memory.store import MemoryOffsetStore
 from kafka_stream.testing.plan_contract import DurablePlanContract
 from kafka_stream.testing.store_backend import NEWER, OLDER, P0, STREAM, claim_of, next_offsets
 

@@ -179,7 +179,7 @@ def test_a_static_stream_takes_over_as_ever() -> None:
 )
 def test_who_is_fenced_by_another_group_does_not_join_again(other: Owner, answer: Any) -> None:
     lost = OwnershipLost("x", other=other)
-    assert decide(lost, owner=OURS, in_group=True, failures=1, jitter=0.0) == answer
+    assert decide(lost, owner=OURS, in_group=True, failures=1, jitter=0.0, pause_s=0.1) == answer
 
 
 def test_a_group_that_no_store_could_keep_with_the_host_is_not_said() -> None:

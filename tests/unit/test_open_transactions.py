@@ -11,7 +11,7 @@ import pytest
 from kafka_stream.engine.topic_look import LOOK_INTERVAL_S, PINNED_S, Pins
 from kafka_stream.errors import BoundNotReached
 from kafka_stream.testing import MemoryKafka
-from kafka_stream.testing.memory_kafka import MemoryTransaction
+from kafka_stream.testing.memory.kafka import MemoryTransaction
 from kafka_stream.types import TopicPartition
 from tests.simulation import Clock, ResultsStore, Simulation
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kafka_stream.batch import Batch
-from kafka_stream.engine.processing import BatchDropped, FunctionSink
+from kafka_stream.engine.processing import BatchDropped
 from kafka_stream.errors import (
     CommitOutcomeUnknown,
     KafkaStreamError,
@@ -23,6 +23,7 @@ from kafka_stream.errors import (
 from kafka_stream.progress import Listeners, StreamListener
 from kafka_stream.protocols import Sink
 from kafka_stream.types import OffsetRange, Phase, TopicPartition, Writes
+from kafka_stream.user_code import FunctionSink
 from tests.fakes import ORDERS_0, record
 from tests.processing_bench import (
     BATCH,
@@ -121,8 +122,8 @@ def test_an_async_prepare_runs_on_one_loop_across_batches(bench: Bench) -> None:
         return [m.value() for m in batch]
 
     bench.uses(prepare=prepare)
-    assert bench.processor.prepare(BATCH) == [("sink", [b"a", b"b"])]
-    assert bench.processor.prepare(BATCH) == [("sink", [b"a", b"b"])]
+    assert bench.processor.prepare(BATCH).values == [("sink", [b"a", b"b"])]
+    assert bench.processor.prepare(BATCH).values == [("sink", [b"a", b"b"])]
     assert loops[0] is loops[1], "clients that belong to a loop go on working"
 
 
@@ -265,5 +266,5 @@ def test_durations_are_of_their_parts(bench: Bench) -> None:
     bench.transaction = Ticking(bench.story)
     bench.uses(sinks=[FunctionSink(lambda p, t: t._step("write"))])
     prepared = bench.processor.prepare(BATCH)
-    timings = bench.processor.commit(BATCH, prepared, CLAIM, bench.go_on, lambda: True)
+    timings = bench.processor.commit(prepared, CLAIM, bench.go_on, lambda: True, bench.again)
     assert (timings.prepare_s, timings.claim_s, timings.write_s, timings.commit_s) == (0.0, 1.0, 2.0, 12.0)

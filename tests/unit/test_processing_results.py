@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from kafka_stream.batch import Batch
-from kafka_stream.engine.processing import FunctionSink
 from kafka_stream.errors import (
     ProcessingError,
 )
+from kafka_stream.user_code import FunctionSink
 from tests.processing_bench import (
     BATCH,
     Bench,
@@ -140,7 +140,7 @@ class Later:
 
 def test_whatever_can_be_awaited_is(bench: Bench) -> None:
     bench.uses(prepare=lambda batch: Later())
-    assert bench.processor.prepare(BATCH) == [("sink", "done")]
+    assert bench.processor.prepare(BATCH).values == [("sink", "done")]
 
 
 async def _twice(batch: Batch) -> Any:

@@ -35,7 +35,7 @@ OTHER = Owner("other", "b")
 
 
 def _decide(error: Exception, *, in_group: bool = False, failures: int = 1) -> Decision:
-    return decide(error, owner=ME, in_group=in_group, failures=failures, jitter=0.0)
+    return decide(error, owner=ME, in_group=in_group, failures=failures, jitter=0.0, pause_s=FIRST_DELAY_S)
 
 
 @pytest.mark.parametrize("error", [BrokerUnavailable("x"), StoreUnavailable("x"), SinkUnavailable("x")])

@@ -16,7 +16,7 @@ from kafka_stream.batch import Batch
 from kafka_stream.errors import KafkaStreamError
 from kafka_stream.running import run
 from kafka_stream.testing import MemoryKafka
-from kafka_stream.testing.memory_source import MemorySource
+from kafka_stream.testing.memory.source import MemorySource
 from tests.simulation import ResultsStore, ResultsTransaction, write
 
 

@@ -118,6 +118,8 @@ def test_enumerations_are_their_names_in_settings_and_logs() -> None:
         "after_prepare",
         "after_plan",
         "after_claim",
+        "after_attempt",
+        "after_set_aside",
         "after_write",
         "after_advance",
         "after_commit",

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from kafka_stream.errors import TopicNotFound
 from kafka_stream.protocols import Source, TopicInfo
 from kafka_stream.source.inbox import SourceLimits
-from kafka_stream.testing.memory_log import MemoryLog
-from kafka_stream.testing.memory_source import MemoryGroup, MemorySource
+from kafka_stream.testing.memory.log import MemoryLog
+from kafka_stream.testing.memory.source import MemoryGroup, MemorySource
 from kafka_stream.types import TopicPartition
 
 

@@ -35,7 +35,7 @@ from kafka_stream.protocols import (
     TopicState,
     TopicStatus,
 )
-from kafka_stream.testing.memory_letters import MemoryLetters
+from kafka_stream.testing.memory.letters import MemoryLetters
 from kafka_stream.types import Claim, OffsetRange, Owner, PlanKind, PositionState, StoredPosition, TopicPartition
 
 _Key = tuple[str, TopicPartition]

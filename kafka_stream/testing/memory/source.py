@@ -14,7 +14,7 @@ from kafka_stream.errors import KafkaStreamError, OwnershipLost, TopicNotFound
 from kafka_stream.protocols import Buffered, Look, OffsetAt, SourceEvent, TopicInfo
 from kafka_stream.source.inbox import Inbox, SourceLimits
 from kafka_stream.source.topic_watch import look_at
-from kafka_stream.testing.memory_log import MemoryLog
+from kafka_stream.testing.memory.log import MemoryLog
 from kafka_stream.types import OffsetRange, TopicPartition, is_before_all_records, timestamp_ms
 
 

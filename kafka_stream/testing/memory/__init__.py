@@ -1,0 +1,1 @@
+"""A Kafka and an offset store in this process, for tests of streams."""
