@@ -37,20 +37,23 @@ class Totals:
         self._started_at = clock()
         self.batches = 0
         self.records = 0
+        self.dead_letters = 0
         self.offsets = 0
 
     def add(self, progress: BatchProgress) -> None:
         """Count one committed batch."""
         self.batches += 1
         self.records += progress.records
+        self.dead_letters += progress.dead_letters
         self.offsets += sum(map(len, progress.ranges))
 
     def sentence(self) -> str:
         """The totals, with the rate since the start."""
         duration_s = max(self._clock() - self._started_at, 1e-9)
         rate = round(self.records / duration_s)
+        aside = f", {thousands(self.dead_letters)} of them set aside as dead letters" if self.dead_letters else ""
         return (
-            f"{thousands(self.records)} records in {thousands(self.batches)} batches, {duration_s:.1f} s "
+            f"{thousands(self.records)} records in {thousands(self.batches)} batches{aside}, {duration_s:.1f} s "
             f"({thousands(rate)} records/s)"
         )
 

@@ -360,7 +360,7 @@ class Loop:
                 raise given_up(error, self._settings.retry, self._retried) from error
             raise error
         self._reporter.without_batch(StreamState.RETRYING, error)
-        self._patience.wait(error, decision.delay_s)
+        self._patience.wait(error, decision.delay_s, attempt=self._failures)
         if isinstance(decision, RetryAfter):
             if in_hand and self._failures > 1:
                 self._planner.failed_again()

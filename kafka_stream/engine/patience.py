@@ -29,9 +29,15 @@ class Patience:
         self._is_stopping = is_stopping
         self._clock = clock
 
-    def wait(self, error: Exception, delay_s: float, given_up: Callable[[], bool] | None = None) -> None:
-        """Tell of the error, and wait; until ``given_up``, where a stop alone is no reason to."""
-        logger.warning("%s; trying again in %.1f s", error, delay_s)
+    def wait(
+        self, error: Exception, delay_s: float, given_up: Callable[[], bool] | None = None, *, attempt: int = 0
+    ) -> None:
+        """Tell of the error, and wait; until ``given_up``, where a stop alone is no reason to.
+
+        ``attempt`` is the number of the one that failed, where they are counted.
+        """
+        counted = f" (attempt {attempt})" if attempt > 1 else ""
+        logger.warning("%s; trying again in %.1f s%s", error, delay_s, counted)
         self._listeners.on_retry(error, delay_s)
         given_up = given_up or self._is_stopping
         deadline = self._clock() + delay_s

@@ -42,10 +42,13 @@ class Hunt:
         self._places = {record_id(message): place for place, message in enumerate(self._messages)}
         self._search = Search(len(self._messages), lambda place: rules.followers(self._messages, place))
         self._looked_at = 0
+        self._own_failures = 0
+        self._is_explained = False
         self.rejections: dict[RecordId, Rejection] = {}
 
     def begin(self, error: ProcessingError) -> None:
         """The whole batch has failed."""
+        self._is_explained = isinstance(error, Rejected)
         self._note(lambda: self._search.begin(self._named(error)), error)
 
     def next(self) -> Batch | None:
@@ -78,10 +81,10 @@ class Hunt:
         Raises:
             Unexplained: no single record fails, or each does, and none ``has_succeeded`` since the stream was started.
         """
-        if not self.rejections:
+        if not self._is_explained:
             raise self.unexplained(error) from error
         count = len(self._messages)
-        if len(self._search.failed) == count > 1 and not has_succeeded:
+        if self._own_failures == count > 1 and not has_succeeded:
             raise Unexplained(
                 f"{error}. Each of the batch's {count} records was tried by itself and failed, and none has gone well "
                 "since the stream was started: that is the code rather than the records, and nothing was set aside"
@@ -117,6 +120,8 @@ class Hunt:
                 self.rejections[record] = given[record]
             elif place == because:
                 self.rejections[record] = self._rules.because(message, error)
+                self._is_explained = True
+                self._own_failures += 1
             else:
                 self.rejections[record] = Rejection(message, after_another(record_id(self._messages[because])))
         if len(self._search.failed) - self._looked_at >= _LOOK_EVERY:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -119,6 +120,14 @@ def test_lines_come_at_most_once_a_second_and_the_totals_count_every_batch() -> 
         "orders batch 25: 1 000 records in 0.40 s, 25 000 in all, lag 5",
         "stopped after 32 000 records in 32 batches, 4.0 s (8 000 records/s)",
     ]
+
+
+def test_the_totals_say_what_was_set_aside() -> None:
+    lines: list[str] = []
+    progress = LineProgress("x", write=lines.append, clock=Clock())
+    progress.on_batch(replace(progress_of(1, 900, 5), dead_letters=3))
+    progress.on_stop(None)
+    assert lines[-1].startswith("stopped after 900 records in 1 batches, 3 of them set aside as dead letters, ")
 
 
 def test_a_failed_run_says_so() -> None:

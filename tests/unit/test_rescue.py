@@ -229,3 +229,16 @@ def test_a_handler_that_ends_its_transaction_is_not_searched(kafka: MemoryKafka,
     with pytest.raises(TransactionEscaped):
         stream(kafka, store, sink=write).run(until="latest")
     assert letters(store) == []
+
+
+def test_what_is_rejected_does_not_explain_a_failure(kafka: MemoryKafka, store: MemoryOffsetStore) -> None:
+    def write(batch: Batch, transaction: Any) -> None:
+        for message in batch:
+            if number_of(message) == 3:
+                batch.reject(message, "a test order")
+        if {20, 70} <= set(map(number_of, batch)):
+            raise ValueError("they do not go together")
+
+    with pytest.raises(ProcessingError, match="No single record explains it"):
+        stream(kafka, store, sink=write).run(until="latest")
+    assert letters(store) == []
