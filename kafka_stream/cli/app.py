@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
+from kafka_stream.cli.dead_letters import dead_letters
 from kafka_stream.cli.demo.command import demo
 from kafka_stream.cli.exit_status import ExitStatus, report
 from kafka_stream.cli.offsets import offsets
@@ -28,6 +29,7 @@ app.command(epilog="Example: kafka-stream demo --bootstrap-servers localhost:909
 )
 app.command(epilog="Example: kafka-stream run app:stream --until latest")(run)
 app.add_typer(offsets, name="offsets")
+app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(schema, name="schema")
 app.command("version", epilog="Example: kafka-stream version --output json")(show_version)
 

@@ -214,6 +214,10 @@ class BatchProcessor:
         tell(Phase.AFTER_COMMIT, claim.ranges)
         return Timings(0.0, claimed - started, written - claimed, clock() - written)
 
+    def write(self, results: Results, transaction: StoreTransaction) -> None:
+        """Write to all sinks, in somebody's own transaction; raises as ``commit`` does for what user code raises."""
+        self._write(results, transaction, _nothing, self._everywhere)
+
     @property
     def _everywhere(self) -> Sequence[bool]:
         return [True] * len(self._sinks)

@@ -50,6 +50,10 @@ class ActionKind(enum.StrEnum):
     UNDO = "undo"
     DELETE = "delete"
     CLOSE = "close"
+    REPLAY = "replay"
+    """Dead letters were sent once more, or processed where they are; no offset moved."""
+    DISCARD = "discard"
+    """Dead letters were given up; no offset moved."""
 
 
 @dataclass(frozen=True, slots=True)

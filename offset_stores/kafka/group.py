@@ -109,6 +109,14 @@ class Group:
                 "transaction.timeout.ms"
             ) from error
 
+    def noted(self, partition: TopicPartition) -> tuple[int, str] | None:
+        """One partition's offset, and the text that is kept beside it, whoever's it is; read as ``stable`` does."""
+        wanted = [ClientTopicPartition(partition.topic, partition.partition)]
+        (found,) = self._asked(self._waiting, partial(_committed, wanted, UNSTABLE_FOR_S), UNSTABLE_FOR_S)
+        if found.error is not None:
+            raise self._failure(found.error)
+        return None if found.offset < 0 else (found.offset, _metadata(found) or "")
+
     def _read(
         self, reader: Renewed[Requests[Consumer]], partitions: Sequence[TopicPartition], timeout_s: float
     ) -> Found:

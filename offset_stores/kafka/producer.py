@@ -113,11 +113,11 @@ class TransactionalProducer:
         self._began_at = time.monotonic()
         self._ask(_begin, _TIMEOUT_S, "beginning a transaction")
 
-    def produce(self, topic: str, value: Any, key: Any, headers: Any, partition: int) -> None:
-        """Add a record; waits while the queue is full. Raises as ``flush`` does."""
+    def produce(self, topic: str, value: Any, key: Any, headers: Any, partition: int, timestamp_ms: int = 0) -> None:
+        """Add a record, of now if no time is given; waits while the queue is full. Raises as ``flush`` does."""
         while True:
             try:
-                self._requests.client.produce(topic, value, key, partition, headers=headers)
+                self._requests.client.produce(topic, value, key, partition, timestamp=timestamp_ms, headers=headers)
             except GivenUp as error:
                 raise self._given_up(error) from error
             except BufferError:

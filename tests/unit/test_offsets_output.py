@@ -129,8 +129,8 @@ COMMANDS: Mapping[str, Callable[[Output], None]] = {
 }
 
 
-def same_as_golden(name: str, got: str) -> None:
-    path = GOLDEN / name
+def same_as_golden(name: str, got: str, folder: Path = GOLDEN) -> None:
+    path = folder / name
     if not path.exists():
         path.write_text(got, encoding="utf-8")
         pytest.fail(f"{name} did not exist; it was written, look at it")

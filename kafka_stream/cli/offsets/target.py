@@ -1,4 +1,4 @@
-"""Which store, which stream, which brokers: the options that all commands about offsets take, and what they mean."""
+"""Which store, which stream, which brokers: the options that all commands about a store take, and what they mean."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from kafka_stream.cli.precedence import GivenKafka, name_beside, store_beside
 if TYPE_CHECKING:
     from kafka_stream.protocols import AdministeredStore, OffsetStore, RangeSink, Sink
     from kafka_stream.source.cluster import Cluster
+    from kafka_stream.stream import DirectStream
     from kafka_stream.types import StoredPosition, TopicPartition
 
 BROKER_TIMEOUT_S = 10.0
@@ -96,6 +97,7 @@ class Target:
     name: str | None = None
     group: str | None = None
     topics: tuple[str, ...] = ()
+    application: DirectStream | None = None
 
     @property
     def stream(self) -> str:
@@ -204,11 +206,12 @@ def _of_app(app: str, store: str | None, name: str | None, given: GivenKafka) ->
     kafka = given.beside(own, app)
     name = name_beside(stream.name, name, app, "stream")
     if (url := store_beside(stream, store, app)) is not None:
-        return replace(_of_url(url, name, kafka, stream.sinks), topics=stream.settings.topics)
+        found = _of_url(url, name, kafka, stream.sinks)
+        return replace(found, topics=stream.settings.topics, application=stream)
     if isinstance(stream.store, BoundStore) and (name != stream.name or kafka != own):
         _bind(stream.store, name, kafka)
     group = stream.settings.group_id if name == stream.name else None
-    return Target(stream.store, kafka, stream.sinks, name, group, stream.settings.topics)
+    return Target(stream.store, kafka, stream.sinks, name, group, stream.settings.topics, stream)
 
 
 def _of_url(store: str | None, name: str | None, kafka: Mapping[str, Any], sinks: Sequence[Sink] = ()) -> Target:

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
-from kafka_stream.errors import CommandRefused
+from kafka_stream.errors import CommandRefused, CommitOutcomeUnknown, TransactionEscaped
 from kafka_stream.protocols import (
     EVERY_LETTER,
     STILL_WAITING,
@@ -20,6 +21,33 @@ from kafka_stream.protocols import (
     Replay,
 )
 from kafka_stream.types import Claim
+
+
+class MemoryLetterTransaction:
+    """What a handler writes a letter's results through: append them to ``rows``. Used under the store's lock."""
+
+    def __init__(self, letters: MemoryLetters, letter: DeadLetter, results: list[Any], cut: str | None) -> None:
+        self.rows: list[Any] = []
+        self._letters = letters
+        self._letter = letter
+        self._results = results
+        self._cut = cut
+        self._advanced = False
+
+    def advance(self) -> None:
+        """See ``StoreTransaction``."""
+        self._advanced = True
+
+    def commit(self) -> None:
+        """See ``StoreTransaction``."""
+        if not self._advanced:
+            raise TransactionEscaped("the handler ended the letter's transaction; leave that to the command")
+        if self._cut != "before":
+            stream, one = self._letter.stream, self._letter.id
+            self._letters.mark(stream, [one], LetterStatus.WAITING, LetterStatus.REPLAYED, None)
+            self._results += self.rows
+        if self._cut is not None:
+            raise CommitOutcomeUnknown("the answer to a commit in memory was cut off; the letter's status will tell")
 
 
 class MemoryLetters:
@@ -98,6 +126,13 @@ class MemoryLetters:
         self.mark(stream, replay.letters[sent:], LetterStatus.REPLAYING, LetterStatus.WAITING, None)
         del self._replays[stream]
 
+    def processing(self, letter: DeadLetter, results: list[Any], cut: str | None) -> MemoryLetterTransaction:
+        """As ``InPlaceStore.begin_letter``: what is committed goes to ``results``."""
+        known = self._letters.get(letter.stream, {}).get(letter.id)
+        if known is None or known.status is not LetterStatus.WAITING:
+            raise CommandRefused(f"the dead letter {letter.id} of stream {letter.stream!r} does not wait any more")
+        return MemoryLetterTransaction(self, letter, results, cut)
+
     def failed(self, letter: DeadLetter, error: LetterError, at: datetime) -> None:
         """As ``InPlaceStore.letter_failed``."""
         known = self._letters[letter.stream][letter.id]
@@ -106,4 +141,4 @@ class MemoryLetters:
         )
 
 
-__all__ = ["MemoryLetters"]
+__all__ = ["MemoryLetterTransaction", "MemoryLetters"]

@@ -27,6 +27,7 @@ from kafka_stream.protocols import (
     Decide,
     HistoryEntry,
     Key,
+    LetterError,
     LetterFilter,
     LetterId,
     LetterStatus,
@@ -35,7 +36,7 @@ from kafka_stream.protocols import (
     TopicState,
     TopicStatus,
 )
-from kafka_stream.testing.memory.letters import MemoryLetters
+from kafka_stream.testing.memory.letters import MemoryLetters, MemoryLetterTransaction
 from kafka_stream.types import Claim, OffsetRange, Owner, PlanKind, PositionState, StoredPosition, TopicPartition
 
 _Key = tuple[str, TopicPartition]
@@ -381,6 +382,20 @@ class MemoryOffsetStore:
         """See ``DeadLetterStore``."""
         with self._lock:
             self.dead_letters.end(stream, replay, sent)
+
+    # InPlaceStore ---------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def begin_letter(self, letter: DeadLetter) -> Iterator[MemoryLetterTransaction]:
+        """See ``InPlaceStore``."""
+        with self._lock:
+            cut, self._cut = self._cut, None
+            yield self.dead_letters.processing(letter, self.rows, cut)
+
+    def letter_failed(self, letter: DeadLetter, error: LetterError, at: datetime) -> None:
+        """See ``InPlaceStore``."""
+        with self._lock:
+            self.dead_letters.failed(letter, error, at)
 
     # Inside ---------------------------------------------------------------------------------------------------------
 
