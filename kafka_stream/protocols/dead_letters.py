@@ -230,7 +230,10 @@ class InPlaceStore(DeadLetterStore, Protocol):
         """
 
     def letter_failed(self, letter: DeadLetter, error: LetterError, at: datetime) -> None:
-        """It failed once more: the error is replaced, its attempts go up; it still waits."""
+        """It failed once more: the error is replaced, its attempts go up; it still waits.
+
+        Nothing, if it does not wait any more.
+        """
 
 
 __all__ = [

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from kafka_stream.testing.dead_letter_contract import DeadLetterContract
+from kafka_stream.testing.in_place_contract import InPlaceContract
 from tests.unit.test_memory_store import MemoryBackend
 
 
-class TestMemoryLetters(DeadLetterContract):
+class TestMemoryLetters(InPlaceContract):
     @pytest.fixture
     def backend(self) -> MemoryBackend:
         return MemoryBackend()

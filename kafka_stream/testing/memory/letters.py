@@ -136,9 +136,10 @@ class MemoryLetters:
     def failed(self, letter: DeadLetter, error: LetterError, at: datetime) -> None:
         """As ``InPlaceStore.letter_failed``."""
         known = self._letters[letter.stream][letter.id]
-        self._letters[letter.stream][letter.id] = replace(
-            known, error=error, last_failed_at=at, attempts=known.attempts + 1
-        )
+        if known.status is LetterStatus.WAITING:
+            self._letters[letter.stream][letter.id] = replace(
+                known, error=error, last_failed_at=at, changed_at=at, attempts=known.attempts + 1
+            )
 
 
 __all__ = ["MemoryLetterTransaction", "MemoryLetters"]
