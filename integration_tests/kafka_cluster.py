@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from integration_tests.servers import KafkaServer, cluster_id, free_port, random
 
 NODES = (1, 2, 3)
 _TIMEOUT_S = 120.0
+_START_AGAIN_S = 20.0
 _HASH_BITS = 32
 
 
@@ -134,9 +136,17 @@ class KafkaCluster(KafkaServer):
         return f"partitions without all of their replicas: {lacking[:5]}" if lacking else None
 
     def wait_until_up(self) -> None:
-        """Return when all brokers answer and every partition has its leader and replicas."""
-        if not wait_until(self.is_up, _TIMEOUT_S):
-            raise TimeoutError(f"the cluster is not whole: {self.missing()}: {self._compose('logs', '--tail', '20')}")
+        """Return when all brokers answer and every partition has its leader and replicas.
+
+        A broker may end by itself: one that is told to stop before it was quite up, say. It is started again, as its
+        supervisor would.
+        """
+        deadline = time.monotonic() + _TIMEOUT_S
+        while not wait_until(self.is_up, _START_AGAIN_S):
+            if time.monotonic() > deadline:
+                lines = self._compose("logs", "--tail", "20")
+                raise TimeoutError(f"the cluster is not whole: {self.missing()}: {lines}")
+            self._compose("start", *(f"kafka-{node}" for node in NODES if node not in self._paused))
 
 
 def _partition_of(key: str) -> int:

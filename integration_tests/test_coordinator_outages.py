@@ -1,7 +1,8 @@
 """The broker that coordinates a group is killed, stopped and frozen while records come: every stream goes on.
 
 Both assignments and both kinds of offsets live through the same rounds, beside a bare consumer and a bare producer;
-``KAFKA_STREAM_TEST_ROUNDS`` says how many rounds (``make soak-coordinator``: 20).
+``KAFKA_STREAM_TEST_ROUNDS`` says how many rounds (``make soak-coordinator``: 20), ``KAFKA_STREAM_TEST_OUTAGES`` of
+which kinds (``killed,stopped,frozen``).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from integration_tests.servers import PostgresServer, random_name
 from integration_tests.service_settings import ServiceSettings
 
 ROUNDS = int(os.environ.get("KAFKA_STREAM_TEST_ROUNDS", "3"))
+OUTAGES = os.environ.get("KAFKA_STREAM_TEST_OUTAGES", "killed,stopped,frozen").split(",")
 SESSIONS = {"session.timeout.ms": 10_000, "heartbeat.interval.ms": 1000}
 GONE_S = 4.0
 FROZEN_S = 9.0
@@ -130,7 +132,7 @@ def copies(kafka_cluster: KafkaCluster, postgres_server: PostgresServer, service
 def outage(cluster: KafkaCluster, group: str, number: int) -> str:
     """Take the group's coordinator away for a while, each time in another way."""
     node = cluster.coordinator_of(group)
-    how = ("killed", "stopped", "frozen")[number % 3]
+    how = OUTAGES[number % len(OUTAGES)]
     if how == "frozen":
         cluster.pause(node)
         threading.Event().wait(FROZEN_S)
@@ -158,7 +160,11 @@ def test_every_stream_goes_on_when_its_coordinator_comes_back(
                 what = outage(cluster, copies.group, number)
                 copies.wait_until_they_go_on()
                 with capsys.disabled():
-                    print(f"\nround {number + 1}: {what}, all go on after {time.monotonic() - started:.1f} s", end="")
+                    went_on_s = time.monotonic() - started
+                    print(
+                        f"\nround {number + 1}: {what}, all go on after {went_on_s:.1f} s; longest pauses: {pauses}",
+                        end="",
+                    )
     with capsys.disabled():
         print(f"\n{load.delivered} records; longest pauses: {pauses}")
     assert not load.failed

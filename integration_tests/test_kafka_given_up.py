@@ -103,6 +103,7 @@ def test_a_request_that_does_not_return_is_given_up_and_what_comes_of_it_later_d
     snag = Snag(request_name, when)
     monkeypatch.setattr(producer_module, "Producer", caught(snag))
     monkeypatch.setattr(producer_module, "_TIMEOUT_S", 3.0)
+    monkeypatch.setattr(producer_module, "_OFFSETS_S", 3.0)
     topic, results = kafka.create_topic(partitions=1), kafka.create_topic(partitions=1)
     values = [str(n) for n in range(RECORDS)]
     kafka.produce(topic, values)

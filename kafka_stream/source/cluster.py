@@ -24,7 +24,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from kafka_stream.errors import BrokerUnavailable, CommandRefused, ConfigurationError, KafkaStreamError, TopicNotFound
 from kafka_stream.protocols import OffsetAt, TopicInfo
 from kafka_stream.source.client_log import ClientLog
-from kafka_stream.source.connection import connection_settings
+from kafka_stream.source.connection import connection_settings, soon_again
 from kafka_stream.source.kafka_errors import (
     is_missing_topic,
     is_not_authenticated,
@@ -86,7 +86,7 @@ class Cluster:
         self._settings = settings
         self._has_topic_ids = True
         self._is_mock = False
-        client_settings = {"logger": logger, **settings, "error_cb": last}
+        client_settings = {"logger": logger, **soon_again(settings), **settings, "error_cb": last}
         try:
             self._connection = Renewed(lambda: AdminClient(dict(client_settings)))
         except KafkaException as error:

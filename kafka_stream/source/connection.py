@@ -30,9 +30,20 @@ _CONNECTION_SETTINGS = (
 )
 
 
+_LONGEST_BACKOFF = "reconnect.backoff.max.ms"
+
+
 def connection_settings(config: Mapping[str, Any]) -> ClientSettings:
     """The settings that say how to reach the cluster, without those of consumers and producers."""
     return ClientSettings({key: value for key, value in config.items() if key.startswith(_CONNECTION_SETTINGS)})
 
 
-__all__ = ["connection_settings"]
+def soon_again(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How soon a broker that is away is tried again: every second, as Java's clients do, unless the user says.
+
+    librdkafka itself waits for up to ten seconds, and a request that needs that very broker waits as long.
+    """
+    return {} if any(key.startswith("reconnect.") for key in config) else {_LONGEST_BACKOFF: 1_000}
+
+
+__all__ = ["connection_settings", "soon_again"]

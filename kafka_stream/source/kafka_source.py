@@ -14,6 +14,7 @@ from kafka_stream.librdkafka import ClientSettings
 from kafka_stream.protocols import Buffered, Look, OffsetAt, SourceEvent, TopicInfo
 from kafka_stream.source.client_log import CLIENT_LOG
 from kafka_stream.source.cluster import Cluster
+from kafka_stream.source.connection import soon_again
 from kafka_stream.source.consumer_thread import ConsumerThread, Start
 from kafka_stream.source.inbox import Inbox, SourceLimits
 from kafka_stream.source.published_offsets import PublishedOffsets
@@ -45,7 +46,7 @@ _MOCK_BROKERS = "test.mock.num.brokers"
 
 def consumer_settings(config: Mapping[str, Any], group_id: str) -> dict[str, Any]:
     """The user's librdkafka settings, with what the guarantee rests on, and defaults that read fast."""
-    settings = {**_DEFAULTS, **config, **_FORCED, "group.id": group_id}
+    settings = {**_DEFAULTS, **soon_again(config), **config, **_FORCED, "group.id": group_id}
     if settings.get("group.protocol", "classic") == "classic":
         settings["partition.assignment.strategy"] = "cooperative-sticky"
     return settings

@@ -18,7 +18,7 @@ from kafka_stream.errors import ConfigurationError, NotAuthorized
 from kafka_stream.offset_stores.kafka.errors import mapped
 from kafka_stream.offset_stores.kafka.requests import END_S, REQUEST_TIMEOUT_S, Requests, Waits, asked, insisting
 from kafka_stream.source.client_log import CLIENT_LOG
-from kafka_stream.source.connection import connection_settings
+from kafka_stream.source.connection import connection_settings, soon_again
 from kafka_stream.source.renewed import Renewed
 
 _LOOK_S = 0.5  # so long a client that connects is waited for before it is asked whether it was refused
@@ -39,7 +39,8 @@ class Brokers:
     def __init__(self, config: Mapping[str, Any], where: str, waits: Waits) -> None:
         self.where = where
         self.waits = waits
-        self._config = connection_settings(config)
+        of_connection = connection_settings(config)
+        self._config = {**soon_again(of_connection), **of_connection}
         self._last_error: KafkaError | None = None
         self._connection = Renewed(lambda: Requests(self.client(AdminClient, {"error_cb": self._remember}), waits))
 

@@ -21,6 +21,7 @@ from kafka_stream.source.client_log import CLIENT_LOG
 # ruff: noqa: SLF001 - librdkafka's own codes begin with an underscore
 
 _TIMEOUT_S = 20.0
+_OFFSETS_S = 10.0  # this request was seen not to return, and costs a batch to repeat
 _CONNECT_S = 5.0
 _FULL_QUEUE_POLL_S = 0.1
 _PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
@@ -155,7 +156,7 @@ class TransactionalProducer:
         """
         for part in self._offset_requests.of(offsets):
             try:
-                self._ask(partial(_send_offsets, part, membership), _TIMEOUT_S, "adding offsets to a transaction")
+                self._ask(partial(_send_offsets, part, membership), _OFFSETS_S, "adding offsets to a transaction")
             except StoreUnavailable as error:
                 if isinstance(error.__cause__, KafkaException):
                     refused = self._offset_requests.refused(part, error.__cause__.args[0], self._where)
@@ -288,7 +289,7 @@ def _initialise(client: Producer) -> None:
 
 
 def _send_offsets(offsets: list[ClientTopicPartition], membership: Any, client: Producer) -> None:
-    client.send_offsets_to_transaction(offsets, membership, _TIMEOUT_S)
+    client.send_offsets_to_transaction(offsets, membership, _OFFSETS_S)
 
 
 def _begin(client: Producer) -> None:

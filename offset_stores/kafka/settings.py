@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.librdkafka import ClientSettings, why_unknown
-from kafka_stream.source.connection import connection_settings
+from kafka_stream.source.connection import connection_settings, soon_again
 
 _BROKERS = ("bootstrap.servers", "metadata.broker.list")
 _DEFAULT_SESSION_TIMEOUT_MS = 45_000  # librdkafka's session.timeout.ms
@@ -80,7 +80,7 @@ def producer_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     A killed owner's offsets stay unreadable until its transaction times out: not for longer than its session lasts.
     """
     defaults = {"transaction.timeout.ms": _DEFAULT_SESSION_TIMEOUT_MS, **_DEFAULTS}
-    return ClientSettings({**defaults, **config, **_FORCED})
+    return ClientSettings({**defaults, **soon_again(config), **config, **_FORCED})
 
 
 def servers_of(config: Mapping[str, Any]) -> str | None:

@@ -14,8 +14,11 @@ from confluent_kafka import TopicPartition as ClientTopicPartition
 from confluent_kafka.admin import AdminClient
 
 from kafka_stream.errors import BrokerUnavailable
+from kafka_stream.offset_stores.kafka.settings import producer_settings
 from kafka_stream.protocols import OffsetAt
 from kafka_stream.source.cluster import Cluster
+from kafka_stream.source.connection import soon_again
+from kafka_stream.source.kafka_source import consumer_settings
 from tests.fakes import ORDERS_0, ORDERS_1
 
 NOT_LEADER = KafkaError.NOT_LEADER_FOR_PARTITION
@@ -65,3 +68,12 @@ def test_they_are_not_asked_for_ever(code: int) -> None:
     cluster = cluster_of(Admin({0: KafkaError(code)}))
     with pytest.raises(BrokerUnavailable, match=r"did not answer about orders\[0\]"):
         cluster.offsets([ORDERS_0], OffsetAt.LATEST, patience_s=0 if code == NOT_LEADER else 60)
+
+
+def test_a_broker_that_is_away_is_tried_again_every_second_unless_the_user_says_otherwise() -> None:
+    assert soon_again({}) == {"reconnect.backoff.max.ms": 1_000}
+    assert soon_again({"reconnect.backoff.ms": 5_000}) == {}, "librdkafka refuses a maximum below it"
+    users = {"bootstrap.servers": "b1", "reconnect.backoff.max.ms": 7}
+    for settings in (consumer_settings, lambda config, _: producer_settings(config)):
+        assert settings(users, "group")["reconnect.backoff.max.ms"] == 7
+        assert settings({"bootstrap.servers": "b1"}, "group")["reconnect.backoff.max.ms"] == 1_000

@@ -45,6 +45,7 @@ class Client:
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests_module, "GRACE_S", 0.05)
     monkeypatch.setattr(producer_module, "_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(producer_module, "_OFFSETS_S", 0.05)
 
 
 def test_requests_are_made_in_order_on_a_thread_of_their_own() -> None:
