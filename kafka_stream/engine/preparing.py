@@ -1,8 +1,9 @@
 """Prepare runs on a thread of its own, so that a batch is prepared while the one before it is written and committed.
 
 There is one such thread, and it is the same for all batches of a run: what user code keeps for its thread stays valid.
-The store's transaction stays on the loop's thread. (Spark's DStreams pipeline their jobs; here at most one batch is
-ahead, and it is dropped together with the one before it.)
+Only if it does not come back from a batch that is not next any more, another one takes its place, for good. The store's
+transaction stays on the loop's thread. (Spark's DStreams pipeline their jobs; here at most one batch is ahead, and it
+is dropped together with the one before it.)
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ logger = logging.getLogger("kafka_stream")
 
 _LOOK_S = 0.2
 """How often a wait for user code looks whether the batch is still wanted."""
+_PATIENCE_S = 10.0
+"""How long a batch waits behind another one that is still being prepared, at least."""
+_TIMES_THE_LONGEST = 3
+"""And at least so many times as long as any batch of the run has taken: what is slow is not stuck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,44 @@ class BatchInHand:
         self.prepared.cancel()
 
 
+class _Worker:
+    """A thread that makes one batch after the other, in the context of whoever starts it. Knows nobody who waits."""
+
+    def __init__(self, name: str, make: Callable[[BatchInHand], None], at_end: Callable[[], None]) -> None:
+        self._make = make
+        self._at_end = at_end
+        self._wanted: SimpleQueue[tuple[BatchInHand, BatchInHand | None] | None] = SimpleQueue()
+        self.making: BatchInHand | None = None
+        # In the context of whoever runs the stream, as if it were prepared by the loop itself.
+        run = contextvars.copy_context().run
+        # A daemon: a prepare that never returns must not hold up a process that has been told to stop.
+        self.thread = threading.Thread(target=run, args=(self._work,), name=name, daemon=True)
+        self.thread.start()
+
+    def add(self, in_hand: BatchInHand, committed: BatchInHand | None) -> None:
+        """Make this batch after the others, then let go of one that is ``committed``."""
+        self._wanted.put((in_hand, committed))
+
+    def give_back(self, in_hand: BatchInHand) -> bool:
+        """Forget all that is not begun; whether this batch was among it."""
+        waiting = []
+        while not self._wanted.empty():
+            waiting.append(self._wanted.get())
+        return any(each is not None and each[0] is in_hand for each in waiting)
+
+    def end(self) -> None:
+        """End it, after what was added."""
+        self._wanted.put(None)
+
+    def _work(self) -> None:
+        while (wanted := self._wanted.get()) is not None:
+            self.making = wanted[0]
+            self._make(wanted[0])
+            self.making = None
+            del wanted
+        self._at_end()
+
+
 class PreparingThread:
     """Runs ``BatchProcessor.prepare`` for one batch after the other. Used by the loop's thread only."""
 
@@ -61,13 +104,19 @@ class PreparingThread:
         self._processor = processor
         self._stream = stream
         self._clock = clock
-        self._wanted: SimpleQueue[tuple[BatchInHand, BatchInHand | None] | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._worker: _Worker | None = None
+        self._left_behind: _Worker | None = None
+        self._longest_s = 0.0
 
     @property
     def runs_ahead(self) -> bool:
-        """Whether there is anything to do before a batch's transaction."""
-        return self._processor.prepares
+        """Whether there is anything to do before a batch's transaction, and it may be done ahead.
+
+        It may not while user code is left behind in an earlier batch: so there is one such thread at most.
+        """
+        if self._left_behind is not None and not self._left_behind.thread.is_alive():
+            self._left_behind = None
+        return self._processor.prepares and self._left_behind is None
 
     def begin(self, in_hand: BatchInHand, committed: BatchInHand | None = None) -> None:
         """Prepare this batch, after those that were begun before it; once.
@@ -78,27 +127,25 @@ class PreparingThread:
         if in_hand.begun:
             return
         in_hand.begun = True
-        if not self.runs_ahead or not len(in_hand.batch):
+        if not self._processor.prepares or not len(in_hand.batch):
             self._prepare(in_hand)
             return
-        if self._thread is None:
-            # In the context of whoever runs the stream, as if it were prepared by the loop itself.
-            run = contextvars.copy_context().run
-            # A daemon: a prepare that never returns must not hold up a process that has been told to stop.
-            self._thread = threading.Thread(
-                target=run, args=(self._work,), name=f"kafka-stream-prepare-{self._stream}", daemon=True
-            )
-            self._thread.start()
-        self._wanted.put((in_hand, committed))
+        if self._worker is None:
+            self._worker = self._new_worker()
+        self._worker.add(in_hand, committed)
 
     def wait(self, in_hand: BatchInHand, is_wanted: Callable[[], bool]) -> Prepared:
         """Prepare this batch, if that was not begun, and wait for it.
+
+        Another batch, which is still being prepared and will not be committed before this one, is waited for only so
+        long: then it is left to its thread, which ends with it, and this one has a thread of its own.
 
         Raises:
             BatchDropped: it is not wanted any more; user code may still be at work on it.
             ProcessingError, TransientError: as ``BatchProcessor.prepare`` does.
         """
         self.begin(in_hand)
+        since = time.monotonic()
         while True:
             try:
                 return in_hand.prepared.result(_LOOK_S)
@@ -107,28 +154,42 @@ class PreparingThread:
                     raise BatchDropped(
                         "the stop's time ran out while the batch was being prepared; nothing of it was written"
                     ) from None
+                if time.monotonic() - since >= max(_PATIENCE_S, _TIMES_THE_LONGEST * self._longest_s):
+                    self._leave_behind_what_is_before(in_hand)
 
     def close(self, is_waited_for: Callable[[], bool]) -> None:
         """End the thread, after what was begun; user code that is stuck is waited for as long as that is wanted.
 
         It is left behind then, on a thread that ends with it, or with the process.
         """
-        thread, self._thread = self._thread, None
-        if thread is None:
+        worker, self._worker = self._worker, None
+        if worker is None:
             self._processor.close()
             return
-        self._wanted.put(None)
-        thread.join(_LOOK_S)
-        while thread.is_alive() and is_waited_for():
-            thread.join(_LOOK_S)
-        if thread.is_alive():
+        worker.end()
+        worker.thread.join(_LOOK_S)
+        while worker.thread.is_alive() and is_waited_for():
+            worker.thread.join(_LOOK_S)
+        if worker.thread.is_alive() or not (self._left_behind is None or self.runs_ahead):
             logger.warning("prepare of stream %r is still at work, on a batch that will not be committed", self._stream)
 
-    def _work(self) -> None:
-        while (wanted := self._wanted.get()) is not None:
-            self._prepare(wanted[0])
-            del wanted
-        self._processor.close()
+    def _new_worker(self) -> _Worker:
+        return _Worker(f"kafka-stream-prepare-{self._stream}", self._prepare, self._processor.close)
+
+    def _leave_behind_what_is_before(self, in_hand: BatchInHand) -> None:
+        worker = self._worker
+        before = None if worker is None else worker.making
+        if worker is None or before is None or before is in_hand or not worker.give_back(in_hand):
+            return  # it is being prepared itself
+        logger.warning(
+            "prepare of stream %r has not returned from %s, which is read again later: another thread takes its place, "
+            "and no batch is prepared ahead until it has",
+            self._stream,
+            ", ".join(map(str, before.plan.ranges[:3])),
+        )
+        worker.end()
+        self._left_behind, self._worker = worker, self._new_worker()
+        self._worker.add(in_hand, None)
 
     def _prepare(self, in_hand: BatchInHand) -> None:
         if not in_hand.prepared.set_running_or_notify_cancel():
@@ -139,7 +200,9 @@ class PreparingThread:
         except BaseException as error:  # noqa: BLE001 - raised again by wait()
             in_hand.prepared.set_exception(error)
         else:
-            in_hand.prepared.set_result(Prepared(results, self._clock() - started))
+            took_s = self._clock() - started
+            self._longest_s = max(self._longest_s, took_s)
+            in_hand.prepared.set_result(Prepared(results, took_s))
 
 
 __all__ = ["BatchInHand", "Prepared", "PreparingThread"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,13 @@ class BatchDropped(KafkaStreamError):
     """The batch in hand may not be committed any more (a stop ran out of time); nothing was written."""
 
 
+class _OfThread(threading.local):
+    """What each thread that prepares has for itself; usually there is one."""
+
+    def __init__(self) -> None:
+        self.runner = asyncio.Runner()
+
+
 class BatchProcessor:
     """Runs user code. What it raises is a ``KafkaStreamError``; a failure of user code is chained as its cause.
 
@@ -77,7 +85,7 @@ class BatchProcessor:
         self._transient_errors = transient_errors
         self._rescue = rescue
         self._clock = clock
-        self._runner = asyncio.Runner()
+        self._of_thread = _OfThread()
 
     @property
     def prepares(self) -> bool:
@@ -90,8 +98,8 @@ class BatchProcessor:
         return tuple(sink for sink in self._sinks if isinstance(sink, RangeSink))
 
     def close(self) -> None:
-        """Close the event loop of an ``async def prepare``."""
-        self._runner.close()
+        """Close the event loop of an ``async def prepare``, on the thread that it was on."""
+        self._of_thread.runner.close()
 
     def prepare(self, batch: Batch) -> Results:
         """What each sink takes. Pure: it may run again for the same records.
@@ -124,7 +132,7 @@ class BatchProcessor:
             return batch
         prepared = self._prepare(batch)
         if inspect.isawaitable(prepared):
-            prepared = self._runner.run(awaited(prepared))
+            prepared = self._of_thread.runner.run(awaited(prepared))
         check_prepared(prepared, name_of(self._prepare), takers)
         return prepared
 
