@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -13,6 +15,7 @@ from integration_tests.servers import KafkaServer, PostgresDatabase
 from integration_tests.streams import WAIT_S, stream_of, wait_for_rows
 from kafka_stream.errors import PartitionsHeld
 from kafka_stream.offset_stores.sql import SqlOffsetStore
+from kafka_stream.offset_stores.sql.access import Access
 from kafka_stream.progress import StreamState
 from kafka_stream.testing.store_backend import NEWER, OLDER, P0, P1, P2, STREAM, commit, epochs_of
 from kafka_stream.types import TopicPartition
@@ -58,6 +61,36 @@ def test_a_takeover_names_the_positions_that_are_held_and_changes_nothing(
         commit(store, NEWER, {P0: (0, 5), P2: (0, 5)}, epochs_of(taken))
     taken = store.take_over(STREAM, NEWER, [P1], {})
     commit(store, NEWER, {P1: (0, 5)}, epochs_of(taken))
+
+
+def test_who_tries_again_waits_for_one_lock_timeout(
+    database: tuple[SqlOffsetStore, sa.Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, engine = database
+    store.take_over(STREAM, OLDER, [P0, P1, P2], {})
+    begun, writing = list[str](), Access.writing
+
+    def counted(access: Access, session: str, timeout_s: float) -> Any:
+        begun.append(session)
+        return writing(access, session, timeout_s)
+
+    def transactions_of(partitions: Sequence[TopicPartition]) -> int:
+        begun.clear()
+        with contextlib.suppress(PartitionsHeld):
+            store.take_over(STREAM, NEWER, partitions, {})
+        return len(begun)
+
+    monkeypatch.setattr(Access, "writing", counted)
+    with engine.connect() as somebody:
+        hold(somebody, STREAM, P1)
+        assert transactions_of([P0, P1, P2]) == 3 + 1, "and one that looks who is held, without waiting"
+        assert transactions_of([P0, P2]) == 1
+        assert transactions_of([P1]) == 1 + 1
+        assert transactions_of([P1]) == 1 + 1
+    assert transactions_of([P1]) == 1
+    with engine.connect() as somebody:
+        hold(somebody, STREAM, P1)
+        assert transactions_of([P1]) == 3 + 1, "it was free in between"
 
 
 def test_a_stream_reads_its_other_partitions_meanwhile(

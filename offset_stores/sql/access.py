@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
@@ -24,7 +24,8 @@ logger = logging.getLogger("kafka_stream")
 
 T = TypeVar("T")
 
-_ATTEMPTS = 3  # at taking locks, each as long as the lock timeout; all but the first one end dead owners' sessions
+_ATTEMPTS = range(3)  # at taking locks, each as long as the lock timeout; all but the first end dead owners' sessions
+_ATTEMPTS_AGAIN = range(1, 2)  # where they were held before: whoever waits for them holds up the other partitions
 _COUNT_TIMEOUT_S = 1.0
 
 
@@ -43,6 +44,7 @@ class Access:
         self._statements: Statements | None = None
         self._driver_statements: dict[TextClause, DriverStatement] = {}
         self._was_let_in = False
+        self._held_before: dict[str, frozenset[TopicPartition]] = {}
 
     @property
     def where(self) -> str:
@@ -148,12 +150,35 @@ class Access:
     ) -> T:
         """Do the work in one transaction, past the locks of dead owners where the database can end their sessions.
 
+        Where some of these positions were held the last time, too, that takes no longer than one lock timeout.
+
         Raises:
             StoreUnavailable: somebody holds the locks that we may not end; it names them, and the stored owner.
         """
+        before = self._held_before.get(stream, frozenset())
+        attempts = _ATTEMPTS if before.isdisjoint(partitions) else _ATTEMPTS_AGAIN
+        others = before.difference(partitions)
+        try:
+            done = self._past_locks(work, attempts, session=session, stream=stream, partitions=partitions, doing=doing)
+        except PartitionsHeld as error:
+            self._held_before[stream] = others.union(error.partitions)
+            raise
+        self._held_before[stream] = others
+        return done
+
+    def _past_locks(
+        self,
+        work: Callable[[Connection], T],
+        attempts: Iterable[int],
+        *,
+        session: str,
+        stream: str,
+        partitions: Sequence[TopicPartition],
+        doing: str,
+    ) -> T:
         blocked_by: str | None = None
         owners: Mapping[str, Owner] = {}
-        for attempt in range(_ATTEMPTS):
+        for attempt in attempts:
             with self.mapping(doing):
                 try:
                     with self.writing(session, self._lock_timeout_s) as connection:
