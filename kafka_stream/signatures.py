@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kafka_stream.callables import deferring_kind
+
 _LISTENER: Mapping[str, Sequence[str]] = {
     "on_start": ("stream", "owner", "guarantee"),
     "on_positions": ("positions",),
@@ -46,6 +48,11 @@ def why_no_listener(listener: Any) -> str | None:
             )
         if (why := _why_not_called(found, *parameters)) is not None:
             return f"{method}: {why}"
+        if (kind := deferring_kind(found)) is not None:
+            return (
+                f"{method} is {kind}, of which a call runs nothing: it is called on the stream's thread, so hand what "
+                "is async over to an event loop (asyncio.run_coroutine_threadsafe)"
+            )
     return None
 
 

@@ -246,14 +246,32 @@ class Deaf(StreamListener):
         raise NotImplementedError
 
 
+class Deferring(StreamListener):
+    async def on_batch(self, progress: Any) -> None:  # type: ignore[override]
+        raise NotImplementedError
+
+
+class Yielding(StreamListener):
+    def on_stop(self, error: BaseException | None) -> Any:
+        yield error
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         ({"listeners": [3]}, "listeners: this cannot be a listener: 3 has no on_start(stream, owner, guarantee): "),
         ({"listeners": [StreamListener]}, "listeners: this cannot be a listener: StreamListener is a class; give an"),
         ({"listeners": [Deaf()]}, "listeners: this cannot be a listener: on_batch: it is called with (progress), and "),
+        (
+            {"listeners": [Deferring()]},
+            "listeners: this cannot be a listener: on_batch is an async function, of which ",
+        ),
+        (
+            {"listeners": [Yielding()]},
+            "listeners: this cannot be a listener: on_stop is a generator function, of which ",
+        ),
     ],
-    ids=["no listener", "its class", "deaf"],
+    ids=["no listener", "its class", "deaf", "async", "generator"],
 )
 def test_what_cannot_be_called_is_refused_before_anything_is_read(changes: dict[str, Any], sentence: str) -> None:
     assert _refusal(**changes).startswith(sentence)
