@@ -111,7 +111,10 @@ def close_topics(access: Access, stream: str, names: Collection[str], action: Ac
 def refuse_missing(access: Access, changes: Collection[Change], every: Collection[TopicPartition]) -> None:
     """Raise ``TopicNotFound`` if a change is of a partition that does not exist."""
     for tp in sorted({each.topic_partition for each in changes} - set(every)):
-        raise TopicNotFound(f"{tp} does not exist at {access.where}, and Kafka keeps no offset of what does not")
+        raise TopicNotFound(
+            f"{tp} does not exist at {access.where}, and Kafka keeps no offset of what does not; look at the name, and "
+            "whether this principal may DESCRIBE the topic"
+        )
 
 
 def refuse_live_group(access: Access, stream: str) -> None:

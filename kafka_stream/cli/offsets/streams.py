@@ -36,7 +36,9 @@ def streams(options: StoreOptions) -> None:
     if options.output is not Output.TABLE:
         print_rows([stream_row(name, each) for name, each in streams.items()], options.output, fields=STREAM_FIELDS)
     elif not streams:
-        sys.stdout.write(f"There are no streams in {where}.\n")
+        is_in_kafka = store.capabilities.transaction == "kafka"  # brokers do not tell of what one may not see
+        hidden = "; look whether this principal may DESCRIBE topics and groups" if is_in_kafka else ""
+        sys.stdout.write(f"There are no streams in {where}{hidden}.\n")
     else:
         rows = [stream_for_people(name, each, now) for name, each in streams.items()]
         print_rows(rows, options.output, f"streams in {where}", less_important=LESS_IMPORTANT_OF_STREAMS)
