@@ -27,7 +27,6 @@ _FULL_QUEUE_POLL_S = 0.1
 _PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
 
 T = TypeVar("T")
-
 Offsets = Sequence[ClientTopicPartition]
 
 _librdkafka = logging.getLogger("kafka_stream.librdkafka")
