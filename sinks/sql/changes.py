@@ -9,45 +9,56 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from operator import le
 from typing import Any
 
+from confluent_kafka import Message
 from sqlalchemy import Dialect
 
 from kafka_stream.sinks.sql.facts import TableFacts
 from kafka_stream.sinks.sql.folding import Folding, Keyed
 from kafka_stream.sinks.sql.keys import comparison
+from kafka_stream.sinks.sql.narrowing import Part, parts_of
 from kafka_stream.sinks.sql.rows import Key, Layout, OnConflict, Run, Values
 from kafka_stream.sinks.sql.target import Target
+
+_PART = 10_000
+"""Changes that are undone together when one of them is refused, where they are written as given."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """Rows with the same columns, or the keys of deletes if ``columns`` is empty, to be written in this order.
 
-    ``are_distinct`` says whether all are of different keys; ``None`` if that is not known.
+    ``are_distinct`` says whether all are of different keys; ``None`` if that is not known. Those that are ``plain`` go
+    by INSERT, whatever is quicker.
     """
 
     columns: tuple[str, ...]
     rows: Sequence[Values]
     are_distinct: bool | None = None
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
     """What one batch does to a table.
 
-    ``given`` are the changes in their own order, ``source`` is what they were made of. ``groups`` are the same, to be
-    written one after the other; ``None`` as long as the table is not known. ``contended`` holds the keys of all
+    ``given`` are the changes in their own order, ``source`` is what they were made of, and ``records`` the record of
+    each, if ``to_rows`` has said so. ``groups`` are the same, to be
+    written one after the other; ``None`` as long as the table is not known. They may be ``parts`` of what was given, in
+    its order, of which each is undone by itself. ``contended`` holds the keys of all
     changes, in key order, if more than one statement writes them: two writers that take these in order first do not
     deadlock. ``encoded`` may hold, by its number, a group in the form in which a writer hands it to the database.
     """
 
     given: Sequence[Run]
     source: Any = None
+    records: Sequence[Message] | None = None
     groups: Sequence[Group] | None = None
+    parts: Sequence[Part] | None = None
     contended: Sequence[Values] = ()
     encoded: Mapping[int, Any] = field(default_factory=dict)
 
@@ -55,11 +66,18 @@ class Changes:
         """The number of changes."""
         return sum(len(values) for _, values in self.given)
 
-    def one_by_one(self) -> Iterator[Group]:
-        """Each change by itself, in the order given."""
+    def part(self, part: Part, *, plain: bool = False) -> Iterator[Group]:
+        """These changes, as they were given."""
+        begin, end = part.begin, part.end
         for layout, values in self.given:
-            for value in values:
-                yield Group(layout.columns if layout else (), [value])
+            if rows := values[max(begin, 0) : max(end, 0)]:
+                yield Group(layout.columns if layout else (), rows, plain=plain)
+            begin, end = begin - len(values), end - len(values)
+
+    def number_of(self, row: Values) -> int | None:
+        """Which change a row of a group was; of those that are one object the first."""
+        each = chain.from_iterable(values for _, values in self.given)
+        return next((number for number, value in enumerate(each) if value is row), None)
 
 
 class Arrangement:
@@ -75,20 +93,22 @@ class Arrangement:
         self._may_move = bool(key) and not facts.row_by_row and facts.is_unique_only_by(key)
         self._deletes_may_move = not facts.in_circles
 
-    def of(self, given: Sequence[Run]) -> tuple[Sequence[Group], Sequence[Values]]:
-        """The groups, and the keys that more than one of them writes."""
+    def of(self, changes: Changes) -> Changes:
+        """The same, in groups, with the keys that more than one of them writes."""
+        given = changes.given
         is_single = len(given) == 1
         if is_single and self._on_conflict == "error":
-            return _as_given(given), ()
+            return _in_parts(changes)
         keyed = self._keyed(given)
         if keyed is None:
-            return _as_given(given), ()
+            return _in_parts(changes) if is_single else replace(changes, groups=_as_given(given))
         keyed = self._folding.of(keyed)
         if is_single:
-            return [_in_key_order(*keyed[0])], ()
+            return replace(changes, groups=[_in_key_order(*keyed[0])])
         moved = _scheduled(keyed)
         contends = len(moved) > 1 and (self._on_conflict == "update" or any(layout is None for layout, _ in given))
-        return [_in_key_order(*group) for group in moved], _all_keys(keyed, len(self._target.key)) if contends else ()
+        contended = _all_keys(keyed, len(self._target.key)) if contends else ()
+        return replace(changes, groups=[_in_key_order(*group) for group in moved], contended=contended)
 
     def _keyed(self, given: Sequence[Run]) -> Sequence[Keyed] | None:
         """The runs with their keys; ``None`` if what they come to may depend on their order."""
@@ -118,6 +138,11 @@ class Arrangement:
             or ((default := self._target.columns[name].default) is not None and not default.is_scalar)
             for name in omitted
         )
+
+
+def _in_parts(changes: Changes) -> Changes:
+    parts = parts_of(len(changes), _PART)
+    return replace(changes, groups=[group for part in parts for group in changes.part(part)], parts=parts)
 
 
 def _as_given(given: Sequence[Run]) -> Sequence[Group]:

@@ -1,12 +1,14 @@
 """Many rows into PostgreSQL: ``COPY``, inside the batch's own transaction.
 
 What ``COPY`` would do otherwise than INSERT is left to INSERT: the server is asked each time which tables and columns
-that are, and what it refuses is undone up to a savepoint and inserted row by row. So the rows, and the errors, are the
-same on both ways.
+that are. Rows that cannot be encoded are inserted, between others that are copied. What the server refuses is undone up
+to a savepoint, and copied in parts up to the row that is refused, where INSERT decides. So the rows, and the errors,
+are the same on both ways.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -34,7 +36,7 @@ from kafka_stream.sinks.sql.changes import Changes, Group
 from kafka_stream.sinks.sql.facts import TableFacts
 from kafka_stream.sinks.sql.postgres_catalog import COPIED_COLUMNS, facts_of, quoted_name
 from kafka_stream.sinks.sql.rows import Values
-from kafka_stream.sinks.sql.statement_writer import Rules, StatementWriter
+from kafka_stream.sinks.sql.statement_writer import RowSuspected, Rules, StatementWriter
 from kafka_stream.sinks.sql.statements import Prepared, chunks
 from kafka_stream.sinks.sql.target import Target
 
@@ -49,13 +51,18 @@ _LEAST_ROWS = {"error": 30, "ignore": 500, "update": 500}
 _CHUNK = 1_000
 """Rows that are encoded at a time: their pieces are joined while the processor still has them at hand."""
 
+_MOST_ODD = 10
+"""Of rows that are not for COPY, in a group: between so few the others are copied."""
+
 _PIECE_BYTES = 128 * 1024
+_FIRST_NUMBER = re.compile(r"[^\d\n]{1,40}?(\d{1,9})")
 _SAVEPOINT = "kafka_stream_copy"
 _STAGING = "kafka_stream_rows"
 
 # By SQLSTATE, or its first characters: about a row, a value or the table, not about the server or the transaction; and
 # those of them that one row may cause and another may not.
-_INSERT_DECIDES = ("0A", "21", "22", "23", "42", "57014", "P0")
+_INSERT_DECIDES = ("0A", "21", "42", "57014", "P0")
+_OF_A_ROW = ("22", "23")
 _ABOUT_ROWS = ("0A", "21", "22", "23", "42804", "42846", "42883", "42P18", "44", "P0")
 
 
@@ -141,8 +148,32 @@ class PostgresWriter(StatementWriter):
         return func.round(cast(value, Numeric), facts.digits)
 
     def _insert_rows(self, connection: Connection, group: Group, encoded: Any) -> None:
-        if not self._is_for_copy(group) or not self._copies(connection, group, encoded):
+        if not self._is_for_copy(group):
             super()._insert_rows(connection, group, None)
+        elif not self._copies(connection, group, encoded):
+            self._insert_odd(connection, group)
+
+    def _insert_odd(self, connection: Connection, group: Group) -> None:
+        """What was not copied: if that is because of a few rows, only these are inserted."""
+        encoder = self._encoders.get(group.columns)
+        odd = _odd_rows(group.rows, encoder.encode) if encoder is not None else ()
+        if not odd or len(group.rows) == 1:
+            super()._insert_rows(connection, group, None)
+            return
+        begin = 0
+        for number in odd:
+            self._insert_rows(connection, replace(group, rows=group.rows[begin:number]), None)
+            self._insert_one(connection, group, group.rows[number])
+            begin = number + 1
+        self._insert_rows(connection, replace(group, rows=group.rows[begin:]), None)
+
+    def _insert_one(self, connection: Connection, group: Group, row: Values) -> None:
+        try:
+            super()._insert_rows(connection, replace(group, rows=[row]), None)
+        except Exception as error:
+            if self._is_about_rows(connection, error):
+                raise RowSuspected(row) from error
+            raise
 
     def _is_for_copy(self, group: Group) -> bool:
         """Whether it is quicker, and one statement of many rows is what a statement each would be.
@@ -150,7 +181,7 @@ class PostgresWriter(StatementWriter):
         That one cannot change a row twice, which is known before it is tried, or the server says so.
         """
         changes_twice = self._on_conflict == "update" and group.are_distinct is False and not self._facts.bare
-        return len(group.rows) >= _LEAST_ROWS[self._on_conflict] and not changes_twice
+        return len(group.rows) >= _LEAST_ROWS[self._on_conflict] and not changes_twice and not group.plain
 
     def _copies(self, connection: Connection, group: Group, encoded: EncodedRows | None) -> bool:
         """Write the rows by COPY, or do nothing and return False."""
@@ -168,12 +199,26 @@ class PostgresWriter(StatementWriter):
                     data = encoded.pieces() if encoded and is_encoded else _encoded(rows, encoder.encode)
                     self._copy(connection, cursor, group, data)
             except Exception as error:
-                if not _is_for_insert_to_decide(error):
+                if len(rows) > 1 and (number := self._line_of(error)) is not None and 0 <= number < len(rows):
+                    raise RowSuspected(rows[number]) from error
+                if not _is_for_insert_to_decide(error, len(rows)):
                     raise
                 encoder = None
                 cursor.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
             cursor.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
         return encoder is not None
+
+    def _line_of(self, error: Exception) -> int | None:
+        """Which row COPY was at when a row was refused, counted from 0, as far as its words can be read.
+
+        They are in the server's language, and name the table before the line.
+        """
+        sqlstate, diagnosis = getattr(error, "sqlstate", None), getattr(error, "diag", None)
+        if sqlstate is None or not sqlstate.startswith(_OF_A_ROW) or diagnosis is None:
+            return None
+        name = self._target.table.name if self._on_conflict == "error" else _STAGING
+        found = _FIRST_NUMBER.match((diagnosis.context or "").partition(name)[2])
+        return int(found[1]) - 1 if found else None
 
     def _are_plain(self, columns: tuple[str, ...]) -> bool:
         """Whether values go into the statement as they are, not as arguments of a function."""
@@ -275,17 +320,38 @@ def _cursor(connection: Connection, driver: psycopg.Connection[Any]) -> Iterator
         raise
 
 
+def _odd_rows(rows: Sequence[Values], encode: Encode) -> Sequence[int]:
+    """The numbers of the rows that cannot be encoded; none if there are too many of them to be worth the trouble."""
+    odd: list[int] = []
+    for begin in range(0, len(rows), _CHUNK):
+        chunk = rows[begin : begin + _CHUNK]
+        if not _is_encoded(chunk, encode):
+            odd += [begin + number for number, row in enumerate(chunk) if not _is_encoded([row], encode)]
+            if len(odd) > _MOST_ODD:
+                return ()
+    return odd
+
+
+def _is_encoded(rows: Sequence[Values], encode: Encode) -> bool:
+    try:
+        encode(rows)
+    except Exception:  # noqa: BLE001 - of a converter, or of values: INSERT decides
+        return False
+    return True
+
+
 def _send(cursor: Cursor, target: str, encoded: Iterable[bytes]) -> None:
     with cursor.copy(f"COPY {target} FROM STDIN (FORMAT BINARY)".encode()) as copy:
         for data in encoded:
             copy.write(data)
 
 
-def _is_for_insert_to_decide(error: Exception) -> bool:
+def _is_for_insert_to_decide(error: Exception, rows: int) -> bool:
+    """Whether all the rows are to be inserted; where one of them is refused, it has to be found first."""
     import psycopg
 
     driver = error.orig if isinstance(error, exc.DBAPIError) else error
     if isinstance(driver, psycopg.Error) and driver.sqlstate is not None:
-        return driver.sqlstate.startswith(_INSERT_DECIDES)
+        return driver.sqlstate.startswith(_INSERT_DECIDES if rows > 1 else (*_INSERT_DECIDES, *_OF_A_ROW))
     # What a converter or an encoder raised, on this side.
     return not isinstance(driver, psycopg.Error | exc.SQLAlchemyError) or isinstance(driver, psycopg.DataError)

@@ -7,6 +7,8 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any, Final, Literal, TypeAlias
 
+from confluent_kafka import Message
+
 from kafka_stream.errors import ProcessingError
 from kafka_stream.sinks.sql.target import Target
 
@@ -54,6 +56,10 @@ class Layout:
             self.key_of = itemgetter(*map(columns.index, key))
 
 
+def _is_pair(row: Any) -> bool:
+    return isinstance(row, tuple) and len(row) == 2 and isinstance(row[0], Message)
+
+
 Run: TypeAlias = tuple[Layout | None, list[Any]]
 """Consecutive rows of one layout; without one, the keys of consecutive deletes, each a tuple."""
 
@@ -67,13 +73,26 @@ class RowReader:
         self._layouts: dict[tuple[str, ...], Layout] = {}
         self.full = self._layout(tuple(target.columns))
 
-    def read(self, rows: Iterable[Any]) -> list[Run]:
+    def unpaired(self, given: Iterable[Any]) -> tuple[list[Any], Sequence[Message] | None]:
+        """The rows, and the record of each where they are pairs with one.
+
+        Raises:
+            ProcessingError: some are, and others are not.
+        """
+        rows = given if isinstance(given, list) else list(given)
+        if not rows or not _is_pair(rows[0]):
+            return rows, None
+        if (number := next((number for number, row in enumerate(rows) if not _is_pair(row)), None)) is not None:
+            raise self.refusal(f"row {number} is no pair of a message and a row, as those before it are")
+        return [row for _, row in rows], [message for message, _ in rows]
+
+    def read(self, rows: list[Any]) -> list[Run]:
         """Consecutive rows of one layout, and consecutive deletes, each as one run.
 
         Raises:
             ProcessingError: something is no row, has an unknown column, or lacks its key; it names row and column.
         """
-        runs = list(self._runs(rows if isinstance(rows, list) else list(rows)))
+        runs = list(self._runs(rows))
         if self._needs_key:
             for layout, values in runs:
                 if layout is not None:

@@ -38,6 +38,8 @@ class SqlSink:
     name to value, tuples of all columns in table order, or ``Delete`` of a key. It runs in the prepare phase, must be
     pure, and may run again. Mappings may have different columns: a missing one takes its default in a new row, and
     ``"update"`` leaves it alone in an old one. Columns that the database computes are left out of tuples.
+    Where a row is not made of one record alone, ``to_rows`` may say which record it stands for, by pairs: all of
+    ``(message, row)``, or none. An error about the row then names that record, and a dead letter is made of it.
 
     ``on_conflict`` says what happens to a row whose key is in the table:
 
@@ -108,7 +110,8 @@ class SqlSink:
         Raises:
             ProcessingError: ``to_rows`` gave something that is no row of this table.
         """
-        changes = Changes(self._reader.read(self._rows_of(prepared)), source=prepared)
+        rows, records = self._reader.unpaired(self._rows_of(prepared))
+        changes = Changes(self._reader.read(rows), source=prepared, records=records)
         writer = self._writer  # what the batches before have found out of the table
         return changes if writer is None else writer[1].encode(changes)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -29,6 +29,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from kafka_stream.errors import KafkaStreamError
 from kafka_stream.sinks.sql.changes import Arrangement, Changes, Group
 from kafka_stream.sinks.sql.facts import UNKNOWN, TableFacts
+from kafka_stream.sinks.sql.narrowing import Narrowing, Part
 from kafka_stream.sinks.sql.rows import OnConflict, Values
 from kafka_stream.sinks.sql.statements import Composed, Converter, Prepared, Statement
 from kafka_stream.sinks.sql.target import Target
@@ -48,6 +49,25 @@ class RowRefused(Exception):
         self.number = number
 
 
+class RowSuspected(Exception):
+    """A statement of many rows was refused, because of this one as it seems; the cause says why."""
+
+    def __init__(self, row: Values) -> None:
+        super().__init__(row)
+        self.row = row
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Statements of many rows were refused, and undone; because of ``row``, perhaps."""
+
+    row: Values | None = None
+
+    def number(self, changes: Changes) -> int | None:
+        """Which change it was."""
+        return None if self.row is None else changes.number_of(self.row)
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What a writer is to do: ``schemas`` is the connection's ``schema_translate_map``."""
@@ -65,7 +85,8 @@ class StatementWriter:
     """DELETE and INSERT … ON CONFLICT, a row each, in the driver's batches (psycopg's pipeline, SQLite's loop).
 
     What a batch comes to is what its changes come to one by one, a statement each, in the order given. So a row is
-    refused by nothing but its own statement: a statement of many that fails is undone, and each change goes by itself.
+    refused by nothing but its own statement: a statement of many that fails is undone, and its changes go in smaller
+    and smaller parts, until the one that is refused goes by itself.
     A row that lacks a column which a new row must have changes the one that is there; it is inserted if there is none.
     """
 
@@ -86,8 +107,7 @@ class StatementWriter:
 
     def encode(self, changes: Changes) -> Changes:
         """Arranged in groups: what can be done before the transaction."""
-        groups, contended = self._arrangement.of(changes.given)
-        return replace(changes, groups=groups, contended=contended)
+        return self._arrangement.of(changes)
 
     def write(self, connection: Connection, changes: Changes, go_on: Callable[[], None]) -> None:
         """Write the changes.
@@ -100,35 +120,72 @@ class StatementWriter:
         if not changes.encoded:
             go_on()  # many requests, with Python's work between them
         if len(changes) == 1:
-            self._write_one_by_one(connection, changes)
+            self._write_one(connection, changes, Part(0, 1))
             return
-        connection.exec_driver_sql(f"SAVEPOINT {_SAVEPOINT}").close()
-        if not self._write_groups(connection, changes):
-            connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}").close()
-            self._write_one_by_one(connection, changes)  # an error of it has none of many rows for its context
-        connection.exec_driver_sql(f"RELEASE SAVEPOINT {_SAVEPOINT}").close()
+        if changes.parts is not None:
+            self._write_parts(connection, changes, Narrowing(changes.parts))
+            return
+        doubt = self._tried(connection, lambda: self._write_groups(connection, changes))
+        if doubt is not None:
+            narrowing = Narrowing([whole := Part(0, len(changes))])
+            narrowing.next()
+            narrowing.refused(whole, doubt.number(changes))
+            self._write_parts(connection, changes, narrowing)
 
-    def _write_groups(self, connection: Connection, changes: Changes) -> bool:
-        """Write all groups; or return False, with some written, where a row has to tell what is wrong."""
+    def _tried(self, connection: Connection, write: Callable[[], None]) -> Doubt | None:
+        """Write behind a savepoint; undone up to it where a row has to tell what is wrong."""
+        connection.exec_driver_sql(f"SAVEPOINT {_SAVEPOINT}").close()
+        doubt: Doubt | None = Doubt()
         try:
-            if changes.contended:
-                self._lock(connection, changes.contended)
-            for number, group in enumerate(changes.groups or ()):
-                self._write_group(connection, group, changes.encoded.get(number))
+            write()
+        except RowSuspected as suspected:
+            doubt = Doubt(suspected.row)
         except Exception as error:
             if not self._is_about_rows(connection, error):
                 raise
-            return False
-        return True
+        else:
+            doubt = None
+        if doubt is not None:
+            connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}").close()
+        connection.exec_driver_sql(f"RELEASE SAVEPOINT {_SAVEPOINT}").close()
+        return doubt
 
-    def _write_one_by_one(self, connection: Connection, changes: Changes) -> None:
-        for number, group in enumerate(changes.one_by_one()):
-            try:
-                self._write_group(connection, group, None)
-            except Exception as error:
-                if self._is_about_rows(connection, error):
-                    raise RowRefused(number) from error
-                raise
+    def _write_groups(self, connection: Connection, changes: Changes) -> None:
+        if changes.contended:
+            self._lock(connection, changes.contended)
+        for number, group in enumerate(changes.groups or ()):
+            self._write_group(connection, group, changes.encoded.get(number))
+
+    def _write_parts(self, connection: Connection, changes: Changes, narrowing: Narrowing) -> None:
+        """In the order given, until the change that is refused is alone."""
+        while (part := narrowing.next()) is not None:
+            if len(part) == 1:
+                self._write_one(connection, changes, part)
+            elif (doubt := self._tried(connection, self._writing(connection, changes, part, narrowing))) is not None:
+                narrowing.refused(part, doubt.number(changes))
+
+    def _writing(
+        self, connection: Connection, changes: Changes, part: Part, narrowing: Narrowing
+    ) -> Callable[[], None]:
+        """What writes a part: as it was encoded, or, after many refusals, without what else would be quicker."""
+        if changes.parts is not None and changes.groups is not None and part in changes.parts:
+            number = changes.parts.index(part)
+            group, encoded = changes.groups[number], changes.encoded.get(number)
+            return lambda: self._write_group(connection, group, encoded)
+        groups = changes.part(part, plain=narrowing.refusals > narrowing.most_expected)
+        return partial(self._write_each, connection, groups)
+
+    def _write_each(self, connection: Connection, groups: Iterable[Group]) -> None:
+        for group in groups:
+            self._write_group(connection, group, None)
+
+    def _write_one(self, connection: Connection, changes: Changes, part: Part) -> None:
+        try:
+            self._write_each(connection, changes.part(part))
+        except Exception as error:
+            if self._is_about_rows(connection, error):
+                raise RowRefused(part.begin) from error
+            raise
 
     def _is_about_rows(self, connection: Connection, error: Exception) -> bool:
         """Whether a row, a value or the table is at fault, and not the connection, the server or the transaction."""

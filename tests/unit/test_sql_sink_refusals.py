@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from kafka_stream.batch import Batch
-from kafka_stream.errors import ConfigurationError, RecordError
+from kafka_stream.errors import ConfigurationError, ProcessingError, RecordError
 from kafka_stream.sinks.sql import Delete, SqlSink
 from kafka_stream.testing.messages import batch_of, message
 from tests.sink_cases import CASES, METADATA, comes_to
@@ -88,8 +88,30 @@ def test_a_row_of_many_records_is_numbered_and_its_values_are_not_shown(connecti
         write(SqlSink(ORDERS, counted), batch_of(["1", "2"]), connection)
     assert SECRET not in str(caught.value)
     assert caught.value.__notes__ == [
-        "The database refused row 1 of those that to_rows of the SqlSink for table orders gave."
+        "The database refused row 1 of those that to_rows of the SqlSink for table orders gave, of one of the 2 "
+        "records from topic[0]@0 to topic[0]@1, or of several of them."
     ]
+
+
+def test_to_rows_may_say_which_record_a_row_stands_for(connection: sa.Connection) -> None:
+    def latest(batch: Batch) -> Any:
+        """The last record of each key alone; its row counts all of them."""
+        last = {one.key(): one for one in batch}
+        return [(one, {"id": n, "note": SECRET if n else None}) for n, one in enumerate(last.values())]
+
+    batch = batch_of([message(None, key=key, offset=n) for n, key in enumerate([b"a", b"b", b"c", b"c"])])
+    write(SqlSink(ORDERS, list), [(1_000, SECRET)], connection)
+    with pytest.raises(RecordError) as caught:
+        write(SqlSink(ORDERS, latest), batch, connection)
+    assert caught.value.offset == 1, "the one of b"
+    taken = [(message("1"), {"id": 1, "note": "a"}), (message("2"), Delete(1)), (message("3"), (0, "b"))]
+    write(SqlSink(ORDERS, list, "update"), taken, connection)
+    assert connection.execute(sa.select(ORDERS.c.note).where(ORDERS.c.id < 1_000)).all() == [("b",)]
+
+
+def test_pairs_with_records_are_all_of_a_batch_or_none() -> None:
+    with pytest.raises(ProcessingError, match="row 1 is no pair of a message and a row, as those before it are"):
+        SqlSink(ORDERS, list).prepare([(message("1"), {"id": 1}), {"id": 2}])
 
 
 @pytest.mark.parametrize("mode", ["ignore", "update"])
