@@ -63,8 +63,8 @@ def _check_keys(value: Any) -> None:
 def _refusal(number: int, row: Mapping[str, Any], error: Exception) -> RowsRefused:
     for name, value in row.items():
         if (found := _why_not(value)) is not None:
-            return RowsRefused(f"row {number} has in {_innermost(value, name, found, [])}")
-    return RowsRefused(f"row {number} has a key that cannot be written as JSON: {_said(error, row)}")
+            return RowsRefused(f"row {number} has in {_innermost(value, name, found, [])}", number)
+    return RowsRefused(f"row {number} has a key that cannot be written as JSON: {_said(error, row)}", number)
 
 
 def _innermost(value: Any, where: str, error: Exception, above: list[Any]) -> str:

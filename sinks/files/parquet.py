@@ -69,9 +69,9 @@ class Parquet:
             shapes.add(shape)
             check_names(number, shape)
             if not shape:
-                raise RowsRefused(f"row {number} is an empty mapping")
+                raise RowsRefused(f"row {number} is an empty mapping", number)
             if known is not None and (unknown := [name for name in shape if name not in known]):
-                raise RowsRefused(f"row {number} has {unknown[0]!r}, which is no column of schema=")
+                raise RowsRefused(f"row {number} has {unknown[0]!r}, which is no column of schema=", number)
             found.update(dict.fromkeys(shape))
         return list(found) if self._schema is None else self._schema.names
 
@@ -107,7 +107,7 @@ def _array(name: str, field: pa.Field | None, rows: Sequence[Mapping[Any, Any]])
     nullable = field is None or field.nullable
     if is_too_deep(values):
         number = next(number for number, value in enumerate(values) if is_too_deep([value]))
-        raise RowsRefused(f"row {number} has in {name!r} a value that is nested too deep, or contains itself")
+        raise RowsRefused(f"row {number} has in {name!r} a value that is nested too deep, or contains itself", number)
     try:
         # Looked at before it is made where the type is known: pyarrow ends the process over a map that has no pairs.
         if field is None or is_exact(values, field.type, nullable):
@@ -123,8 +123,8 @@ def _refusal(name: str, field: pa.Field | None, values: Sequence[Any]) -> RowsRe
     number, found = _first_difference(values) if field is None else _first_different(values, field.type, field.nullable)
     where = f"{name}{found.path}"
     if not found.reason:
-        return RowsRefused(f"row {number} has no value in {where!r}, which is not nullable")
-    return RowsRefused(f"row {number} has in {where!r} what its column cannot hold: {found.reason}")
+        return RowsRefused(f"row {number} has no value in {where!r}, which is not nullable", number)
+    return RowsRefused(f"row {number} has in {where!r} what its column cannot hold: {found.reason}", number)
 
 
 def _first_difference(values: Sequence[Any]) -> tuple[int, Difference]:

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from confluent_kafka import Message
+
 from kafka_stream.batch import Batch
 from kafka_stream.callables import deferring_kind
-from kafka_stream.errors import ConfigurationError, MissingExtra, ProcessingError, SinkUnavailable
+from kafka_stream.errors import ConfigurationError, MissingExtra, ProcessingError, RecordError, SinkUnavailable
 from kafka_stream.sinks.files.durable import make_directory, remove_directory, sync_directory, write_file
 from kafka_stream.sinks.files.jsonl import JsonLines
 from kafka_stream.sinks.files.names import (
@@ -25,6 +27,7 @@ from kafka_stream.sinks.files.names import (
     workplaces_begin,
 )
 from kafka_stream.sinks.files.rows import Format, RowsRefused
+from kafka_stream.sinks.origins import origin_of
 from kafka_stream.types import OffsetRange, Owner, TopicPartition, Writes
 
 _ASYNC_BELONGS = (
@@ -105,7 +108,8 @@ class FileSink:
         """Run ``to_rows`` and encode its rows: the content of one range's file, empty without rows. Pure.
 
         Raises:
-            ProcessingError: ``to_rows`` gave something that is no row, or holds what the format cannot.
+            RecordError: ``to_rows`` gave of a record something that is no row, or holds what the format cannot.
+            ProcessingError: the same, where the row is not of one record alone, or is refused beside others only.
         """
         rows: Any = self._to_rows(prepared)
         if isinstance(rows, Awaitable):
@@ -116,7 +120,21 @@ class FileSink:
             return self._format.encode(rows)
         except RowsRefused as error:
             where = f", for {prepared.ranges[0]}" if isinstance(prepared, Batch) and len(prepared.ranges) == 1 else ""
-            raise ProcessingError(f"to_rows of the FileSink for {self._directory}{where}: {error}") from error
+            text = f"to_rows of the FileSink for {self._directory}{where}: {error}"
+            records = self._records_of(error.number, prepared)
+            raise (RecordError.of(records[0], text) if len(records) == 1 else ProcessingError(text)) from error
+
+    def _records_of(self, number: int | None, prepared: Any) -> Sequence[Message]:
+        """What a row that is refused by itself was made of; none if it is not known."""
+        if number is None:
+            return ()
+        records = origin_of(prepared, number, lambda part: _listed(self._to_rows(part)))
+        if len(records) == 1:
+            try:
+                self._format.encode([_listed(self._to_rows(prepared))[number]])
+            except RowsRefused:
+                return records
+        return ()
 
     def take_over(self, stream: str, owner: Owner, partitions: Sequence[TopicPartition]) -> None:
         """See ``RangeSink``."""
@@ -212,6 +230,13 @@ class FileSink:
             )
         if "async" in (deferring_kind(to_rows) or ""):
             raise ConfigurationError(f"to_rows of the FileSink for {self._directory} is async; {_ASYNC_BELONGS}")
+
+
+def _listed(rows: Any) -> list[Any]:
+    """Rows one by one; what else is given has none that could be traced."""
+    if not isinstance(rows, list | tuple | Iterator):
+        raise TypeError(f"rows as a {type(rows).__name__}")
+    return list(rows)
 
 
 def _checked_directory(directory: Any) -> Path:

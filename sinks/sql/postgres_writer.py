@@ -120,7 +120,10 @@ class PostgresWriter(StatementWriter):
 
     def write(self, connection: Connection, changes: Changes, go_on: Callable[[], None]) -> None:
         """As elsewhere; where rows are encoded, the next batch waits until the server has work."""
-        encoded = {number: replace(rows, go_on=go_on) for number, rows in changes.encoded.items()}
+        encoded = dict(changes.encoded)
+        if encoded:
+            first = min(encoded)
+            encoded[first] = replace(encoded[first], go_on=go_on)
         super().write(connection, replace(changes, encoded=encoded), go_on)
 
     def _is_about_rows(self, connection: Connection, error: Exception) -> bool:

@@ -63,8 +63,9 @@ def test_a_refusal_names_directory_range_and_row(format_: Any) -> None:
     )
     with pytest.raises(ProcessingError) as raised:
         sink.prepare(batch)
+    assert isinstance(raised.value, RecordError)
     assert str(raised.value) == (
-        f"to_rows of the FileSink for {Path.cwd()}/results, for orders[3] [100, 121): "
+        f"record orders[3]@120: to_rows of the FileSink for {Path.cwd()}/results, for orders[3] [100, 121): "
         "row 1 is a Message, not a mapping from column names to values"
     )
 
