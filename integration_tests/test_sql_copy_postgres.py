@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, CIDR, CITEXT, JSONB
 
 from integration_tests.servers import PostgresDatabase
 from kafka_stream.sinks.sql import SqlSink
-from kafka_stream.sinks.sql.postgres_writer import PostgresWriter
+from kafka_stream.sinks.sql.postgres.writer import PostgresWriter
 
 MANY = 600
 
@@ -197,7 +197,7 @@ def _outcome(
     """What is in the table after these rows were written into it, or why they were not; nothing is kept."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "kafka_stream.sinks.sql.postgres_writer._LEAST_ROWS",
+            "kafka_stream.sinks.sql.postgres.writer._LEAST_ROWS",
             dict.fromkeys(("error", "ignore", "update"), least_rows),
         )
         with database.connect() as connection:

@@ -17,8 +17,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from integration_tests.servers import PostgresDatabase
 from kafka_stream.offset_stores.sql import SqlOffsetStore
-from kafka_stream.sinks.sql import SqlSink, postgres_writer
-from kafka_stream.sinks.sql.postgres_writer import PostgresWriter
+from kafka_stream.sinks.sql import SqlSink
+from kafka_stream.sinks.sql.postgres import writer as postgres_writer
+from kafka_stream.sinks.sql.postgres.writer import PostgresWriter
 from kafka_stream.types import Claim, OffsetRange, Owner, TopicPartition
 
 MANY = 1_000

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.dialects.postgresql import CITEXT, TIMESTAMP
 
-from kafka_stream.sinks.sql import mysql_writer, postgres_writer
+from kafka_stream.sinks.sql import mysql_writer
+from kafka_stream.sinks.sql.postgres import writer as postgres_writer
 from tests import sink_cases
 from tests.sink_law import check, examples, hot, undone
 from tests.sink_tables import AT, KEYS, Cases

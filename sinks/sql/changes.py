@@ -80,6 +80,17 @@ class Changes:
         return next((number for number, value in enumerate(each) if value is row), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Statements of many rows were refused, and undone; because of ``row``, perhaps."""
+
+    row: Values | None = None
+
+    def number(self, changes: Changes) -> int | None:
+        """Which change it was."""
+        return None if self.row is None else changes.number_of(self.row)
+
+
 class Arrangement:
     """Puts the changes of batches into groups. Safe to use from several threads."""
 

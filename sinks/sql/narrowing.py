@@ -9,9 +9,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, log2
+from typing import Any
 
 _FEW = 8
 """So few changes go one by one: a statement each costs less than to look for the half that is refused."""
+
+
+class RowRefused(Exception):
+    """The database refused the change of this number, in the order given; the cause says why."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class RowSuspected(Exception):
+    """A statement of many rows was refused, because of this one as it seems; the cause says why."""
+
+    def __init__(self, row: tuple[Any, ...]) -> None:
+        super().__init__(row)
+        self.row = row
 
 
 @dataclass(frozen=True, slots=True)

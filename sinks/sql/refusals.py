@@ -10,7 +10,7 @@ from sqlalchemy import exc
 from kafka_stream.errors import RecordError
 from kafka_stream.sinks.origins import RowsOf, origin_of, told
 from kafka_stream.sinks.sql.changes import Changes
-from kafka_stream.sinks.sql.statement_writer import RowRefused
+from kafka_stream.sinks.sql.narrowing import RowRefused
 
 _QUOTED_VALUE = re.compile(r"\b(entry|value:?) '.*'(?= for | in |$)", re.DOTALL)
 

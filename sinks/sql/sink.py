@@ -10,9 +10,10 @@ from sqlalchemy import Connection
 
 from kafka_stream.errors import ConfigurationError, ProcessingError
 from kafka_stream.sinks.sql.changes import Changes
+from kafka_stream.sinks.sql.narrowing import RowRefused
 from kafka_stream.sinks.sql.refusals import refusal
 from kafka_stream.sinks.sql.rows import OnConflict, RowReader
-from kafka_stream.sinks.sql.statement_writer import RowRefused, Rules
+from kafka_stream.sinks.sql.statement_writer import Rules
 from kafka_stream.sinks.sql.target import Target
 from kafka_stream.sinks.sql.writers import Writer, writer_for
 from kafka_stream.types import Writes

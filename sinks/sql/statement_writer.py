@@ -27,9 +27,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from kafka_stream.errors import KafkaStreamError
-from kafka_stream.sinks.sql.changes import Arrangement, Changes, Group
+from kafka_stream.sinks.sql.changes import Arrangement, Changes, Doubt, Group
 from kafka_stream.sinks.sql.facts import UNKNOWN, TableFacts
-from kafka_stream.sinks.sql.narrowing import Narrowing, Part
+from kafka_stream.sinks.sql.narrowing import Narrowing, Part, RowRefused, RowSuspected
 from kafka_stream.sinks.sql.rows import OnConflict, Values
 from kafka_stream.sinks.sql.statements import Composed, Converter, Prepared, Statement
 from kafka_stream.sinks.sql.target import Target
@@ -39,33 +39,6 @@ _SAVEPOINT = "kafka_stream_batch"
 
 Inserted: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 """What an INSERT's ``values`` takes: a row, or several."""
-
-
-class RowRefused(Exception):
-    """The database refused the change of this number, in the order given; the cause says why."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-class RowSuspected(Exception):
-    """A statement of many rows was refused, because of this one as it seems; the cause says why."""
-
-    def __init__(self, row: Values) -> None:
-        super().__init__(row)
-        self.row = row
-
-
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """Statements of many rows were refused, and undone; because of ``row``, perhaps."""
-
-    row: Values | None = None
-
-    def number(self, changes: Changes) -> int | None:
-        """Which change it was."""
-        return None if self.row is None else changes.number_of(self.row)
 
 
 @dataclass(frozen=True, slots=True)

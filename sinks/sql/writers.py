@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.sinks.sql.changes import Changes
 from kafka_stream.sinks.sql.mysql_writer import MySQLWriter
-from kafka_stream.sinks.sql.postgres_writer import PostgresWriter
+from kafka_stream.sinks.sql.postgres.writer import PostgresWriter
 from kafka_stream.sinks.sql.sqlite_writer import SQLiteWriter
 from kafka_stream.sinks.sql.statement_writer import Rules, StatementWriter
 from kafka_stream.sinks.sql.target import Target

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from kafka_stream.errors import ConfigurationError, MissingExtra, ProcessingError
+from kafka_stream.errors import ConfigurationError, MissingExtra, ProcessingError, RecordError
 from kafka_stream.sinks.files import FileSink
 from kafka_stream.testing import batch_of, message
 from tests.file_formats import SCHEMA, refused

@@ -87,10 +87,11 @@ def test_a_row_of_many_records_is_numbered_and_its_values_are_not_shown(connecti
     with pytest.raises(IntegrityError) as caught:
         write(SqlSink(ORDERS, counted), batch_of(["1", "2"]), connection)
     assert SECRET not in str(caught.value)
-    assert caught.value.__notes__ == [
+    (note,) = caught.value.__notes__
+    assert note == (
         "The database refused row 1 of those that to_rows of the SqlSink for table orders gave, of one of the 2 "
         "records from topic[0]@0 to topic[0]@1, or of several of them."
-    ]
+    )
 
 
 def test_to_rows_may_say_which_record_a_row_stands_for(connection: sa.Connection) -> None:

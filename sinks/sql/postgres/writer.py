@@ -8,10 +8,9 @@ are the same on both ways.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import (
@@ -31,12 +30,24 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-from kafka_stream.sinks.sql.binary_rows import HEADER, TRAILER, Column, Dump, Encode, encoder, is_known
 from kafka_stream.sinks.sql.changes import Changes, Group
 from kafka_stream.sinks.sql.facts import TableFacts
-from kafka_stream.sinks.sql.postgres_catalog import COPIED_COLUMNS, facts_of, quoted_name
+from kafka_stream.sinks.sql.narrowing import RowSuspected
+from kafka_stream.sinks.sql.postgres.binary_rows import HEADER, TRAILER, Encode, is_known
+from kafka_stream.sinks.sql.postgres.catalog import COPIED_COLUMNS, facts_of, quoted_name
+from kafka_stream.sinks.sql.postgres.copying import (
+    CHUNK,
+    EncodedRows,
+    RowEncoder,
+    cursor_of,
+    encode_of,
+    is_for_insert_to_decide,
+    line_of,
+    odd_rows,
+    psycopg_of,
+)
 from kafka_stream.sinks.sql.rows import Values
-from kafka_stream.sinks.sql.statement_writer import RowSuspected, Rules, StatementWriter
+from kafka_stream.sinks.sql.statement_writer import Rules, StatementWriter
 from kafka_stream.sinks.sql.statements import Prepared, chunks
 from kafka_stream.sinks.sql.target import Target
 
@@ -48,47 +59,11 @@ if TYPE_CHECKING:
 _LEAST_ROWS = {"error": 30, "ignore": 500, "update": 500}
 """From how many rows on it is quicker: a few statements more, and a temporary table where there may be conflicts."""
 
-_CHUNK = 1_000
-"""Rows that are encoded at a time: their pieces are joined while the processor still has them at hand."""
-
-_MOST_ODD = 10
-"""Of rows that are not for COPY, in a group: between so few the others are copied."""
-
-_PIECE_BYTES = 128 * 1024
-_FIRST_NUMBER = re.compile(r"[^\d\n]{1,40}?(\d{1,9})")
 _SAVEPOINT = "kafka_stream_copy"
 _STAGING = "kafka_stream_rows"
 
-# By SQLSTATE, or its first characters: about a row, a value or the table, not about the server or the transaction; and
-# those of them that one row may cause and another may not.
-_INSERT_DECIDES = ("0A", "21", "42", "57014", "P0")
-_OF_A_ROW = ("22", "23")
+# By SQLSTATE, or its first characters: about a row, a value or the table, not about the server or the transaction.
 _ABOUT_ROWS = ("0A", "21", "22", "23", "42804", "42846", "42883", "42P18", "44", "P0")
-
-
-@dataclass(frozen=True, slots=True)
-class RowEncoder:
-    """Encodes rows for one connection, as long as the table's columns are of these types."""
-
-    encode: Encode
-    types: Sequence[Any]
-    driver: object
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedRows:
-    """Rows as ``COPY`` takes them, and whose work that is; ``go_on`` is called when the server has some of them."""
-
-    encoder: RowEncoder
-    data: bytes
-    go_on: Callable[[], None] | None = None
-
-    def pieces(self) -> Iterator[bytes]:
-        """As large as the driver sends them."""
-        for start in range(0, len(self.data), _PIECE_BYTES):
-            yield self.data[start : start + _PIECE_BYTES]
-            if start == 0 and self.go_on is not None:
-                self.go_on()
 
 
 class PostgresWriter(StatementWriter):
@@ -159,7 +134,7 @@ class PostgresWriter(StatementWriter):
     def _insert_odd(self, connection: Connection, group: Group) -> None:
         """What was not copied: if that is because of a few rows, only these are inserted."""
         encoder = self._encoders.get(group.columns)
-        odd = _odd_rows(group.rows, encoder.encode) if encoder is not None else ()
+        odd = odd_rows(group.rows, encoder.encode) if encoder is not None else ()
         if not odd or len(group.rows) == 1:
             super()._insert_rows(connection, group, None)
             return
@@ -190,10 +165,10 @@ class PostgresWriter(StatementWriter):
         """Write the rows by COPY, or do nothing and return False."""
         columns, rows = group.columns, group.rows
         insert = self._insert_statement(columns)
-        driver = _psycopg_of(connection)
+        driver = psycopg_of(connection)
         if self._facts.row_by_row or driver is None or not isinstance(insert, Prepared) or not self._are_plain(columns):
             return False
-        with _cursor(connection, driver) as cursor:
+        with cursor_of(connection, driver) as cursor:
             cursor.execute(f"SAVEPOINT {_SAVEPOINT}")
             try:
                 encoder = self._encoder(cursor, columns, insert)
@@ -202,26 +177,22 @@ class PostgresWriter(StatementWriter):
                     data = encoded.pieces() if encoded and is_encoded else _encoded(rows, encoder.encode)
                     self._copy(connection, cursor, group, data)
             except Exception as error:
-                if len(rows) > 1 and (number := self._line_of(error)) is not None and 0 <= number < len(rows):
+                if (
+                    len(rows) > 1
+                    and (number := line_of(error, self._copied_into)) is not None
+                    and 0 <= number < len(rows)
+                ):
                     raise RowSuspected(rows[number]) from error
-                if not _is_for_insert_to_decide(error, len(rows)):
+                if not is_for_insert_to_decide(error, len(rows)):
                     raise
                 encoder = None
                 cursor.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
             cursor.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
         return encoder is not None
 
-    def _line_of(self, error: Exception) -> int | None:
-        """Which row COPY was at when a row was refused, counted from 0, as far as its words can be read.
-
-        They are in the server's language, and name the table before the line.
-        """
-        sqlstate, diagnosis = getattr(error, "sqlstate", None), getattr(error, "diag", None)
-        if sqlstate is None or not sqlstate.startswith(_OF_A_ROW) or diagnosis is None:
-            return None
-        name = self._target.table.name if self._on_conflict == "error" else _STAGING
-        found = _FIRST_NUMBER.match((diagnosis.context or "").partition(name)[2])
-        return int(found[1]) - 1 if found else None
+    @property
+    def _copied_into(self) -> str:
+        return self._target.table.name if self._on_conflict == "error" else _STAGING
 
     def _are_plain(self, columns: tuple[str, ...]) -> bool:
         """Whether values go into the statement as they are, not as arguments of a function."""
@@ -237,7 +208,7 @@ class PostgresWriter(StatementWriter):
             return None
         driver, known = cursor.connection, self._encoders.get(columns)
         if known is None or known.types != types or known.driver is not driver:
-            known = self._encoders[columns] = RowEncoder(_encode_of(types, driver, insert), types, driver)
+            known = self._encoders[columns] = RowEncoder(encode_of(types, driver, insert), types, driver)
         return known
 
     def _asked_of(self, columns: tuple[str, ...]) -> Mapping[str, Any] | None:
@@ -277,84 +248,15 @@ class PostgresWriter(StatementWriter):
         return quoted_name(self._dialect, self._target, self._rules.schema(self._target))
 
 
-def _psycopg_of(connection: Connection) -> psycopg.Connection[Any] | None:
-    """The driver's connection, if it is psycopg's, and texts go to the server as UTF-8."""
-    if connection.dialect.driver != "psycopg":
-        return None
-    driver: Any = connection.connection.driver_connection
-    return driver if driver.info.encoding == "utf-8" else None
-
-
-def _encode_of(types: Sequence[Any], driver: psycopg.Connection[Any], insert: Prepared) -> Encode:
-    from psycopg.pq import Format
-
-    def dumper_of(type_name: str) -> Dump:
-        dumper = driver.adapters.get_dumper_by_oid(driver.adapters.types[type_name].oid, Format.BINARY)
-        return dumper(object, driver).dump
-
-    # Bytes are encoded here, and need nothing put around them.
-    converters = {number: it.convert for number, it in insert.converters if bytes not in it.leaves}
-    return encoder(
-        [Column(name, nullable, converters.get(number)) for number, (nullable, name) in enumerate(types)], dumper_of
-    )
-
-
 def _encoded(rows: Sequence[Values], encode: Encode) -> Iterator[bytes]:
     """A thousand rows at a time; if they are sent as they come, the server works on some while others are encoded."""
     yield HEADER
-    for chunk in chunks(rows, _CHUNK):
+    for chunk in chunks(rows, CHUNK):
         yield b"".join(encode(chunk))
     yield TRAILER
-
-
-@contextmanager
-def _cursor(connection: Connection, driver: psycopg.Connection[Any]) -> Iterator[Cursor]:
-    """What goes past SQLAlchemy, which takes as long for a short statement as all the rest, is told to it here."""
-    from psycopg.rows import tuple_row
-
-    if not connection.in_transaction():
-        connection.begin()
-    try:
-        with driver.cursor(row_factory=tuple_row) as cursor:
-            yield cursor
-    except Exception as error:
-        if driver.closed:
-            connection.invalidate(error)
-        raise
-
-
-def _odd_rows(rows: Sequence[Values], encode: Encode) -> Sequence[int]:
-    """The numbers of the rows that cannot be encoded; none if there are too many of them to be worth the trouble."""
-    odd: list[int] = []
-    for begin in range(0, len(rows), _CHUNK):
-        chunk = rows[begin : begin + _CHUNK]
-        if not _is_encoded(chunk, encode):
-            odd += [begin + number for number, row in enumerate(chunk) if not _is_encoded([row], encode)]
-            if len(odd) > _MOST_ODD:
-                return ()
-    return odd
-
-
-def _is_encoded(rows: Sequence[Values], encode: Encode) -> bool:
-    try:
-        encode(rows)
-    except Exception:  # noqa: BLE001 - of a converter, or of values: INSERT decides
-        return False
-    return True
 
 
 def _send(cursor: Cursor, target: str, encoded: Iterable[bytes]) -> None:
     with cursor.copy(f"COPY {target} FROM STDIN (FORMAT BINARY)".encode()) as copy:
         for data in encoded:
             copy.write(data)
-
-
-def _is_for_insert_to_decide(error: Exception, rows: int) -> bool:
-    """Whether all the rows are to be inserted; where one of them is refused, it has to be found first."""
-    import psycopg
-
-    driver = error.orig if isinstance(error, exc.DBAPIError) else error
-    if isinstance(driver, psycopg.Error) and driver.sqlstate is not None:
-        return driver.sqlstate.startswith(_INSERT_DECIDES if rows > 1 else (*_INSERT_DECIDES, *_OF_A_ROW))
-    # What a converter or an encoder raised, on this side.
-    return not isinstance(driver, psycopg.Error | exc.SQLAlchemyError) or isinstance(driver, psycopg.DataError)

@@ -1,0 +1,1 @@
+"""Rows into PostgreSQL: what its catalogs say, and ``COPY`` in place of many an INSERT."""
