@@ -18,14 +18,15 @@ from integration_tests.servers import KafkaServer, random_name
 from kafka_stream import DirectStream
 from kafka_stream.errors import KafkaStreamError
 from kafka_stream.offset_stores.sql import SqlOffsetStore
-from kafka_stream.protocols import Action, ActionKind, Change, HistoryEntry
+from kafka_stream.protocols import Action, ActionKind, Change, HistoryEntry, LetterStatus, Replay
 from kafka_stream.testing import MemoryKafka
+from kafka_stream.testing.dead_letter_contract import letter
 from kafka_stream.testing.store_backend import OLDER, P0, P1, STREAM, TOPIC, claim_of, commit
 from tests.alembic_application import OPERATING
 from tests.sql_backend import SqlBackend, write
 
 Grants = Mapping[str, tuple[str, ...]]
-TABLES = ("offsets", "topics", "history", "schema")
+TABLES = ("offsets", "topics", "history", "dead_letters", "schema")
 
 
 def documented(of: str) -> Grants:
@@ -39,6 +40,7 @@ def documented(of: str) -> Grants:
 STREAM_GRANTS = documented("a stream")
 LOOKING = documented("`streams`")
 CHANGING = documented("`reset`")
+LETTERS = documented("`dead-letters`")
 CHECKING = documented("`schema check`")
 
 
@@ -118,12 +120,39 @@ def _streams(store: SqlOffsetStore) -> None:
     store.initialise(STREAM, TOPIC, {0: 0}, None)
     taken = store.take_over(STREAM, OLDER, [P0, P1], {})
     commit(store, OLDER, {P0: (0, 5)})
+    _sets_aside(store)
     taken = store.take_over(STREAM, OLDER, [P0, P1], {})
-    store.reposition(claim_of(OLDER, {P0: (5, 7)}, taken))
+    store.reposition(claim_of(OLDER, {P0: (7, 7)}, taken))
     store.reclaim(claim_of(OLDER, {P0: (7, 7)}, taken))
     store.record(STREAM, [_entry(ActionKind.TAKEOVER, "1")], timedelta(days=1))
     assert store.topics(STREAM)
     assert store.live_owners(STREAM)
+
+
+def _sets_aside(store: SqlOffsetStore) -> None:
+    taken = store.take_over(STREAM, OLDER, [P0], {})
+    for offset in (5, 6):
+        with store.begin(claim_of(OLDER, {P0: (offset, offset + 1)}, taken)) as transaction:
+            transaction.waiting_keys()
+            with transaction.attempt():
+                pass
+            transaction.set_aside([letter(3)])
+            transaction.advance()
+            transaction.commit()
+
+
+def _works_on_letters(store: SqlOffsetStore) -> None:
+    (one,) = store.letters(STREAM)
+    replay = Replay("r", None, (one.id,))
+    store.begin_replay(STREAM, replay)
+    assert store.replay_under_way(STREAM) == replay
+    store.end_replay(STREAM, replay, 0)
+    store.letter_failed(one, one.error, datetime.now(UTC))
+    with store.begin_letter(one) as transaction:
+        transaction.advance()
+        transaction.commit()
+    store.mark_letters(STREAM, [one.id], LetterStatus.REPLAYED, LetterStatus.DISCARDED)
+    store.record(STREAM, [_entry(ActionKind.DISCARD, "3")], timedelta(days=1))
 
 
 def _looks(store: SqlOffsetStore) -> None:
@@ -132,6 +161,7 @@ def _looks(store: SqlOffsetStore) -> None:
     store.positions(STREAM)
     store.history(STREAM, 10)
     store.live_owners(STREAM)
+    list(store.letters(STREAM))
 
 
 def _changes(store: SqlOffsetStore) -> None:
@@ -146,6 +176,7 @@ DOING: dict[str, tuple[Callable[[SqlOffsetStore], object], Grants]] = {
     "a stream": (_streams, STREAM_GRANTS),
     "looking": (_looks, LOOKING),
     "changing": (_changes, CHANGING),
+    "letters": (_works_on_letters, LETTERS),
     "checking": (SqlOffsetStore.check_schema, CHECKING),
 }
 EACH = [
@@ -160,6 +191,9 @@ EACH = [
 @pytest.mark.parametrize("what", DOING)
 def test_these_are_enough(role: Role, what: str) -> None:
     do, grants = DOING[what]
+    if what == "letters":
+        role.owner.initialise(STREAM, TOPIC, {0: 5}, None)
+        _sets_aside(role.owner)
     role.grant(grants)
     with role.store() as store:
         do(store)
@@ -168,6 +202,9 @@ def test_these_are_enough(role: Role, what: str) -> None:
 @pytest.mark.parametrize(("what", "table", "kind"), EACH)
 def test_without_any_of_them_it_cannot_be_done(role: Role, what: str, table: str, kind: str) -> None:
     do, grants = DOING[what]
+    if what == "letters":
+        role.owner.initialise(STREAM, TOPIC, {0: 5}, None)
+        _sets_aside(role.owner)
     role.grant(grants, but=(table, kind))
     with role.store() as store, pytest.raises(KafkaStreamError):
         do(store)

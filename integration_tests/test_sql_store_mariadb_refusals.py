@@ -82,7 +82,7 @@ def test_missing_privileges_are_found_when_the_store_is_opened(
         assert "denied" in _refusal(SqlOffsetStore(weak))
         for table in ("kafka_stream_offsets", "kafka_stream_topics"):
             mariadb_server.execute(f"GRANT {granted} ON {mariadb.name}.{table} TO {user}@'%'")
-    for table in ("kafka_stream_schema", "kafka_stream_history"):
+    for table in ("kafka_stream_schema", "kafka_stream_history", "kafka_stream_dead_letters"):
         mariadb_server.execute(f"GRANT SELECT ON {mariadb.name}.{table} TO {user}@'%'")
     writer = SqlOffsetStore(weak)
     writer.open()
@@ -98,7 +98,7 @@ def test_a_user_who_may_not_create_tables_is_refused(weak: str) -> None:
 
 def test_a_user_whose_transactions_only_read_is_refused(store: SqlOffsetStore, mariadb: MariadbDatabase) -> None:
     engine = _engine(mariadb, connect_args={"init_command": "SET SESSION TRANSACTION READ ONLY"})
-    assert "READ ONLY" in _refusal(SqlOffsetStore(engine))
+    assert "READ ONLY (tx_read_only)" in _refusal(SqlOffsetStore(engine))
     engine.dispose()
 
 

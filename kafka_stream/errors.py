@@ -256,7 +256,10 @@ class TransactionEscaped(ProcessingError):
 
 
 class StatementRefused(ProcessingError):
-    """The database refused what user code asked for, whatever the record: a table, a column or a right is missing."""
+    """A database refused what user code asked for, whatever the record: a table, a column or a right is missing.
+
+    Or it did not answer, and it is not the store's: name its errors in ``transient_errors`` to have the batch retried.
+    """
 
 
 class SpoiledTransaction(ProcessingError):

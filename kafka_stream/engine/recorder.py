@@ -6,6 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
 from kafka_stream.protocols import Action, ActionKind, AdministeredStore, BatchProgress, HistoryEntry, OffsetStore
@@ -20,11 +21,33 @@ LONGEST_INTERVAL_S = 60.0
 _MOST_WAITING = 10_000
 
 
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """What batches in a row come to."""
+
+    records: int
+    duration_s: float
+    attempt: int
+    dead_letters: int
+
+    def with_batch(self, progress: BatchProgress) -> _Sums:
+        """And one more."""
+        return _Sums(
+            self.records + progress.records,
+            self.duration_s + progress.duration_s,
+            max(self.attempt, progress.attempt),
+            self.dead_letters + progress.dead_letters,
+        )
+
+
+_NOTHING = _Sums(0, 0.0, 1, 0)
+
+
 class Recorder:
     """Used by the loop's thread, between batches; what goes wrong here is logged and reaches nobody.
 
     A batch after a pause is recorded at once; those that follow within the interval wait and are told as one: from the
-    first one's start to the last one's end, with summed records and durations. Where the store keeps no history, or
+    first one's start to the last one's end, with what they come to. Where the store keeps no history, or
     ``keep_for`` is zero, nothing is done.
     """
 
@@ -45,7 +68,7 @@ class Recorder:
         self._waiting: list[HistoryEntry] = []
         self._begun: dict[TopicPartition, int] = {}  # where the batches that wait began; they end where was reached
         self._reached: dict[TopicPartition, int] = {}
-        self._records, self._duration_s, self._committed_at = 0, 0.0, datetime.now(UTC)
+        self._sums, self._committed_at = _NOTHING, datetime.now(UTC)
         self._interval_s = SHORTEST_INTERVAL_S
         self._due_at = clock()
         self._has_failed = False
@@ -78,8 +101,7 @@ class Recorder:
         for r in progress.ranges:
             self._reached[r.topic_partition] = r.until_offset
             self._begun.setdefault(r.topic_partition, r.from_offset)
-        self._records += progress.records
-        self._duration_s += progress.duration_s
+        self._sums = self._sums.with_batch(progress)
         self._committed_at = progress.committed_at
         if rested and self._clock() >= self._due_at:
             self._interval_s = SHORTEST_INTERVAL_S / 2
@@ -102,11 +124,10 @@ class Recorder:
 
     def _close_batches(self) -> None:
         if self._begun:
-            records, duration_s = self._records, self._duration_s
             moves = [(tp, begun, self._reached[tp]) for tp, begun in self._begun.items()]
             self._begun = {}
-            self._tell(ActionKind.BATCH, self._committed_at, moves, records=records, duration_s=duration_s)
-        self._records, self._duration_s = 0, 0.0
+            self._tell(ActionKind.BATCH, self._committed_at, moves, sums=self._sums)
+        self._sums = _NOTHING
 
     def _tell(
         self,
@@ -115,8 +136,7 @@ class Recorder:
         moves: Iterable[tuple[TopicPartition, int, int]],
         *,
         action_id: str | None = None,
-        records: int | None = None,
-        duration_s: float | None = None,
+        sums: _Sums | None = None,
     ) -> None:
         action = Action(action_id or uuid.uuid4().hex, kind, str(self._owner))
         self._waiting += [
@@ -126,9 +146,8 @@ class Recorder:
                 topic_partition=tp,
                 from_offset=from_offset,
                 until_offset=until_offset,
-                records=records,
-                duration_s=duration_s,
                 code_version=self._owner.code_version,
+                **(asdict(sums) if sums is not None else {}),
             )
             for tp, from_offset, until_offset in moves
         ]

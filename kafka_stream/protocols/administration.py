@@ -89,8 +89,9 @@ class HistoryEntry:
     """One partition of something that happened.
 
     ``from_offset`` is ``None`` for what was not there before; ``leader_epoch`` and ``topic_id`` are those it had, kept
-    for admin actions, so that they can be undone. ``records`` and ``duration_s`` are those of the whole batch (or of
-    several in a row, told together), else ``None``.
+    for admin actions, so that they can be undone. ``records``, ``duration_s``, ``attempt`` (the number of the one that
+    went well, from 1) and ``dead_letters`` are those of the whole batch, else ``None``. Of several in a row, told
+    together, ``attempt`` is the highest, and the others are sums.
     """
 
     at: datetime
@@ -103,6 +104,8 @@ class HistoryEntry:
     records: int | None = None
     duration_s: float | None = None
     code_version: str | None = None
+    attempt: int | None = None
+    dead_letters: int | None = None
 
 
 @runtime_checkable

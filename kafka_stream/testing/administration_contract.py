@@ -416,7 +416,7 @@ class HistoryContract(AdministeredStoreContract):
         self, administered: AdministeredStore, opened: Callable[[], AdministeredStore]
     ) -> None:
         entries = [
-            replace(entry, records=2**40, duration_s=0.25, code_version="v1 ü'\"%")
+            replace(entry, records=2**40, duration_s=0.25, code_version="v1 ü'\"%", attempt=3, dead_letters=2**40)
             for entry in _batch(1, [P0, P1], "b1")
         ]
         administered.record(STREAM, entries, timedelta(days=1))

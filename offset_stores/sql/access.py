@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
 from pydantic import Secret
-from sqlalchemy import URL, Connection, Engine, TextClause, exc, select, tuple_
+from sqlalchemy import URL, Connection, Engine, Table, TextClause, exc, inspect, select, tuple_
 
 from kafka_stream.errors import KafkaStreamError, PartitionsHeld, StoreUnavailable
 from kafka_stream.offset_stores.sql import engine as engines
@@ -113,6 +113,17 @@ class Access:
             clean(connection, self.database, after=error)
             raise
         clean(connection, self.database)
+
+    @contextmanager
+    def looking(self, doing: str, table: Table) -> Iterator[Connection | None]:
+        """A connection to read a table with; none if it is not there, and nothing is created."""
+        with self.mapping(doing):
+            if not self.database.exists(self.engine):
+                yield None
+                return
+            with self.reading() as connection:
+                is_there = inspect(connection).has_table(table.name, schema=table.schema)
+                yield connection if is_there else None
 
     @contextmanager
     def writing(self, session: str, timeout_s: float) -> Iterator[Connection]:

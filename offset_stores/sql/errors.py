@@ -29,12 +29,16 @@ class Verdict(enum.Enum):
     LOGIN = "the database asked for the password and then did not let us in"
     REFUSED = "the database refused a permission"
     MISMATCH = "a table or column is missing"
+    STATEMENT = "the statement cannot work here, whatever its values are"
     DATA = "a constraint or a value"
     OTHER = "anything else"
 
 
 TRANSIENT = frozenset({Verdict.LOCKED, Verdict.GAVE_UP, Verdict.UNAVAILABLE, Verdict.READ_ONLY})
 """What may work the next time."""
+
+ABOUT_NO_ROW = TRANSIENT | {Verdict.LOGIN, Verdict.REFUSED, Verdict.MISMATCH, Verdict.STATEMENT}
+"""What is the same whatever is written."""
 
 
 def driver_error(error: BaseException) -> BaseException:

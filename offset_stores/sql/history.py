@@ -1,7 +1,8 @@
 """The history table: one row per action, whose ``moves`` are JSON, one array per partition.
 
 ``[topic, partition, from_offset, until_offset]``, with leader epoch and topic id of before behind them where they are
-known.
+known. Behind those of the first one are the batch's number of attempts and of dead letters. Code that does not know
+what comes last does not look at it; kinds of actions that this code does not know are passed over.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from kafka_stream.protocols import Action, ActionKind, HistoryEntry
 from kafka_stream.types import TopicPartition
 
 _LONGEST_TEXT = 255  # of what is stored for people only
+_OF_THE_BATCH = 6  # where in the first move that begins which is of the whole batch
 _RECORDING_TIMEOUT_S = 1.0
 
 
@@ -66,9 +68,7 @@ def latest(
 ) -> list[HistoryEntry]:
     """The entries of the latest actions, newest first."""
     history = access.tables.history
-    query = select(history).where(history.c.stream == stream)
-    if set(kinds) != set(ActionKind):
-        query = query.where(history.c.kind.in_(sorted(kinds)))
+    query = select(history).where(history.c.stream == stream, history.c.kind.in_(sorted(kinds)))
     query = query.order_by(history.c.at.desc(), history.c.action).limit(limit)
     return [entry for row in connection.execute(query) for entry in _entries(row)]
 
@@ -76,18 +76,17 @@ def latest(
 def _row(stream: str, entries: Sequence[HistoryEntry]) -> dict[str, Any]:
     first = entries[0]
     moves = [
-        _without_trailing_nulls(
-            [
-                e.topic_partition.topic,
-                e.topic_partition.partition,
-                e.from_offset,
-                e.until_offset,
-                e.leader_epoch,
-                e.topic_id,
-            ]
-        )
+        [
+            e.topic_partition.topic,
+            e.topic_partition.partition,
+            e.from_offset,
+            e.until_offset,
+            e.leader_epoch,
+            e.topic_id,
+        ]
         for e in entries
     ]
+    moves[0] += [first.attempt, first.dead_letters]
     return {
         "stream": stream,
         "at": first.at,
@@ -97,7 +96,9 @@ def _row(stream: str, entries: Sequence[HistoryEntry]) -> dict[str, Any]:
         "code_version": first.code_version and first.code_version[:_LONGEST_TEXT],
         "records": first.records,
         "duration_s": first.duration_s,
-        "moves": json.dumps(moves, separators=(",", ":"), ensure_ascii=False),
+        "moves": json.dumps(
+            [_without_trailing_nulls(move) for move in moves], separators=(",", ":"), ensure_ascii=False
+        ),
     }
 
 
@@ -110,7 +111,9 @@ def _without_trailing_nulls(move: list[Any]) -> list[Any]:
 def _entries(row: Any) -> list[HistoryEntry]:
     action = Action(row.action, ActionKind(row.kind), row.actor)
     found = []
-    for topic, partition, from_offset, until_offset, *before in json.loads(row.moves):
+    moves = json.loads(row.moves)
+    attempt, dead_letters = (*moves[0][_OF_THE_BATCH:], None, None)[:2]
+    for topic, partition, from_offset, until_offset, *before in moves:
         leader_epoch, topic_id = (*before, None, None)[:2]
         found.append(
             HistoryEntry(
@@ -124,6 +127,8 @@ def _entries(row: Any) -> list[HistoryEntry]:
                 records=row.records,
                 duration_s=row.duration_s,
                 code_version=row.code_version,
+                attempt=attempt,
+                dead_letters=dead_letters,
             )
         )
     return found

@@ -18,7 +18,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from kafka_stream.errors import ConfigurationError, SchemaMismatch
 from kafka_stream.offset_stores.sql.dialects import DATABASES, Database
@@ -51,7 +51,10 @@ def schema_sql(dialect: str | URL, schema: str | None = None, table_prefix: str 
 
 def tables_sql(tables: Tables, dialect: Dialect) -> str:
     """The statements in a dialect."""
-    statements = [str(CreateTable(table).compile(dialect=dialect)).strip() for table in tables]
+    creates: list[ExecutableDDLElement] = []
+    for table in tables:
+        creates += [CreateTable(table), *map(CreateIndex, sorted(table.indexes, key=lambda index: str(index.name)))]
+    statements = [str(create.compile(dialect=dialect)).strip() for create in creates]
     version = insert(tables.schema).values(version=SCHEMA_VERSION, oldest_compatible_version=OLDEST_COMPATIBLE_VERSION)
     statements.append(str(version.compile(dialect=dialect, compile_kwargs={"literal_binds": True})))
     return "".join(f"{statement};\n\n" for statement in statements).rstrip() + "\n"

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Literal
-from weakref import WeakSet
 
-from sqlalchemy import URL, Connection, Engine, Table, exc, select
+from sqlalchemy import URL, Engine, select
 
-from kafka_stream.errors import ConfigurationError, KafkaStreamError, StoreUnavailable, TransactionEscaped
+from kafka_stream.errors import ConfigurationError, KafkaStreamError
 from kafka_stream.offset_stores.sql import administration, takeover
 from kafka_stream.offset_stores.sql import engine as engines
 from kafka_stream.offset_stores.sql import history as histories
 from kafka_stream.offset_stores.sql import schema as schemas
 from kafka_stream.offset_stores.sql.access import Access
-from kafka_stream.offset_stores.sql.errors import causes, reason_of
-from kafka_stream.offset_stores.sql.session import KEPT
+from kafka_stream.offset_stores.sql.dead_letters.store import SqlLetterStore
 from kafka_stream.offset_stores.sql.tables import DEFAULT_PREFIX, own_tables
 from kafka_stream.offset_stores.sql.transaction import SqlTransaction
-from kafka_stream.offset_stores.sql.users_errors import connection_at_work, tell
+from kafka_stream.offset_stores.sql.transactions.latest import Transactions
+from kafka_stream.offset_stores.sql.users_errors import tell
 from kafka_stream.protocols import (
     Action,
     ActionKind,
@@ -37,7 +36,7 @@ _SCHEMA_LOCK_TIMEOUT_S = 30.0
 _LONGEST_LOCK_TIMEOUT_S = 3600.0
 
 
-class SqlOffsetStore:
+class SqlOffsetStore(SqlLetterStore):
     """Keeps positions in tables of the database that the results go to, and commits both together.
 
     ``url_or_engine`` is a SQLAlchemy URL (``postgres://`` and ``postgresql://`` mean psycopg) or the application's
@@ -75,8 +74,7 @@ class SqlOffsetStore:
         defined = own_tables(engines.seen_schema(users_engine, schema), table_prefix)
         self._access = Access(url, database, defined, users_engine, takeover_lock_timeout_s)
         self._create = tables == "create"
-        self._latest: SqlTransaction | None = None
-        self._connections: WeakSet[Connection] = WeakSet()  # of all batches, as long as somebody keeps them
+        self._transactions = Transactions(self._access)
 
     def __repr__(self) -> str:
         return f"<SqlOffsetStore {self.describe()}>"
@@ -164,34 +162,21 @@ class SqlOffsetStore:
         """Make the claim's ranges durable before the first write; see ``OffsetStore``."""
         takeover.plan(self._access, claim)
 
-    @contextmanager
-    def begin(self, claim: Claim) -> Iterator[SqlTransaction]:
+    def begin(self, claim: Claim) -> AbstractContextManager[SqlTransaction]:
         """Open a transaction and claim every range in it; see ``OffsetStore``."""
         access = self._access
-        with access.mapping("opening a batch's transaction"):
-            connection = access.database.connect(access.engine)
-        transaction = self._latest = SqlTransaction(access, connection, claim)
-        self._connections.add(connection)
-        with transaction:
-            with access.mapping("claiming the batch's ranges"):
-                claimed = transaction.claim()
-            if claimed == len(claim.ranges):
-                yield transaction
-                return
-        raise takeover.why_not(access, claim)
+        return self._transactions.opened(
+            lambda connection: SqlTransaction(access, connection, claim),
+            "a batch's",
+            lambda: takeover.why_not(access, claim),
+        )
 
     def classify(self, error: BaseException) -> KafkaStreamError | None:
         """What the connection of the batch in hand, or of the last one, ran into; see ``OffsetStore``.
 
         Its ``connection`` that was kept for a later batch is closed by then: ``TransactionEscaped``.
         """
-        for cause in causes(error):
-            if self._latest is not None and self._latest.gave_up(cause):
-                return StoreUnavailable(f"{self.describe()} gave the batch's transaction up: {reason_of(cause)}")
-            is_closed = isinstance(cause, exc.ResourceClosedError)
-            if is_closed and connection_at_work(cause, self._access.database) in self._connections:
-                return TransactionEscaped(KEPT)
-        return None
+        return self._transactions.classify(error)
 
     def tell(self, error: BaseException) -> str | None:
         """What a database's error says, without values; see ``TellingStore``."""
@@ -199,7 +184,7 @@ class SqlOffsetStore:
 
     def positions(self, stream: str) -> Mapping[TopicPartition, StoredPosition]:
         """What is stored for a stream; see ``OffsetStore``."""
-        with self._looking("reading positions", self._access.tables.offsets) as connection:
+        with self._access.looking("reading positions", self._access.tables.offsets) as connection:
             return {} if connection is None else self._access.read(connection, stream)
 
     # AdministeredStore ----------------------------------------------------------------------------------------------
@@ -222,12 +207,12 @@ class SqlOffsetStore:
 
     def streams(self) -> Sequence[str]:
         """The names of all streams; see ``AdministeredStore``."""
-        with self._looking("looking for streams", self._access.tables.offsets) as connection:
+        with self._access.looking("looking for streams", self._access.tables.offsets) as connection:
             return [] if connection is None else administration.streams(self._access, connection)
 
     def topics(self, stream: str) -> Mapping[str, TopicStatus]:
         """The markers of a stream's topics; see ``AdministeredStore``."""
-        with self._looking("looking for topics", self._access.tables.topics) as connection:
+        with self._access.looking("looking for topics", self._access.tables.topics) as connection:
             return {} if connection is None else administration.topics(self._access, connection, stream)
 
     def change(
@@ -246,7 +231,7 @@ class SqlOffsetStore:
 
     def live_owners(self, stream: str) -> Sequence[str]:
         """The stored owners that have not recorded a stop; see ``AdministeredStore``."""
-        with self._looking("looking for owners", self._access.tables.offsets) as connection:
+        with self._access.looking("looking for owners", self._access.tables.offsets) as connection:
             return [] if connection is None else administration.live_owners(self._access, connection, stream)
 
     def record(self, stream: str, entries: Sequence[HistoryEntry], keep_for: timedelta) -> None:
@@ -257,19 +242,8 @@ class SqlOffsetStore:
         self, stream: str, limit: int, kinds: Collection[ActionKind] = tuple(ActionKind)
     ) -> Sequence[HistoryEntry]:
         """The latest actions, newest first; see ``AdministeredStore``."""
-        with self._looking("reading the history", self._access.tables.history) as connection:
+        with self._access.looking("reading the history", self._access.tables.history) as connection:
             return [] if connection is None else histories.latest(self._access, connection, stream, limit, kinds)
-
-    @contextmanager
-    def _looking(self, doing: str, table: Table) -> Iterator[Connection | None]:
-        """A connection to read a table with; none if it is not there, and nothing is created."""
-        access = self._access
-        with access.mapping(doing):
-            if not access.database.exists(access.engine):
-                yield None
-                return
-            with access.reading() as connection:
-                yield None if schemas.missing_tables(connection, [table]) else connection
 
 
 __all__ = ["SqlOffsetStore"]

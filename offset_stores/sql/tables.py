@@ -1,4 +1,4 @@
-"""The four tables in which an SQL store keeps positions and their history, as SQLAlchemy Core tables."""
+"""The tables in which an SQL store keeps positions, their history and dead letters, as SQLAlchemy Core tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     Double,
+    Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -21,14 +23,15 @@ from sqlalchemy import (
     TypeDecorator,
 )
 from sqlalchemy.dialects import mysql
+from sqlalchemy.sql.elements import quoted_name
 from sqlalchemy.types import TypeEngine
 
 from kafka_stream.errors import ConfigurationError, SchemaMismatch
 from kafka_stream.types import Owner, PlanKind, PositionState, StoredPosition
 
 DEFAULT_PREFIX = "kafka_stream_"
-SCHEMA_VERSION = 2
-"""The version of the tables that this code writes: 2 has the history."""
+SCHEMA_VERSION = 3
+"""The version of the tables that this code writes: 2 has the history, 3 dead letters."""
 OLDEST_COMPATIBLE_VERSION = 1
 """The oldest code, by its ``SCHEMA_VERSION``, that may work beside this one on the same tables."""
 
@@ -75,13 +78,20 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Tables(NamedTuple):
-    """The store's tables: ``schema`` (its version), ``topics`` (first starts), ``offsets`` (positions), ``history``."""
+    """The store's tables.
+
+    ``schema`` (its version), ``topics`` (first starts), ``offsets`` (positions), ``history``, ``dead_letters``.
+    """
 
     schema: Table
     topics: Table
     offsets: Table
     history: Table
+    dead_letters: Table
 
+
+_LONG_TEXT: TypeEngine[str] = Text().with_variant(mysql.LONGTEXT(), *_MYSQL)
+_LONG_BYTES: TypeEngine[bytes] = LargeBinary().with_variant(mysql.LONGBLOB(), *_MYSQL)
 
 PLAIN_MOMENT: TypeEngine[datetime] = DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), *_MYSQL)
 """What ``UtcDateTime`` is in each database, in SQLAlchemy's own types: a generated migration knows no others."""
@@ -112,8 +122,8 @@ def _defined(metadata: MetaData, schema: str | None, table_prefix: str, moment: 
             f"{_LONGEST_PREFIX} at most"
         )
 
-    def table(name: str, *columns: Column[Any]) -> Table:
-        return Table(f"{table_prefix}{name}", metadata, *columns, schema=schema, **_OPTIONS)
+    def table(name: str, *items: Column[Any] | Index) -> Table:
+        return Table(f"{table_prefix}{name}", metadata, *items, schema=schema, **_OPTIONS)
 
     return Tables(
         schema=table(
@@ -132,6 +142,13 @@ def _defined(metadata: MetaData, schema: str | None, table_prefix: str, moment: 
         ),
         offsets=table("offsets", *_position_columns(moment)),
         history=table("history", *_history_columns(moment)),
+        dead_letters=table(
+            "dead_letters",
+            *_letter_columns(moment),
+            Index(f"{table_prefix}dead_letters_waiting", "stream", "topic", "partition", "status"),
+            # One replay of a stream at a time: whoever begins another one wants a place that is taken.
+            Index(f"{table_prefix}dead_letters_replay", "stream", "replay_place", unique=True),
+        ),
     )
 
 
@@ -166,7 +183,35 @@ def _history_columns(moment: TypeEngine[datetime]) -> list[Column[Any]]:
         Column("code_version", String(255)),
         Column("records", BigInteger),
         Column("duration_s", Double),
-        Column("moves", Text().with_variant(mysql.LONGTEXT(), *_MYSQL), nullable=False),
+        Column("moves", _LONG_TEXT, nullable=False),
+    ]
+
+
+def _letter_columns(moment: TypeEngine[datetime]) -> list[Column[Any]]:
+    """A row per record that was set aside; ``headers`` are JSON (see ``dead_letters/rows.py``)."""
+    return [
+        Column("stream", String(255), primary_key=True),
+        Column("topic", String(249), primary_key=True),
+        Column("topic_id", String(64), primary_key=True),
+        Column("partition", Integer, primary_key=True, autoincrement=False),
+        Column(quoted_name("offset", quote=True), BigInteger, primary_key=True, autoincrement=False),
+        Column("key", _LONG_BYTES),
+        Column("value", _LONG_BYTES),
+        Column("headers", _LONG_BYTES, nullable=False),
+        Column("timestamp_ms", BigInteger),
+        Column("error_type", String(255), nullable=False),
+        Column("error_message", _LONG_TEXT, nullable=False),
+        Column("traceback", _LONG_TEXT, nullable=False),
+        Column("code_version", String(255)),
+        Column("first_failed_at", moment, nullable=False),
+        Column("last_failed_at", moment, nullable=False),
+        Column("attempts", BigInteger, nullable=False),
+        Column("status", String(16), nullable=False),
+        Column("note", _LONG_TEXT),
+        Column("changed_at", moment, nullable=False),
+        Column("replay", String(64)),
+        Column("replay_place", BigInteger),
+        Column("replay_destination", String(249)),
     ]
 
 

@@ -60,7 +60,7 @@ def _all_that_led_to(error: BaseException) -> Iterator[BaseException]:
 
 
 def _words(error: BaseException) -> str | None:
-    for database in _KINDS:
+    for database in KINDS:
         if (words := database.words(error)) is not None:
             return words
     if isinstance(error, exc.StatementError):  # around what a type's own code raised at a value
@@ -81,6 +81,7 @@ def _replace_words(error: BaseException, words: str) -> None:
         error.statement = None if error.statement is None else shortened(error.statement)
 
 
-_KINDS: tuple[Database, ...] = tuple(kind() for kind in dict.fromkeys(DATABASES.values()))
+KINDS: tuple[Database, ...] = tuple(kind() for kind in dict.fromkeys(DATABASES.values()))
+"""Each kind of database once: user code may work on others than the store's."""
 
-__all__ = ["connection_at_work", "tell"]
+__all__ = ["KINDS", "connection_at_work", "tell"]

@@ -98,6 +98,8 @@ def encoded(entries: Iterable[HistoryEntry]) -> Iterator[tuple[Name, bytes]]:
                     actor=first.action.actor[:_LONGEST_TEXT],
                     records=first.records,
                     duration_s=first.duration_s,
+                    attempt=first.attempt,
+                    dead_letters=first.dead_letters,
                     code_version=first.code_version and first.code_version[:_LONGEST_TEXT],
                     moves=[_move(entry) for entry in some],
                 ),
@@ -124,6 +126,8 @@ def decoded(data: bytes, path: str) -> list[HistoryEntry]:
                 topic_id=(*before, None, None)[1],
                 records=found.get("records"),
                 duration_s=found.get("duration_s"),
+                attempt=found.get("attempt"),
+                dead_letters=found.get("dead_letters"),
                 code_version=found.get("code_version"),
             )
             for topic, partition, from_offset, until_offset, *before in found["moves"]

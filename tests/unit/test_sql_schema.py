@@ -20,7 +20,7 @@ from kafka_stream.offset_stores.sql.tables import SCHEMA_VERSION, Tables
 from kafka_stream.testing.store_backend import OLDER, P0, STREAM, at_once, claim_of, commit, next_offsets
 from tests.alembic_application import AlembicApplication, recipe
 
-NAMES = {"kafka_stream_schema", "kafka_stream_topics", "kafka_stream_offsets", "kafka_stream_history"}
+NAMES = {f"kafka_stream_{name}" for name in ("schema", "topics", "offsets", "history", "dead_letters")}
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_prefix_keeps_two_stores_apart(engine: Engine) -> None:
         store.open()
     assert _works(stores[0])
     assert stores[1].positions(STREAM) == {}
-    assert len(inspect(engine).get_table_names()) == 8
+    assert len(inspect(engine).get_table_names()) == 10
 
 
 def test_many_processes_may_create_the_tables_at_once(tmp_path: Path) -> None:
@@ -198,8 +198,8 @@ def test_newer_tables_that_work_with_older_code_are_used(engine: Engine) -> None
 
 
 def test_newer_tables_that_do_not_are_refused(engine: Engine) -> None:
-    _versions(engine, 4, 3)
-    with pytest.raises(SchemaMismatch, match=r"version 4, which works with code of version 3 or later.*upgrade"):
+    _versions(engine, 5, 4)
+    with pytest.raises(SchemaMismatch, match=r"version 5, which works with code of version 4 or later.*upgrade"):
         SqlOffsetStore(engine).open()
 
 

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import json
-import secrets
 import socket
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, event, exc, text
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    Engine,
+    Insert,
+    RootTransaction,
+    Table,
+    create_engine,
+    event,
+    exc,
+    literal_column,
+)
+from sqlalchemy.dialects.mysql import insert
 from sqlalchemy.engine.interfaces import DBAPICursor
 
-from kafka_stream.errors import ConfigurationError, StoreUnavailable, TransactionEscaped
+from kafka_stream.errors import ConfigurationError, NotAuthorized, StoreUnavailable, TransactionEscaped
+from kafka_stream.offset_stores.sql.dead_letters.rows import REPLACED
 from kafka_stream.offset_stores.sql.dialects import mysql_frozen_owners as sessions
 from kafka_stream.offset_stores.sql.dialects.mysql_errors import VERDICTS, number_of, pymysql_error, words_of
+from kafka_stream.offset_stores.sql.dialects.mysql_tables import counts_changed_rows, refuse_unfit, try_tables
 from kafka_stream.offset_stores.sql.errors import Verdict, driver_error
 from kafka_stream.offset_stores.sql.statements import Grammar, Wanted
 from kafka_stream.offset_stores.sql.tables import Tables
@@ -32,6 +46,7 @@ _SAVEPOINT = "kafka_stream_claim"
 _TIMEOUTS = "kafka_stream_timeouts"
 _SET_TIMEOUTS = "SET SESSION innodb_lock_wait_timeout = %s, lock_wait_timeout = %s"
 _NO_SUCH_SAVEPOINT = 1305
+_ONLY_READS = 1792
 
 # A connection that breaks silently (a cable, a NAT table) must not hold a batch for ever; where the system knows them.
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
@@ -69,7 +84,7 @@ class MySQL:
         try:
             connection = connection.execution_options(isolation_level="READ COMMITTED")
             if not _driver(connection).client_flag & CLIENT.FOUND_ROWS:
-                raise ConfigurationError(_counts_changed_rows("the engine"))
+                raise ConfigurationError(counts_changed_rows("the engine"))
         except BaseException:  # it may be broken: the server is asked
             connection.invalidate()
             connection.close()
@@ -107,46 +122,15 @@ class MySQL:
 
     def refuse_tables(self, connection: Connection, tables: Tables, where: str) -> None:
         """Refuse tables without transactions or that confuse names, missing privileges, and counts of changed rows."""
-        for table in tables:
-            name = {"schema": table.schema, "table": table.name}
-            engine = connection.execute(_ENGINE, name).scalar_one()
-            if str(engine).lower() != "innodb":
-                quoted = connection.dialect.identifier_preparer.format_table(table)
-                raise ConfigurationError(
-                    f"table {quoted} in {where} is kept by {engine}, which does not roll back: run "
-                    f"ALTER TABLE {quoted} ENGINE=InnoDB"
-                )
-            if unfit := connection.execute(_COLLATIONS, name).scalars().all():
-                quoted = connection.dialect.identifier_preparer.format_table(table)
-                raise ConfigurationError(
-                    f"the columns {', '.join(unfit)} of table {quoted} in {where} take different names for the same: "
-                    f"run ALTER TABLE {quoted} CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
-                )
-        connection.rollback()
-        self._try_tables(connection, tables, where)
-
-    def _try_tables(self, connection: Connection, tables: Tables, where: str) -> None:
-        """Do what batches do, and roll it back."""
-        quote = connection.dialect.identifier_preparer.format_table
-        offsets, topics = quote(tables.offsets), quote(tables.topics)
-        connection.exec_driver_sql(
-            f"INSERT INTO {topics} (stream, topic, state, started_at) "
-            f"SELECT stream, topic, state, started_at FROM {topics} WHERE 1 = 0"
-        )
-        connection.exec_driver_sql(f"UPDATE {topics} SET topic_id = topic_id WHERE 1 = 0")
-        probe = {"stream": f"probe {secrets.token_hex(8)}"}
-        connection.execute(
-            text(
-                f"INSERT INTO {offsets} (stream, topic, `partition`, next_offset, owner_epoch, state, changed_at) "
-                "VALUES (:stream, '', 0, 0, 0, 'closed', now())"
-            ),
-            probe,
-        )
-        unchanged = text(f"UPDATE {offsets} SET next_offset = next_offset WHERE stream = :stream")
-        found = connection.execute(unchanged, probe).rowcount
-        connection.rollback()
-        if found != 1:
-            raise ConfigurationError(_counts_changed_rows(where))
+        refuse_unfit(connection, tables, where)
+        try:
+            try_tables(connection, tables, where)
+        except exc.DBAPIError as error:
+            if number_of(driver_error(error)) != _ONLY_READS:
+                raise
+            raise NotAuthorized(
+                f"{where} takes no writes: this user's transactions are READ ONLY (tx_read_only); use one that may"
+            ) from error
 
     def serialize_ddl(self, connection: Connection, key: str) -> None:
         """DDL commits: what comes one after the other is held together by a user lock, which ends with the session."""
@@ -210,6 +194,31 @@ class MySQL:
         """The savepoint was there a moment ago."""
         return True
 
+    def mark(self, connection: Connection, token: str) -> None:
+        """The savepoint."""
+        self.after_claim(connection)
+
+    def before_end(self, connection: Connection) -> None:
+        """The attempt's savepoint will tell."""
+
+    def violated(self, connection: Connection) -> None:
+        """Nothing is deferred here."""
+        return
+
+    def refuse_violations(self, connection: Connection, before: object | None) -> None:
+        """Nothing is deferred here."""
+
+    def has_no_savepoint(self, error: BaseException) -> bool:
+        """By number."""
+        return number_of(driver_error(error)) == _NO_SUCH_SAVEPOINT
+
+    def keep_letters(self, table: Table) -> Insert:
+        """``ON DUPLICATE KEY UPDATE``; there is no other unique key that a new letter could meet."""
+        statement = insert(table)
+        changes = {name: statement.inserted[name] for name in REPLACED}
+        one: ColumnElement[int] = literal_column("1")  # behind the values the driver takes no parameter of executemany
+        return statement.on_duplicate_key_update({**changes, "attempts": table.c.attempts + one})
+
     def after_transaction(self, connection: Connection) -> None:
         """The session is as it was, and nobody's."""
         before = connection.info.pop(_TIMEOUTS, None)
@@ -253,23 +262,6 @@ class MySQL:
         """Number, and the message without values."""
         driver = pymysql_error(error)
         return None if driver is None else words_of(driver)
-
-
-_ENGINE = text(
-    "SELECT engine FROM information_schema.tables "
-    "WHERE table_schema = coalesce(:schema, DATABASE()) AND table_name = :table"
-)
-_COLLATIONS = text(
-    "SELECT column_name FROM information_schema.columns WHERE table_schema = coalesce(:schema, DATABASE()) "
-    "AND table_name = :table AND column_name IN ('stream', 'topic', 'owner') AND right(collation_name, 4) <> '_bin'"
-)
-
-
-def _counts_changed_rows(where: str) -> str:
-    return (
-        f"{where} counts the rows that a statement changes, not those it finds, so that a claim cannot be told from a "
-        "lost one: connect with client_flag=pymysql.constants.CLIENT.FOUND_ROWS, as SQLAlchemy does by itself for a URL"
-    )
 
 
 def _connect(dialect: Any, record: Any, arguments: list[Any], parameters: dict[str, Any]) -> Any:

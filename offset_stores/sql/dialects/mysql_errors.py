@@ -28,13 +28,15 @@ _NUMBERS = {
         1020,  # a row has changed since it was read, at snapshot isolation
         1213,  # a deadlock: the whole transaction is rolled back
         1317,  # KILL QUERY
+        *(1180, 1297),  # an error during the commit; a temporary one of the engine
         1614,  # a deadlock of an XA transaction
         1969,  # max_statement_time (MariaDB)
         3024,  # max_execution_time (MySQL)
     ),
     Verdict.UNAVAILABLE: (
         0,  # the driver has closed the connection
-        *(1021, 1037, 1038, 1041, 1114, 1135),  # out of disk, memory or threads
+        *(1021, 1037, 1038, 1041, 1114, 1135, 1206, 3019),  # out of disk, memory, threads, room for locks or undo
+        *(1004, 1015, 1016, 1026, 1030),  # a file, or what the engine made of one
         *(1040, 1203, 1226),  # too many connections, or too much of something for this user
         *(1047, 1053, 1079),  # a Galera node that is not ready; the server shuts down
         *(1152, 1158, 1159, 1160, 1161, 1184),  # the connection broke, as the server saw it
@@ -42,20 +44,32 @@ _NUMBERS = {
         *(1927, 3169, 4031),  # the session was ended
         *(2002, 2003, 2005, 2006, 2013, 2014, 2045, 2055),  # no connection, or no longer
     ),
-    Verdict.READ_ONLY: (1290, 1836),  # after a failover it will be another server
+    Verdict.READ_ONLY: (1290, 1792, 1836),  # after a failover it will be another server, or another session
     Verdict.LOGIN: (1045, 1698),
     Verdict.REFUSED: (
         *(1044, 1049, 1130, 1142, 1143, 1227, 1370, 1410),
-        1792,  # transactions of this user only read
         *(1820, 1862, 3118, 4151),  # the password has expired, the account is locked
     ),
-    Verdict.MISMATCH: (1051, 1054, 1146),
+    Verdict.MISMATCH: (1051, 1054, 1109, 1128, 1146, 1630),
+    Verdict.STATEMENT: (
+        *(1052, 1064, 1066, 1110, 1149, 1210, 1318),  # what cannot be read, or counts its parameters wrong
+        *(1099, 1100, 1192),  # tables that the handler has locked
+        *(1197, 1467, 1665),  # a batch too large for the log; no more numbers; a log that cannot be written so
+        1305,  # no such procedure, or savepoint
+        *(1347, 1348, 1356, 1471, 3105),  # what no row can be written to
+        *(1336, 1422),  # no commit here
+    ),
     Verdict.DATA: (
         *(1048, 1062, 1364, 1586),  # null, duplicate, no default
         *(1216, 1217, 1451, 1452),  # foreign keys
-        *(1264, 1265, 1292, 1365, 1366, 1367, 1406, 1411, 1690),  # values that do not fit
-        1644,  # SIGNAL
-        *(3140, 4038, 3819, 4025),  # JSON; CHECK (MySQL, MariaDB)
+        *(1118, 1153, 1301, 1713),  # a row that is too large
+        *(1242, 1329),  # more rows than one, or none
+        *(1264, 1265, 1292, 1300, 1365, 1366, 1367, 1406, 1411, 1416, 1441, 1690),  # values that do not fit
+        *(1369, 1525, 1526, 1748),  # not for this view or partition
+        *(1557, 1761, 1762),  # a foreign key would make a duplicate
+        *(1642, 1643, 1644, 1645),  # SIGNAL
+        *(3140, 3141, 3143, 3144, 4036, 4037, 4038),  # JSON
+        *(3819, 4025),  # CHECK (MySQL, MariaDB)
     ),
 }
 
@@ -65,7 +79,9 @@ VERDICTS: Mapping[int, Verdict] = MappingProxyType(
 
 _NAMES_ONLY = frozenset({1048, 1216, 1217, 1264, 1265, 1364, 1406, 1451, 1452, 3819, 4025})
 """Errors of a row whose message quotes tables, columns and constraints, and no value."""
-_USERS_OWN_WORDS = frozenset({1644, 1690})  # SIGNAL; an expression that is out of range, which is quoted
+_USERS_OWN_WORDS = frozenset(
+    {1642, 1643, 1644, 1645, 1690}
+)  # SIGNAL; an expression that is out of range, which is quoted
 _VALUE_OF_SOMETHING = re.compile(r"'.*'(?= for (?:key|column|function) )", re.DOTALL)
 
 
@@ -95,7 +111,7 @@ def words_of(error: pymysql.err.MySQLError) -> str:
 
 
 def _without_values(number: int, message: str) -> str:
-    if number in _NAMES_ONLY or VERDICTS.get(number, Verdict.DATA) is not Verdict.DATA:
+    if number in _NAMES_ONLY or VERDICTS.get(number, Verdict.DATA) not in {Verdict.DATA, Verdict.STATEMENT}:
         return message
     if number in _USERS_OWN_WORDS:
         return ""

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
 
-from sqlalchemy import URL, Connection, Engine, RootTransaction
+from sqlalchemy import URL, Connection, Engine, Insert, RootTransaction, Table
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from kafka_stream.offset_stores.sql.errors import Verdict
@@ -107,6 +107,27 @@ class Database(Protocol):
 
     def after_transaction(self, connection: Connection) -> None:
         """Take back what outlives the transaction, before the connection is given back."""
+
+    def before_end(self, connection: Connection) -> None:
+        """Right before an attempt's end: is the transaction fit to go on? No round trip.
+
+        Raises ``TransactionEscaped`` if not, as far as the driver knows.
+        """
+
+    def violated(self, connection: Connection) -> object | None:
+        """What violates deferred constraints now, where that can only be compared; for ``refuse_violations``."""
+
+    def refuse_violations(self, connection: Connection, before: object | None) -> None:
+        """Ask for all deferred constraints as a commit would, and leave them deferred; raise what the commit would."""
+
+    def has_no_savepoint(self, error: BaseException) -> bool:
+        """Whether an error says that there is no such savepoint, or no transaction."""
+
+    def keep_letters(self, table: Table) -> Insert:
+        """The statement for dead letters: one of the same record is replaced (``REPLACED``), and has failed again."""
+
+    def mark(self, connection: Connection, token: str) -> None:
+        """Right after ``begin``, where no claim does it: set what ends with the transaction (see ``holds_mark``)."""
 
     def in_transaction(self, connection: Connection) -> bool:
         """Whether the driver knows its transaction to be open and unbroken; no round trip."""

@@ -9,14 +9,16 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, text
+from sqlalchemy import URL, Connection, Engine, Insert, RootTransaction, Table, create_engine, text
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine.interfaces import DBAPICursor
 
-from kafka_stream.errors import ConfigurationError, NotAuthorized, StoreUnavailable, TransactionEscaped
+from kafka_stream.errors import ConfigurationError, TransactionEscaped
+from kafka_stream.offset_stores.sql.dead_letters.rows import REPLACED
 from kafka_stream.offset_stores.sql.dialects.postgresql_errors import psycopg_error, verdict_of, words_of
 from kafka_stream.offset_stores.sql.dialects.postgresql_frozen_owners import SESSION_PREFIX, BlockingSessions
+from kafka_stream.offset_stores.sql.dialects.postgresql_tables import refuse_readers, refuse_unfit
 from kafka_stream.offset_stores.sql.errors import Verdict
-from kafka_stream.offset_stores.sql.pool import discard_idle
 from kafka_stream.offset_stores.sql.statements import Grammar, Wanted
 from kafka_stream.offset_stores.sql.tables import Tables
 from kafka_stream.offset_stores.sql.update_from import UpdateFrom
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
 _CURSOR = "kafka_stream_cursor"
 _PREPARE = "prepare_threshold"
 _ISOLATION: Final = "READ COMMITTED"
+_NO_SUCH_SAVEPOINT = frozenset({"3B001", "25P01"})  # in a transaction, and outside of one
+_ASK_FOR_ALL = (
+    "SAVEPOINT kafka_stream_check; SET CONSTRAINTS ALL IMMEDIATE; "
+    "ROLLBACK TO SAVEPOINT kafka_stream_check; RELEASE SAVEPOINT kafka_stream_check"
+)
 _READABLE_ID = re.compile(r"[A-Za-z0-9_.-]{1,48}")
 
 # A connection that breaks silently (a cable, a NAT table) must not hold a batch for ever.
@@ -106,37 +113,8 @@ class PostgreSQL:
 
     def refuse_tables(self, connection: Connection, tables: Tables, where: str) -> None:
         """Refuse unlogged tables, which a crash empties while the results stay, and missing privileges."""
-        recovering, read_only = _takes_no_writes(connection)
-        if read_only and not recovering:  # perhaps it began amid a failover: what do new ones say?
-            connection.rollback()
-            connection.invalidate()
-            discard_idle(connection.engine)
-            recovering, read_only = _takes_no_writes(connection)
-        if recovering:
-            raise StoreUnavailable(f"{where} is a standby and takes no writes; point the store at the primary")
-        if read_only:
-            raise NotAuthorized(
-                f"{where} takes no writes from this user (default_transaction_read_only); use one that may write"
-            )
-        for table in (tables.topics, tables.offsets):
-            name = connection.dialect.identifier_preparer.format_table(table)
-            kind, granted = connection.execute(
-                text(
-                    "SELECT relpersistence::text, has_table_privilege(oid, 'SELECT') AND "
-                    "has_table_privilege(oid, 'INSERT') AND has_table_privilege(oid, 'UPDATE') "
-                    "FROM pg_class WHERE oid = to_regclass(:name)"
-                ),
-                {"name": name},
-            ).one()
-            if kind != "p":
-                raise ConfigurationError(
-                    f"table {name} in {where} is unlogged or temporary: a crash would empty it while the results "
-                    f"stay; run ALTER TABLE {name} SET LOGGED"
-                )
-            if not granted:
-                raise NotAuthorized(
-                    f"this user may not read and write table {name} in {where}: GRANT SELECT, INSERT, UPDATE on it"
-                )
+        refuse_readers(connection, where)
+        refuse_unfit(connection, tables, where)
 
     def serialize_ddl(self, connection: Connection, key: str) -> None:
         """CREATE TABLE IF NOT EXISTS of two sessions at once can fail: one after the other."""
@@ -188,6 +166,10 @@ class PostgreSQL:
 
     def before_advance(self, connection: Connection) -> None:
         """What the driver knows of its transaction, without asking the server."""
+        self.before_end(connection)
+
+    def before_end(self, connection: Connection) -> None:
+        """What the driver knows of its transaction, without asking the server."""
         from psycopg.pq import TransactionStatus
 
         match _driver(connection).pgconn.transaction_status:
@@ -211,6 +193,31 @@ class PostgreSQL:
         """Whether the token is still set."""
         found = connection.exec_driver_sql("SELECT current_setting('kafka_stream.claim', true)").scalar_one()
         return bool(found == token)
+
+    def mark(self, connection: Connection, token: str) -> None:
+        """As the claim would."""
+        connection.execute(text("SELECT set_config('kafka_stream.claim', :token, true)"), {"token": token})
+
+    def violated(self, connection: Connection) -> None:
+        """The server can be asked."""
+        return
+
+    def refuse_violations(self, connection: Connection, before: object | None) -> None:
+        """The way back restores which are deferred, and has what was asked for asked for once more, at the commit."""
+        connection.exec_driver_sql(_ASK_FOR_ALL)
+
+    def has_no_savepoint(self, error: BaseException) -> bool:
+        """By SQLSTATE."""
+        driver = psycopg_error(error)
+        return driver is not None and driver.sqlstate in _NO_SUCH_SAVEPOINT
+
+    def keep_letters(self, table: Table) -> Insert:
+        """``ON CONFLICT DO UPDATE``."""
+        statement = insert(table)
+        changes = {name: statement.excluded[name] for name in REPLACED}
+        return statement.on_conflict_do_update(
+            index_elements=list(table.primary_key), set_={**changes, "attempts": table.c.attempts + 1}
+        )
 
     def after_transaction(self, connection: Connection) -> None:
         """Nothing is left."""
@@ -259,13 +266,6 @@ class PostgreSQL:
         """Name and SQLSTATE, the message where it holds no value, and the names that the server gives; no DETAIL."""
         driver = psycopg_error(error)
         return None if driver is None else words_of(driver)
-
-
-def _takes_no_writes(connection: Connection) -> tuple[bool, bool]:
-    """Whether the server is a standby, and whether the session only reads."""
-    asking = "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'"
-    recovering, read_only = connection.exec_driver_sql(asking).one()
-    return recovering, read_only
 
 
 def _array(elements: Sequence[str]) -> str:

@@ -5,6 +5,8 @@ The source is "PostgreSQL Error Codes".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from kafka_stream.offset_stores.sql.error_words import sentence, without_quoted
@@ -13,28 +15,51 @@ from kafka_stream.offset_stores.sql.errors import Verdict, driver_error
 if TYPE_CHECKING:
     import psycopg
 
-# By SQLSTATE, or its first characters; the longest that fits counts.
-_VERDICTS = {
-    "08": Verdict.UNAVAILABLE,
-    "22": Verdict.DATA,
-    "23": Verdict.DATA,
-    "25006": Verdict.READ_ONLY,  # after a failover it will be another server, or another session of this one
-    "25P03": Verdict.UNAVAILABLE,  # idle_in_transaction_session_timeout ended the session
-    "25P04": Verdict.UNAVAILABLE,  # transaction_timeout did
-    "28": Verdict.REFUSED,
-    "3D": Verdict.REFUSED,
-    "3F": Verdict.MISMATCH,
-    "40": Verdict.GAVE_UP,
-    "40002": Verdict.DATA,
-    "42501": Verdict.REFUSED,
-    "42703": Verdict.MISMATCH,
-    "42P01": Verdict.MISMATCH,
-    "53": Verdict.UNAVAILABLE,
-    "55P03": Verdict.LOCKED,
-    "57014": Verdict.GAVE_UP,  # a timeout or an operator cancelled the statement
-    "57P": Verdict.UNAVAILABLE,
-    "P0": Verdict.DATA,
-}
+VERDICTS: Mapping[str, Verdict] = MappingProxyType(
+    {
+        "08": Verdict.UNAVAILABLE,
+        "0A": Verdict.STATEMENT,  # a feature that is not supported
+        "20": Verdict.DATA,
+        "21": Verdict.DATA,  # more rows than one
+        "22": Verdict.DATA,
+        "23": Verdict.DATA,
+        "25006": Verdict.READ_ONLY,  # after a failover it will be another server, or another session of this one
+        "25P03": Verdict.UNAVAILABLE,  # idle_in_transaction_session_timeout ended the session
+        "25P04": Verdict.UNAVAILABLE,  # transaction_timeout did
+        "26": Verdict.STATEMENT,  # a prepared statement that a pooler has lost
+        "27": Verdict.DATA,
+        "28": Verdict.REFUSED,
+        "2D": Verdict.STATEMENT,
+        "3B": Verdict.STATEMENT,
+        "3D": Verdict.REFUSED,
+        "3F": Verdict.MISMATCH,
+        "40": Verdict.GAVE_UP,
+        "40002": Verdict.DATA,
+        "42": Verdict.STATEMENT,
+        "42501": Verdict.REFUSED,
+        "42703": Verdict.MISMATCH,
+        "42804": Verdict.DATA,  # the type of a parameter is that of its value
+        "42846": Verdict.DATA,
+        "42883": Verdict.MISMATCH,
+        "42P01": Verdict.MISMATCH,
+        "42P08": Verdict.DATA,
+        "42P18": Verdict.DATA,
+        "44": Verdict.DATA,
+        "53": Verdict.UNAVAILABLE,
+        "54": Verdict.DATA,  # a value too large for an index, a document too deep
+        "55": Verdict.STATEMENT,
+        "55P03": Verdict.LOCKED,
+        "57": Verdict.UNAVAILABLE,
+        "57014": Verdict.GAVE_UP,  # a timeout or an operator cancelled the statement
+        "58": Verdict.UNAVAILABLE,  # the server's disk
+        "72": Verdict.GAVE_UP,
+        "F0": Verdict.UNAVAILABLE,
+        "P0": Verdict.DATA,
+        "XX001": Verdict.STATEMENT,  # a table or an index is damaged
+        "XX002": Verdict.STATEMENT,
+    }
+)
+"""By SQLSTATE, or its first characters; the longest that fits counts."""
 
 # A table was altered since the driver prepared the statement, which it forgets with the rollback; it has no SQLSTATE of
 # its own.
@@ -61,8 +86,8 @@ def verdict_of(error: psycopg.Error) -> Verdict:
     if error.diag.source_function == _STALE_PLAN:
         return Verdict.GAVE_UP
     if error.sqlstate is not None:
-        fitting = [state for state in _VERDICTS if error.sqlstate.startswith(state)]
-        return _VERDICTS[max(fitting, key=len)] if fitting else Verdict.OTHER
+        fitting = [state for state in VERDICTS if error.sqlstate.startswith(state)]
+        return VERDICTS[max(fitting, key=len)] if fitting else Verdict.OTHER
     if error.pgconn is not None and error.pgconn.used_password:
         return Verdict.LOGIN  # the server asked for the password, and then did not let us in
     return Verdict.UNAVAILABLE if isinstance(error, psycopg.OperationalError) else Verdict.OTHER
@@ -80,4 +105,4 @@ def words_of(error: psycopg.Error) -> str:
     return sentence(kind, f"SQLSTATE {state}", ", ".join([said, *where] if said else where))
 
 
-__all__ = ["psycopg_error", "verdict_of", "words_of"]
+__all__ = ["VERDICTS", "psycopg_error", "verdict_of", "words_of"]

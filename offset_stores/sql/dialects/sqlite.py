@@ -14,11 +14,14 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, exc
+from sqlalchemy import URL, Connection, Engine, Insert, RootTransaction, Table, create_engine, exc
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from kafka_stream.errors import ConfigurationError, TransactionEscaped
+from kafka_stream.offset_stores.sql.dead_letters.rows import REPLACED
+from kafka_stream.offset_stores.sql.dialects.sqlite_foreign_keys import Violations
 from kafka_stream.offset_stores.sql.error_words import sentence, without_quoted
 from kafka_stream.offset_stores.sql.errors import Verdict, driver_error
 from kafka_stream.offset_stores.sql.statements import Grammar, Wanted
@@ -30,20 +33,30 @@ _BUSY_TIMEOUT_S = 5.0
 _OLDEST_SQLITE = (3, 35)
 _SAVEPOINT = "kafka_stream_claim"
 _RAISED_BY_TRIGGER = "SQLITE_CONSTRAINT_TRIGGER"
-_VERDICTS = {
-    sqlite3.SQLITE_BUSY: Verdict.LOCKED,
-    sqlite3.SQLITE_LOCKED: Verdict.LOCKED,
-    sqlite3.SQLITE_PROTOCOL: Verdict.LOCKED,
-    sqlite3.SQLITE_INTERRUPT: Verdict.GAVE_UP,
-    sqlite3.SQLITE_FULL: Verdict.UNAVAILABLE,
-    sqlite3.SQLITE_IOERR: Verdict.UNAVAILABLE,
-    sqlite3.SQLITE_READONLY: Verdict.REFUSED,
-    sqlite3.SQLITE_PERM: Verdict.REFUSED,
-    sqlite3.SQLITE_AUTH: Verdict.REFUSED,
-    sqlite3.SQLITE_CONSTRAINT: Verdict.DATA,
-    sqlite3.SQLITE_MISMATCH: Verdict.DATA,
-    sqlite3.SQLITE_TOOBIG: Verdict.DATA,
-}
+VERDICTS: Mapping[int, Verdict] = MappingProxyType(
+    {
+        # A missing table, a bad statement; few of these are about a value (JSON that cannot be read).
+        sqlite3.SQLITE_ERROR: Verdict.STATEMENT,
+        sqlite3.SQLITE_BUSY: Verdict.LOCKED,
+        sqlite3.SQLITE_LOCKED: Verdict.LOCKED,
+        sqlite3.SQLITE_PROTOCOL: Verdict.LOCKED,
+        sqlite3.SQLITE_INTERRUPT: Verdict.GAVE_UP,
+        sqlite3.SQLITE_SCHEMA: Verdict.GAVE_UP,
+        sqlite3.SQLITE_FULL: Verdict.UNAVAILABLE,
+        sqlite3.SQLITE_IOERR: Verdict.UNAVAILABLE,
+        sqlite3.SQLITE_NOMEM: Verdict.UNAVAILABLE,
+        sqlite3.SQLITE_READONLY: Verdict.REFUSED,
+        sqlite3.SQLITE_PERM: Verdict.REFUSED,
+        sqlite3.SQLITE_AUTH: Verdict.REFUSED,
+        sqlite3.SQLITE_CANTOPEN: Verdict.STATEMENT,
+        sqlite3.SQLITE_CORRUPT: Verdict.STATEMENT,
+        sqlite3.SQLITE_NOTADB: Verdict.STATEMENT,
+        sqlite3.SQLITE_CONSTRAINT: Verdict.DATA,
+        sqlite3.SQLITE_MISMATCH: Verdict.DATA,
+        sqlite3.SQLITE_TOOBIG: Verdict.DATA,
+    }
+)
+"""By primary result code."""
 
 
 class SQLite:
@@ -190,6 +203,34 @@ class SQLite:
         """The savepoint was there a moment ago."""
         return True
 
+    def mark(self, connection: Connection, token: str) -> None:
+        """The savepoint."""
+        self.after_claim(connection)
+
+    def before_end(self, connection: Connection) -> None:
+        """The attempt's savepoint will tell."""
+
+    def violated(self, connection: Connection) -> Violations | None:
+        """Only all violations can be asked for, so that those of before have to be known."""
+        return Violations.found(_driver(connection))
+
+    def refuse_violations(self, connection: Connection, before: object | None) -> None:
+        """Those that are new."""
+        if isinstance(before, Violations):
+            before.refuse_more(_driver(connection))
+
+    def has_no_savepoint(self, error: BaseException) -> bool:
+        """Nothing else can be wrong with these statements."""
+        return _code_of(driver_error(error)) == sqlite3.SQLITE_ERROR
+
+    def keep_letters(self, table: Table) -> Insert:
+        """``ON CONFLICT DO UPDATE``."""
+        statement = insert(table)
+        changes = {name: statement.excluded[name] for name in REPLACED}
+        return statement.on_conflict_do_update(
+            index_elements=list(table.primary_key), set_={**changes, "attempts": table.c.attempts + 1}
+        )
+
     def after_transaction(self, connection: Connection) -> None:
         """Nothing is left."""
 
@@ -214,7 +255,7 @@ class SQLite:
         driver = driver_error(error)
         if not isinstance(driver, sqlite3.Error):
             return None
-        return _VERDICTS.get(_code_of(driver), Verdict.OTHER)
+        return VERDICTS.get(_code_of(driver), Verdict.OTHER)
 
     def connection_of(self, thing: object) -> object | None:
         """A cursor's."""
@@ -254,4 +295,4 @@ def _file_of(url: URL) -> Path | None:
     return Path(name)
 
 
-__all__ = ["SQLite"]
+__all__ = ["VERDICTS", "SQLite"]

@@ -1,0 +1,1 @@
+"""Transactions that user code writes through: how they are left, tried in parts, and which one is in hand."""
