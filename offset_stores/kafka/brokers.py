@@ -41,8 +41,9 @@ class Brokers:
         self.waits = waits
         of_connection = connection_settings(config)
         self._config = {**soon_again(of_connection), **of_connection}
-        self._last_error: KafkaError | None = None
-        self._connection = Renewed(lambda: Requests(self.client(AdminClient, {"error_cb": self._remember}), waits))
+        self._last = last = _LastError()
+        make = partial(_client, self._config, AdminClient, {"error_cb": last})
+        self._connection = Renewed(lambda: Requests(make(), waits))
 
     def close(self) -> None:
         """Give the connections back."""
@@ -54,12 +55,7 @@ class Brokers:
         Raises:
             ConfigurationError: librdkafka refuses a setting.
         """
-        config: dict[str, Any] = {"logger": CLIENT_LOG, **self._config, **settings}
-        try:
-            return kind(config)
-        except KafkaException as error:
-            reason = error.args[0].str()
-            raise ConfigurationError(f"the Kafka offset store's settings were refused: {reason}") from error
+        return _client(self._config, kind, settings)
 
     def cluster_id(self) -> str:
         """The id that the brokers of one cluster share.
@@ -75,7 +71,7 @@ class Brokers:
                 found = str(asked(self._connection, _cluster_id, _LOOK_S, doing))
                 break
             except KafkaException as error:
-                failure = mapped(self._last_error or error.args[0], doing, self.where)
+                failure = mapped(self._last.error or error.args[0], doing, self.where)
                 if isinstance(failure, NotAuthorized) or time.monotonic() > deadline:
                     raise failure from error
         if found.startswith(_MOCK_CLUSTER):
@@ -129,10 +125,26 @@ class Brokers:
             return ()
         return [f"{member.client_id} on {str(member.host).removeprefix('/')}" for member in members]
 
-    def _remember(self, error: KafkaError) -> None:
+
+class _LastError:
+    """The error that says most of those that a client has told. It knows no ``Brokers``, which would live as long."""
+
+    def __init__(self) -> None:
+        self.error: KafkaError | None = None
+
+    def __call__(self, error: KafkaError) -> None:
         # Authentication is the cause; "all brokers down", which follows, only its consequence.
-        if self._last_error is None or not isinstance(mapped(self._last_error, "", ""), NotAuthorized):
-            self._last_error = error
+        if self.error is None or not isinstance(mapped(self.error, "", ""), NotAuthorized):
+            self.error = error
+
+
+def _client(of_connection: Mapping[str, Any], kind: type[Client], settings: Mapping[str, Any]) -> Client:
+    config: dict[str, Any] = {"logger": CLIENT_LOG, **of_connection, **settings}
+    try:
+        return kind(config)
+    except KafkaException as error:
+        reason = error.args[0].str()
+        raise ConfigurationError(f"the Kafka offset store's settings were refused: {reason}") from error
 
 
 # What the client is asked, on its thread; ``poll`` hears of its errors.

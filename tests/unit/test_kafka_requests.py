@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -16,6 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from kafka_stream.errors import StoreUnavailable
 from kafka_stream.offset_stores.kafka import producer as producer_module
 from kafka_stream.offset_stores.kafka import requests as requests_module
+from kafka_stream.offset_stores.kafka.brokers import Brokers
 from kafka_stream.offset_stores.kafka.offset_requests import OffsetRequests
 from kafka_stream.offset_stores.kafka.producer import OutcomeUnknown, TransactionalProducer
 from kafka_stream.offset_stores.kafka.requests import GivenUp, Requests, Waits
@@ -192,3 +194,16 @@ def test_an_abort_that_hangs_leaves_it_to_the_next_producer(monkeypatch: pytest.
     with pytest.raises(StoreUnavailable):
         producer.begin()
     client.released.set()
+
+
+def test_brokers_end_with_who_held_them_without_a_collection() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        brokers = Brokers({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}, "there", Waits())
+        brokers.close()
+        gone = weakref.ref(brokers)
+        del brokers
+        assert gone() is None, "something of its own holds it"
+    finally:
+        gc.enable()

@@ -214,7 +214,7 @@ class LoadingAdmin:
 
 
 def brokers(monkeypatch: pytest.MonkeyPatch, *errors: KafkaError) -> Brokers:
-    monkeypatch.setattr(Brokers, "client", lambda *_: LoadingAdmin(*errors))
+    monkeypatch.setattr("kafka_stream.offset_stores.kafka.brokers._client", lambda *_: LoadingAdmin(*errors))
     return Brokers({}, "b1:9092", Waits())
 
 
