@@ -30,9 +30,11 @@ from kafka_stream.types import Claim, OffsetRange, Phase
 from kafka_stream.user_code import FunctionSink
 from kafka_stream.user_results import Untouched, awaited, check_prepared, prepared_by, refuse_deferred
 
-FAULTS = (Exception, asyncio.CancelledError, GeneratorExit)
-"""What user code fails with. A cancelled await and a closed generator are its own faults, too: nobody else cancels or
-closes anything here. What ends the process (``KeyboardInterrupt``, ``SystemExit``) comes through."""
+FAULTS = (Exception, asyncio.CancelledError, GeneratorExit, BaseExceptionGroup)
+"""What user code fails with. A cancelled await and a closed generator are its own faults, too, alone or in a group:
+nobody else cancels or closes anything here. What ends the process (``KeyboardInterrupt``, ``SystemExit``) comes
+through, in a group as well."""
+_ENDS = (KeyboardInterrupt, SystemExit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +273,8 @@ class BatchProcessor:
 
     def _meaning(self, error: BaseException, where: str, batch: Batch) -> KafkaStreamError:
         """What an error of user code means; our own stay as they are, with what they were raised from."""
+        if isinstance(error, BaseExceptionGroup) and error.subgroup(_ENDS) is not None:
+            raise error
         told = self._telling.tell(error) if self._telling is not None else None
         if isinstance(error, KafkaStreamError):
             return error

@@ -411,6 +411,26 @@ def test_what_user_code_cancelled_itself_is_its_failure(
     assert run.loop.status.error is caught.value
 
 
+@pytest.mark.parametrize("inside", [asyncio.CancelledError(), GeneratorExit()])
+def test_a_group_of_what_is_no_exception_is_a_failure_too(
+    kafka: MemoryKafka, store: ResultsStore, inside: BaseException
+) -> None:
+    def give_up(batch: Batch) -> Batch:
+        raise BaseExceptionGroup("tasks", [inside, ValueError("price")])
+
+    with pytest.raises(ProcessingError, match=r"prepare failed on orders\[0\] \[0, 5\).*BaseExceptionGroup") as caught:
+        _stream(kafka, store, prepare=give_up).run()
+    assert isinstance(caught.value.__cause__, BaseExceptionGroup)
+
+
+def test_a_group_with_what_ends_the_process_comes_through(kafka: MemoryKafka, store: ResultsStore) -> None:
+    def leave(batch: Batch) -> Batch:
+        raise BaseExceptionGroup("tasks", [ValueError("price"), BaseExceptionGroup("more", [SystemExit(3)])])
+
+    with pytest.raises(BaseExceptionGroup, match="tasks"):
+        _stream(kafka, store, prepare=leave).run()
+
+
 def test_a_task_that_cancels_itself_ends_no_task_group_in_silence(kafka: MemoryKafka, store: ResultsStore) -> None:
     async def prepare(batch: Batch) -> Batch:
         task = asyncio.current_task()
