@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 
+from kafka_stream.admin.observation import visible
 from kafka_stream.errors import CommandRefused, ConfigurationError
 from kafka_stream.progress import StreamListener
 from kafka_stream.protocols import BatchProgress, OffsetStore
 from kafka_stream.source.cluster import Cluster
 from kafka_stream.types import PositionState, TopicPartition
+
+logger = logging.getLogger("kafka_stream")
 
 
 class GroupOffsetMirror(StreamListener):
@@ -43,7 +47,7 @@ class GroupOffsetMirror(StreamListener):
 def mirror_offsets(store: OffsetStore, stream: str, cluster: Cluster, group_id: str) -> Mapping[TopicPartition, int]:
     """Write the stored offsets of a stream that does not run to its consumer group, once; return them.
 
-    Closed partitions are left out, and so are those whose topic does not exist.
+    Closed partitions are left out, and so are those whose topic does not exist, or may not be looked at (it is logged).
 
     Raises:
         CommandRefused: nothing is stored for the stream, or the group has members (which mirror for themselves).
@@ -62,7 +66,9 @@ def mirrored_offsets(store: OffsetStore, stream: str, cluster: Cluster) -> Mappi
             f"there is nothing to mirror: the offsets in {store.describe()} are the consumer group's own"
         )
     positions = store.positions(stream)
-    topics = cluster.existing_topics(sorted({tp.topic for tp in positions}))
+    topics, hidden = visible(cluster, sorted({tp.topic for tp in positions}))
+    for topic, why in sorted(hidden.items()):
+        logger.warning("the offsets of topic %r are not mirrored: %s", topic, why)
     offsets = {
         tp: stored.next_offset
         for tp, stored in sorted(positions.items())

@@ -48,7 +48,7 @@ def observe(cluster: Cluster, partitions: Collection[TopicPartition]) -> Observa
     Raises:
         NotAuthorized, BrokerUnavailable.
     """
-    topics, hidden = _visible(cluster, sorted({tp.topic for tp in partitions}))
+    topics, hidden = visible(cluster, sorted({tp.topic for tp in partitions}))
     existing = [tp for tp in sorted(partitions) if tp.topic in topics and tp.partition < topics[tp.topic].partitions]
     first = cluster.offsets(existing, OffsetAt.EARLIEST)
     # Before the ends: what is appended in between must not look as if a transaction held it back.
@@ -57,7 +57,12 @@ def observe(cluster: Cluster, partitions: Collection[TopicPartition]) -> Observa
     return Observation(topics, {tp: Log(first[tp], ends[tp], max(ends[tp], high[tp])) for tp in existing}, None, hidden)
 
 
-def _visible(cluster: Cluster, names: Sequence[str]) -> tuple[Mapping[str, TopicInfo], Mapping[str, str]]:
+def visible(cluster: Cluster, names: Sequence[str]) -> tuple[Mapping[str, TopicInfo], Mapping[str, str]]:
+    """Those of these topics that exist, and those that we may not look at, with the reason.
+
+    Raises:
+        NotAuthorized: that is the only one.
+    """
     try:
         return cluster.existing_topics(names), {}
     except NotAuthorized:
@@ -147,4 +152,4 @@ def _time_of(kind: int, milliseconds: int) -> datetime | None:
     return None if kind == TIMESTAMP_NOT_AVAILABLE else _EPOCH + timedelta(milliseconds=milliseconds)
 
 
-__all__ = ["observe", "with_times"]
+__all__ = ["observe", "visible", "with_times"]

@@ -88,6 +88,8 @@ class Recorder:
             return
         self._close_batches()
         self._reached[topic_partition] = until_offset
+        if from_offset == until_offset:
+            return  # the consumer has told of a position that was left already
         self._tell(ActionKind.DATA_LOSS, datetime.now(UTC), [(topic_partition, from_offset, until_offset)])
 
     def committed(self, progress: BatchProgress) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from kafka_stream.engine.topic_look import LOOK_INTERVAL_S
 from kafka_stream.errors import OwnershipLost, StreamClosed, TopicRecreated
+from kafka_stream.protocols import ActionKind
 from kafka_stream.testing import MemoryKafka, MemoryOffsetStore
 from kafka_stream.types import Owner, TopicPartition
 from tests.simulation import ResultsStore, Simulation
@@ -152,3 +153,16 @@ def test_a_position_that_only_the_store_has_lost_is_none_of_the_topics(
     with pytest.raises(expected):
         run.run()
     assert _new_rows(store) == []
+
+
+def test_where_it_goes_on_after_a_loss_is_remembered(kafka: MemoryKafka) -> None:
+    store: Any = MemoryOffsetStore()
+    run = Simulation(kafka, store, on_data_loss="earliest")
+    run.at(1, lambda: _recreate(kafka, 3, count=0))
+    run.at(SOON, run.stop)
+    run.run()
+    losses = [entry for entry in store.history("s", 1_000) if entry.action.kind is ActionKind.DATA_LOSS]
+    assert sorted((each.topic_partition, each.from_offset, each.until_offset) for each in losses) == [
+        (tp, 20, 0) for tp in PARTITIONS
+    ], "each once, and none that moves nothing"
+    assert {each.action.actor for each in losses} == {str(run.owner)}
