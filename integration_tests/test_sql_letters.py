@@ -12,18 +12,18 @@ from kafka_stream import Batch, DirectStream, FixedDelay
 from kafka_stream.errors import ProcessingError, TransactionEscaped
 from kafka_stream.offset_stores.sql import SqlOffsetStore, SqlTransaction
 from kafka_stream.testing import MemoryKafka
-from kafka_stream.testing.dead_letter_contract import DeadLetterContract
+from kafka_stream.testing.in_place_contract import InPlaceContract
 from kafka_stream.testing.store_backend import OLDER, P0, STREAM, claim_of
 from tests.sql_backend import SqlBackend, write
 
 
-class TestDeadLettersOnPostgres(DeadLetterContract):
+class TestDeadLettersOnPostgres(InPlaceContract):
     @pytest.fixture
     def backend(self, backend: SqlBackend) -> SqlBackend:
         return backend
 
 
-class TestDeadLettersOnMariadb(DeadLetterContract):
+class TestDeadLettersOnMariadb(InPlaceContract):
     @pytest.fixture
     def backend(self, mariadb_backend: SqlBackend) -> SqlBackend:
         return mariadb_backend

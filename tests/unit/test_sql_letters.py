@@ -12,12 +12,13 @@ from kafka_stream.errors import SchemaMismatch
 from kafka_stream.offset_stores.sql import SqlOffsetStore, define_tables
 from kafka_stream.offset_stores.sql import schema as schemas
 from kafka_stream.offset_stores.sql.tables import SCHEMA_VERSION
-from kafka_stream.testing.dead_letter_contract import DeadLetterContract, letter
+from kafka_stream.testing.dead_letter_contract import letter
+from kafka_stream.testing.in_place_contract import InPlaceContract
 from kafka_stream.testing.store_backend import OLDER, P0, STREAM, claim_of, next_offsets
 from tests.sql_backend import SqlBackend
 
 
-class TestDeadLettersOnSqlite(DeadLetterContract):
+class TestDeadLettersOnSqlite(InPlaceContract):
     @pytest.fixture
     def backend(self, tmp_path: Path) -> Iterator[SqlBackend]:
         found = SqlBackend(f"sqlite:///{tmp_path}/orders.db")
