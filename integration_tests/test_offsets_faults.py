@@ -1,4 +1,4 @@
-"""Every command on offsets against wrong passwords, missing rights and dead servers: one table, by real servers.
+"""Every command on offsets and dead letters against wrong passwords, missing rights and dead servers, by real servers.
 
 ``golden/faults.txt`` is the table. To accept a change, delete the part of a fault and run the test: it writes what it
 got, and fails once. Hosts, ports and names are placeholders.
@@ -23,6 +23,8 @@ from kafka_stream.offset_stores.kafka import KafkaOffsetStore
 from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.offset_stores.zookeeper import ZooKeeperOffsetStore
 from kafka_stream.protocols import Action, ActionKind, Change
+from kafka_stream.testing.dead_letter_contract import letter
+from kafka_stream.testing.store_backend import OLDER, claim_of
 from kafka_stream.types import TopicPartition
 from tests.command_line import Invoke, in_directory, one_sentence
 
@@ -39,6 +41,14 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "mirror": (),
     "history": (),
     "undo": ("--yes",),
+}
+LETTERS: Mapping[str, Sequence[str]] = {
+    "dead-letters list": (),
+    "dead-letters show": (),
+    "dead-letters stats": (),
+    "dead-letters export": (),
+    "dead-letters discard": ("--execute", "--yes"),
+    "dead-letters replay": ("--through-topic", "--execute", "--yes"),
 }
 _PLACES = (
     (re.compile(r"(127\.0\.0\.1|localhost):\d+"), "HOST:PORT"),
@@ -70,7 +80,8 @@ def faults(run: Invoke, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         told: dict[str, list[str]] = {}
         for command in commands:
             name = () if command == "streams" else ("--stream", stream)
-            ended = run("offsets", command, *name, *COMMANDS[command])
+            words = command.split() if command in LETTERS else ["offsets", command]
+            ended = run(*words, *name, *{**COMMANDS, **LETTERS}[command])
             said = one_sentence(ended) if ended.status else "done"
             assert SECRET not in ended.out + ended.err
             told.setdefault(f"{ended.status} {_without_places(said.replace(stream, 'STREAM'))}", []).append(command)
@@ -108,12 +119,14 @@ def _same_as_golden(fault: str, got: str) -> None:
 
 def test_sqlite_a_missing_file(faults: Callable[..., None]) -> None:
     faults("SQLite: the file is missing", "sqlite:///missing.db", commands=[c for c in COMMANDS if c != "import"])
+    faults("SQLite: the file is missing (dead letters)", "sqlite:///missing.db", commands=list(LETTERS))
     assert not Path("missing.db").exists()
 
 
 def test_sqlite_a_file_that_is_no_database(faults: Callable[..., None], tmp_path: Path) -> None:
     (tmp_path / "orders.db").write_text("this is no database, but a text that is long enough to be looked at" * 20)
     faults("SQLite: the file is no database", "sqlite:///orders.db")
+    faults("SQLite: the file is no database (dead letters)", "sqlite:///orders.db", commands=list(LETTERS))
 
 
 def test_sqlite_what_cannot_be_opened(faults: Callable[..., None], tmp_path: Path) -> None:
@@ -127,6 +140,13 @@ def test_sqlite_a_file_that_may_only_be_read(faults: Callable[..., None], tmp_pa
         store.initialise("orders", "orders", {0: 5}, None)
     only_changing = ["delete", "import", "undo", "migrate"]
     faults("SQLite: read-only", "sqlite:///file:orders.db?mode=ro&uri=true", commands=only_changing)
+    with closing(SqlOffsetStore(f"sqlite:///{tmp_path}/orders.db")) as store:
+        positions = store.take_over("orders", OLDER, [TopicPartition("orders", 0)], {})
+        with store.begin(claim_of(OLDER, {TopicPartition("orders", 0): (5, 9)}, positions)) as transaction:
+            transaction.set_aside([letter(7)])
+            transaction.advance()
+            transaction.commit()
+    faults("SQLite: read-only (dead letters)", "sqlite:///file:orders.db?mode=ro&uri=true", commands=list(LETTERS))
 
 
 # PostgreSQL, MariaDB --------------------------------------------------------------------------------------------------
@@ -144,8 +164,11 @@ def _as(url: str, user: str | None = None, password: str = SECRET) -> str:
 
 
 def test_postgresql(faults: Callable[..., None], postgres: PostgresDatabase) -> None:
+    dead = _as(postgres.at("127.0.0.1", free_port()).url)
     faults("PostgreSQL: a wrong password", _as(postgres.url))
-    faults("PostgreSQL: a dead server", _as(postgres.at("127.0.0.1", free_port()).url))
+    faults("PostgreSQL: a dead server", dead)
+    faults("PostgreSQL: a wrong password (dead letters)", _as(postgres.url), commands=list(LETTERS))
+    faults("PostgreSQL: a dead server (dead letters)", dead, commands=list(LETTERS))
 
 
 def test_postgresql_without_rights(faults: Callable[..., None], postgres: PostgresDatabase) -> None:
@@ -154,13 +177,19 @@ def test_postgresql_without_rights(faults: Callable[..., None], postgres: Postgr
     postgres.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{SECRET}'")
     try:
         faults("PostgreSQL: no right on the tables", _as(postgres.url, user))
+        postgres.execute(f"GRANT SELECT ON kafka_stream_offsets TO {user}")
+        faults("PostgreSQL: no right on the dead letters", _as(postgres.url, user), commands=list(LETTERS))
+        postgres.execute(f"DROP OWNED BY {user}")
     finally:
         postgres.execute(f"DROP ROLE {user}")
 
 
 def test_mariadb(faults: Callable[..., None], mariadb: MariadbDatabase) -> None:
+    dead = _as(mariadb.at("127.0.0.1", free_port()).url)
     faults("MariaDB: a wrong password", _as(mariadb.url))
-    faults("MariaDB: a dead server", _as(mariadb.at("127.0.0.1", free_port()).url))
+    faults("MariaDB: a dead server", dead)
+    faults("MariaDB: a wrong password (dead letters)", _as(mariadb.url), commands=list(LETTERS))
+    faults("MariaDB: a dead server (dead letters)", dead, commands=list(LETTERS))
 
 
 def test_mariadb_without_rights(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from integration_tests.servers import random_name
 from kafka_stream.admin import GroupOffsetMirror
 from kafka_stream.offset_stores.kafka import KafkaOffsetStore
 from kafka_stream.offset_stores.sql import SqlOffsetStore
-from kafka_stream.protocols import Action, ActionKind, Change
+from kafka_stream.protocols import Action, ActionKind, Change, LetterId
 from kafka_stream.sinks.kafka import KafkaSink
 from kafka_stream.stream import DirectStream
+from kafka_stream.testing.dead_letter_contract import letter
+from kafka_stream.testing.store_backend import OLDER, claim_of
 from kafka_stream.types import TopicPartition
-from tests.command_line import Invoke, in_directory
+from tests.command_line import Ended, Invoke, in_directory, one_sentence
 
 PAGE = Path(__file__).parents[1] / "docs" / "operating.md"
 RECORDS = 10
@@ -29,6 +32,7 @@ WAIT_S = 60.0
 RESET = Action("reset-1", ActionKind.RESET, "operator@here")
 Grant = tuple[str, str, Sequence[str]]
 """A kind of resource, which of them, and operations."""
+KINDS = ("topics", "output topics", "group", "groups", "transactional ids", "replay's group", "replay's id", "cluster")
 
 
 def table() -> Mapping[str, list[Grant]]:
@@ -38,7 +42,7 @@ def table() -> Mapping[str, list[Grant]]:
     for line in page[page.index("## Rights in Kafka") :].split("\n## ")[0].splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         for what in re.findall(r"`([^`]+)`", cells[0]) if line.startswith("|") else ():
-            rights = re.findall(r"(topics|output topics|group|groups|transactional ids|cluster) ([A-Z, ]+)", cells[1])
+            rights = re.findall(rf"({'|'.join(KINDS)}) ([A-Z, ]+)", cells[1])
             found[what] = [(kind, kind, [each.strip().lower() for each in names.split(",")]) for kind, names in rights]
     return found
 
@@ -62,6 +66,8 @@ class Shop:
             "group": ("group", self.name, False),
             "groups": ("group", "*", False),
             "transactional ids": ("transactional id", f"{self.name}:", True),
+            "replay's group": ("group", f"{self.name}.replay", False),
+            "replay's id": ("transactional id", f"{self.name}.replay", False),
             "cluster": ("cluster", "", False),
         }
         for kind, _, operations in table()[what]:
@@ -185,3 +191,39 @@ def test_a_command_on_offsets_in_a_database_needs_no_more_than_the_page_says(
     arguments = COMMANDS["reset"] if name == "reset" else ()
     ended = run("offsets", name, "--store", shop.database, *stream, *options, *arguments)
     assert ended.status == 0, ended.err
+
+
+REPLAY = "dead-letters replay --through-topic"
+
+
+def replayed(shop: Shop, run: Invoke, monkeypatch: pytest.MonkeyPatch) -> Ended:
+    """One letter of a stream in a database, sent to the topic for results."""
+    store_in_database(shop)
+    store, tp = SqlOffsetStore(shop.database), TopicPartition(shop.topic, 0)
+    positions = store.take_over(shop.name, OLDER, [tp], {})
+    where = LetterId(shop.topic, "", 0, 1)
+    with store.begin(claim_of(OLDER, {tp: (1, 2)}, positions, stream=shop.name)) as transaction:
+        transaction.set_aside([replace(letter(1), stream=shop.name, id=where)])
+        transaction.advance()
+        transaction.commit()
+    store.close()
+    as_the_user(shop, monkeypatch)
+    where_to = ("--store", shop.database, "--stream", shop.name, "--execute", "--yes")
+    return run(*REPLAY.split(), shop.results, *where_to)
+
+
+def test_a_replay_needs_no_more_than_the_page_says(shop: Shop, run: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.grant(REPLAY)
+    ended = replayed(shop, run, monkeypatch)
+    assert (ended.status, ended.out.splitlines()[-1]) == (0, "1 letter(s) were sent."), ended.err
+
+
+@pytest.mark.parametrize("missing", [kind for kind, _, _ in table().get(REPLAY, ())])
+def test_a_replay_without_one_of_them_is_refused(
+    shop: Shop, run: Invoke, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    shop.grant(REPLAY, but=missing)
+    ended = replayed(shop, run, monkeypatch)
+    assert ended.status != 0
+    words = {"output topics": "topic", "replay's group": "group", "replay's id": "transactional id"}
+    assert words[missing] in one_sentence(ended)

@@ -53,14 +53,24 @@ def test_help_and_version_are_done(arguments: list[str], invoke: Invoke) -> None
 
 
 @pytest.mark.parametrize(
-    "command", [["run"], ["demo"], ["version"], ["offsets", "describe"], ["schema", "sql"], ["schema", "apply"]]
+    "command",
+    [
+        *(["run"], ["demo"], ["version"], ["offsets", "describe"], ["schema", "sql"], ["schema", "apply"]),
+        *(["dead-letters", name] for name in ("list", "show", "replay", "discard", "export", "stats")),
+    ],
 )
 def test_every_command_has_an_example_that_names_it(command: list[str], invoke: Invoke) -> None:
     text = " ".join(invoke(*command, "--help").out.split())
     assert f"Example: kafka-stream {' '.join(command)}" in text
 
 
-@pytest.mark.parametrize("command", [["run"], ["demo"], ["version"], ["offsets", "describe"], ["schema", "sql"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["run"], ["demo"], ["version"], ["offsets", "describe"], ["schema", "sql"]),
+        *(["dead-letters", name] for name in ("list", "show", "discard", "stats")),
+    ],
+)
 def test_every_option_has_a_variable(command: list[str], invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     text = invoke(*command, "--help").out
