@@ -64,6 +64,7 @@ class Work:
 
 
 _IN_POSTGRES = "benchmarks.contenders.postgres:"
+_OF_FAILING = "benchmarks.contenders.failing:"
 _OURS = "kafka-stream"
 
 
@@ -97,6 +98,39 @@ def _latency(rate: int, goal: Goal) -> Work:
         figure="p99_ms",
         server="postgres",
         paced=True,
+    )
+
+
+_PLACES = {"early": 0.01, "in the middle": 0.5, "late": 0.99}
+
+
+def _failing() -> Work:
+    names = {
+        f"one refused in {w}, {n}": {"where": w, "at": at} for w in ("COPY", "prepare") for n, at in _PLACES.items()
+    }
+    return Work(
+        "failing",
+        "A batch of 50,000 in which a record fails, into PostgreSQL",
+        Contender("none fails", f"{_OF_FAILING}batch", share=0.05),
+        tuple(Contender(name, f"{_OF_FAILING}batch", share=0.05, options=it) for name, it in names.items()),
+        tuple(Goal(name, "seconds", "at most", 3.0) for name in names),
+        figure="seconds",
+        server="postgres",
+        least_records=1_000_000,
+    )
+
+
+def _unharmed(size: int, share: float) -> Work:
+    stops, sets_aside = ({"size": size, "on_error": it} for it in ("stop", "dead-letter"))
+    name = 'on_error="dead-letter"'
+    return Work(
+        f"unharmed-{size}",
+        f"Batches of {size:,} in which nothing fails, into PostgreSQL",
+        Contender('on_error="stop"', f"{_OF_FAILING}unharmed", share=share, options=stops),
+        (Contender(name, f"{_OF_FAILING}unharmed", share=share, options=sets_aside),),
+        (Goal(name, "seconds", "at most", 1.05),),
+        figure="seconds",
+        server="postgres",
     )
 
 
@@ -157,6 +191,9 @@ WORKS = (
         (Goal(_OURS, "rate", "at least", 0.80),),
     ),
     _single(0.002),
+    _failing(),
+    _unharmed(10_000, 0.1),
+    _unharmed(1, 0.002),
     _latency(1_000, Goal(_OURS, "p99_ms", "at most", 1.5)),
     _latency(10_000, Goal(_OURS, "p99_ms", "below", 25.0)),
     Work(
