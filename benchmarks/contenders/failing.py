@@ -16,6 +16,7 @@ from benchmarks.clients import Watcher
 from benchmarks.measurement import Outcome, Stopwatch, Task
 from benchmarks.records import records
 from kafka_stream import Batch, DirectStream
+from kafka_stream.engine import planner
 from kafka_stream.errors import RecordError
 from kafka_stream.protocols import BatchProgress
 from kafka_stream.sinks.sql import SqlSink
@@ -41,6 +42,7 @@ def unharmed(task: Task) -> Outcome:
 
 def _measured(task: Task, failing: int | None, where: str | None, size: int, on_error: Any) -> Outcome:
     tables.create(task.database)
+    planner.FIRST_BATCH_RECORDS = size  # type: ignore[attr-defined] # else it would learn first how many it can do
     kafka, watch = MemoryKafka({TOPIC: 1}), Stopwatch(task)
     watcher = _WhenToldTo(watch)
     stream = DirectStream(
@@ -63,6 +65,8 @@ def _measured(task: Task, failing: int | None, where: str | None, size: int, on_
     _produce(kafka, task.records)
     watcher.is_on = True
     stream.run(until="latest")
+    if watcher.batches != -(-task.records // size):
+        raise RuntimeError(f"{task.records} records came in {watcher.batches} batches, not of {size} each")
     return watch.outcome({"records": _found(stream, task.database, failing, where)}, batches=watcher.batches)
 
 
