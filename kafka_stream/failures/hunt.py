@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from kafka_stream.batch import Batch
 from kafka_stream.errors import ProcessingError, RecordError, SpoiledTransaction
 from kafka_stream.failures.breaker import Breaker
 from kafka_stream.failures.letters import Rejection, after_another
-from kafka_stream.failures.parts import RecordId, part_of, record_id
+from kafka_stream.failures.parts import RecordId, part_of, place_of, record_id
 from kafka_stream.failures.rejecting import Rejecting
 from kafka_stream.failures.search import Search
 from kafka_stream.types import TopicPartition
@@ -39,7 +39,6 @@ class Hunt:
         self._batch = batch
         self._rules = rules
         self._messages = tuple(batch)
-        self._places = {record_id(message): place for place, message in enumerate(self._messages)}
         self._search = Search(len(self._messages), lambda place: rules.followers(self._messages, place))
         self._looked_at = 0
         self._own_failures = 0
@@ -58,7 +57,7 @@ class Hunt:
 
     def went_well(self, rejected: Mapping[RecordId, Rejection]) -> None:
         """That part has, but for what was rejected of it."""
-        self._note(lambda: self._search.went_well([self._places[record] for record in rejected]), Rejected(rejected))
+        self._note(lambda: self._search.went_well(self._places(rejected)), Rejected(rejected))
 
     def has_failed(self, error: ProcessingError) -> None:
         """That part has failed."""
@@ -100,11 +99,14 @@ class Hunt:
 
     def _named(self, error: BaseException) -> Collection[int]:
         if isinstance(error, Rejected):
-            return [self._places[record] for record in error.rejections]
+            return self._places(error.rejections)
         if not isinstance(error, RecordError):
             return ()
-        place = self._places.get((TopicPartition(error.topic, error.partition), error.offset))
-        return () if place is None else (place,)
+        return self._places([(TopicPartition(error.topic, error.partition), error.offset)])
+
+    def _places(self, records: Iterable[RecordId]) -> Collection[int]:
+        """Where these are in the batch, as far as they are."""
+        return [place for place, is_there in (place_of(self._batch, record) for record in records) if is_there]
 
     def _note(self, step: Callable[[], None], error: ProcessingError) -> None:
         """Take a step, and keep why the records that it sets apart are so."""

@@ -23,7 +23,7 @@ from kafka_stream.errors import (
 from kafka_stream.failures.breaker import Breaker
 from kafka_stream.failures.hunt import Hunt, Rejected, Unexplained
 from kafka_stream.failures.letters import Rejection, held_back, letter_of, now
-from kafka_stream.failures.parts import RecordId, key_of, record_id, without
+from kafka_stream.failures.parts import RecordId, key_of, place_of, record_id, without
 from kafka_stream.failures.rejecting import Rejecting
 from kafka_stream.failures.results import Results, Writing
 from kafka_stream.protocols import Key, RescuingTransaction
@@ -198,7 +198,7 @@ class Rescue:
     ) -> None:
         """Set aside what was rejected, if the breaker lets it."""
         rejections = {**results.rejections, **found}
-        good = len(results.batch) - sum(record in found for record in map(record_id, results.batch)) if found else None
+        good = len(results.batch) - sum(place_of(results.batch, record)[1] for record in found) if found else None
         self._commits = bool(len(results.batch) if good is None else good)
         self.set_aside = len(rejections)
         self._next_breaker = self._breaker.after(*_numbered(results.batch, rejections))
@@ -260,9 +260,14 @@ def _numbered(batch: Batch, rejections: Mapping[RecordId, Rejection]) -> tuple[i
     """How many records there are in all, and which of them, by number, failed themselves."""
     if not rejections:
         return len(batch), ()
-    everything = sorted({*map(record_id, batch), *rejections})
-    failed = [n for n, record in enumerate(everything) if record in rejections and rejections[record].is_failure]
-    return len(everything), failed
+    failed: list[int] = []
+    left_out = 0  # of those before: they are in the batch no more
+    for record in sorted(rejections):
+        before, is_there = place_of(batch, record)
+        if rejections[record].is_failure:
+            failed.append(before + left_out)
+        left_out += not is_there
+    return len(batch) + left_out, failed
 
 
 __all__ = ["Again", "Rescue"]
