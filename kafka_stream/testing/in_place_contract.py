@@ -1,108 +1,127 @@
-"""The promise of ``protocols.InPlaceStore`` as tests, beside ``DeadLetterContract`` (needs pytest)."""
+"""What a store adds that processes a letter where it is: ``protocols.InPlaceStore`` as tests (needs pytest)."""
 # ruff: noqa: D102, PT012 - a test's name says what it shows; a transaction is several statements
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
 
-from kafka_stream.errors import CommandRefused, TransactionEscaped
-from kafka_stream.protocols import DeadLetter, DeadLetterStore, InPlaceStore, LetterError, LetterStatus
+from kafka_stream.errors import CommandRefused
+from kafka_stream.protocols import DeadLetter, DeadLetterStore, InPlaceStore, LetterError, LetterId, LetterStatus
 from kafka_stream.testing.dead_letter_contract import AT, DeadLetterContract
-from kafka_stream.testing.store_backend import STREAM, EscapingBackend, StoreBackend, at_once, next_offsets
+from kafka_stream.testing.store_backend import STREAM, StoreBackend
+
+_PATIENCE_S = 60.0
+
+
+class _Boom(Exception):
+    """What a handler raises."""
+
+
+def _in_place(store: DeadLetterStore) -> InPlaceStore:
+    assert isinstance(store, InPlaceStore)
+    return store
+
+
+def _status(store: DeadLetterStore, wanted: LetterId) -> LetterStatus:
+    return next(one.status for one in store.letters(STREAM) if one.id == wanted)
 
 
 class InPlaceContract(DeadLetterContract):
-    """Subclass it, and define the fixture ``backend`` as for ``OffsetStoreContract``."""
+    """Subclass it instead of ``DeadLetterContract``, with the same fixture."""
 
-    @pytest.fixture
-    def in_place(self, store: DeadLetterStore) -> InPlaceStore:
-        assert isinstance(store, InPlaceStore)
-        return store
-
-    def status_of(self, store: DeadLetterStore, letter: DeadLetter) -> LetterStatus:
-        """As it is stored now."""
-        (found,) = [one for one in store.letters(STREAM) if one.id == letter.id]
-        return found.status
-
-    def test_a_result_and_the_letters_new_status_are_one(
-        self, backend: StoreBackend, in_place: InPlaceStore, kept: tuple[DeadLetter, ...]
+    def test_a_letters_result_and_its_status_are_committed_together(
+        self, backend: StoreBackend, store: DeadLetterStore, kept: tuple[DeadLetter, ...]
     ) -> None:
-        before = next_offsets(in_place)
-        with in_place.begin_letter(kept[0]) as transaction:
+        before = store.positions(STREAM)
+        with _in_place(store).begin_letter(kept[0]) as transaction:
             backend.write(transaction, 7)
             transaction.advance()
             transaction.commit()
         assert list(backend.results()) == [7]
-        assert [one.status for one in in_place.letters(STREAM)] == [
-            LetterStatus.REPLAYED,
-            LetterStatus.WAITING,
-            LetterStatus.WAITING,
-        ]
-        assert next_offsets(in_place) == before
+        assert _status(store, kept[0].id) is LetterStatus.REPLAYED
+        assert [one.status for one in store.letters(STREAM)].count(LetterStatus.WAITING) == len(kept) - 1
+        assert store.positions(STREAM) == before
 
-    @pytest.mark.parametrize("until", ["written", "advanced"])
-    def test_without_its_commit_nothing_has_happened(
-        self, backend: StoreBackend, in_place: InPlaceStore, kept: tuple[DeadLetter, ...], until: str
+    def test_a_letter_that_is_not_committed_waits_and_has_no_result(
+        self, backend: StoreBackend, store: DeadLetterStore, kept: tuple[DeadLetter, ...]
     ) -> None:
-        with in_place.begin_letter(kept[0]) as transaction:
+        with pytest.raises(_Boom), _in_place(store).begin_letter(kept[0]) as transaction:
             backend.write(transaction, 7)
-            if until == "advanced":
-                transaction.advance()
+            transaction.advance()
+            raise _Boom
+        with _in_place(store).begin_letter(kept[0]) as transaction:
+            backend.write(transaction, 8)
         assert list(backend.results()) == []
-        assert self.status_of(in_place, kept[0]) is LetterStatus.WAITING
+        assert _status(store, kept[0].id) is LetterStatus.WAITING
 
-    @pytest.mark.parametrize("now", [LetterStatus.DISCARDED, LetterStatus.REPLAYING, LetterStatus.REPLAYED])
-    def test_what_does_not_wait_is_refused(
-        self, in_place: InPlaceStore, kept: tuple[DeadLetter, ...], now: LetterStatus
+    @pytest.mark.parametrize("status", [LetterStatus.DISCARDED, LetterStatus.REPLAYED, LetterStatus.REPLAYING])
+    def test_a_letter_that_does_not_wait_is_refused(
+        self, backend: StoreBackend, store: DeadLetterStore, kept: tuple[DeadLetter, ...], status: LetterStatus
     ) -> None:
-        in_place.mark_letters(STREAM, [kept[0].id], LetterStatus.WAITING, now)
-        with pytest.raises(CommandRefused), in_place.begin_letter(kept[0]):
-            pytest.fail("it was begun")
-        assert self.status_of(in_place, kept[0]) is now
+        store.mark_letters(STREAM, [kept[0].id], LetterStatus.WAITING, status)
+        with pytest.raises(CommandRefused), _in_place(store).begin_letter(kept[0]) as transaction:
+            backend.write(transaction, 7)
+        assert list(backend.results()) == []
+        assert _status(store, kept[0].id) is status
 
-    def test_of_two_at_once_one_comes_too_late(
-        self, backend: StoreBackend, opened: Callable[[], DeadLetterStore], kept: tuple[DeadLetter, ...]
+    def test_of_two_who_begin_one_processes_the_letter(
+        self,
+        backend: StoreBackend,
+        opened: Callable[[], DeadLetterStore],
+        store: DeadLetterStore,
+        kept: tuple[DeadLetter, ...],
     ) -> None:
-        outcomes: list[str] = []
+        comes, found = threading.Event(), []
 
-        def process() -> None:
-            store = opened()
-            assert isinstance(store, InPlaceStore)
-            try:
-                with store.begin_letter(kept[0]) as transaction:
-                    backend.write(transaction, 7)
-                    transaction.advance()
-                    transaction.commit()
-            except CommandRefused:
-                outcomes.append("refused")
-            else:
-                outcomes.append("done")
+        def begin_too() -> None:
+            with closing(backend.store()) as other:
+                assert isinstance(other, InPlaceStore)
+                other.open()
+                comes.set()
+                try:
+                    with other.begin_letter(kept[0]) as transaction:
+                        backend.write(transaction, 8)
+                        transaction.advance()
+                        transaction.commit()
+                except CommandRefused as error:
+                    found.append(error)
 
-        at_once([process, process])
-        assert sorted(outcomes) == ["done", "refused"]
+        second = threading.Thread(target=begin_too)
+        with _in_place(store).begin_letter(kept[0]) as transaction:
+            second.start()
+            assert comes.wait(_PATIENCE_S)
+            backend.write(transaction, 7)
+            transaction.advance()
+            transaction.commit()
+        second.join(_PATIENCE_S)
+        assert not second.is_alive()
         assert list(backend.results()) == [7]
+        assert len(found) == 1
 
-    def test_a_failure_once_more_is_noted_and_it_still_waits(
-        self, in_place: InPlaceStore, kept: tuple[DeadLetter, ...]
+    def test_a_letter_that_fails_again_has_the_new_error_and_waits(
+        self, store: DeadLetterStore, kept: tuple[DeadLetter, ...]
     ) -> None:
         later = AT + timedelta(days=2)
-        in_place.letter_failed(kept[0], LetterError("app.Worse", "worse", "where"), later)
-        found = next(in_place.letters(STREAM))
-        assert found.error == LetterError("app.Worse", "worse", "where")
-        assert (found.attempts, found.first_failed_at, found.last_failed_at) == (2, AT, later)
-        assert found.status is LetterStatus.WAITING
+        for attempts in (2, 3):
+            _in_place(store).letter_failed(kept[0], LetterError("app.Worse", f"worse {attempts}", "Traceback …"), later)
+            found = next(one for one in store.letters(STREAM) if one.id == kept[0].id)
+            assert (found.error.type, found.error.message) == ("app.Worse", f"worse {attempts}")
+            assert (found.attempts, found.status) == (attempts, LetterStatus.WAITING)
+            assert (found.first_failed_at, found.last_failed_at) == (kept[0].first_failed_at, later)
+            assert found.payload == kept[0].payload
 
-    def test_who_leaves_its_transaction_is_found(
-        self, backend: EscapingBackend, in_place: InPlaceStore, kept: tuple[DeadLetter, ...]
+    def test_a_letter_that_somebody_has_taken_meanwhile_does_not_fail(
+        self, store: DeadLetterStore, kept: tuple[DeadLetter, ...]
     ) -> None:
-        with pytest.raises(TransactionEscaped), in_place.begin_letter(kept[0]) as transaction:
-            backend.write(transaction, 7)
-            backend.escape(transaction)
-            transaction.advance()
-        assert self.status_of(in_place, kept[0]) is LetterStatus.WAITING
+        store.mark_letters(STREAM, [kept[0].id], LetterStatus.WAITING, LetterStatus.DISCARDED)
+        before = list(store.letters(STREAM))
+        _in_place(store).letter_failed(kept[0], LetterError("app.Worse", "worse"), AT + timedelta(days=2))
+        assert list(store.letters(STREAM)) == before
 
 
 __all__ = ["InPlaceContract"]

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, MetaData, create_engine, text
 
-from kafka_stream.errors import SchemaMismatch
+from kafka_stream.errors import SchemaMismatch, TransactionEscaped
 from kafka_stream.offset_stores.sql import SqlOffsetStore, define_tables
 from kafka_stream.offset_stores.sql import schema as schemas
 from kafka_stream.offset_stores.sql.tables import SCHEMA_VERSION
+from kafka_stream.protocols import LetterStatus
 from kafka_stream.testing.dead_letter_contract import letter
 from kafka_stream.testing.in_place_contract import InPlaceContract
 from kafka_stream.testing.store_backend import OLDER, P0, STREAM, claim_of, next_offsets
@@ -60,3 +61,21 @@ def test_tables_of_version_2_get_their_dead_letters_and_keep_what_is_in_them(eng
         transaction.commit()
     assert next_offsets(store) == {P0: 9}
     assert [one.id.offset for one in store.letters(STREAM)] == [8]
+
+
+def test_who_leaves_a_letters_transaction_is_found(tmp_path: Path) -> None:
+    backend = SqlBackend(f"sqlite:///{tmp_path}/letters.db")
+    store = backend.store()
+    store.open()
+    store.initialise(STREAM, "orders", {0: 0}, None)
+    with store.begin(claim_of(OLDER, {P0: (0, 9)}, store.take_over(STREAM, OLDER, [P0], {}))) as batch:
+        batch.set_aside([letter(8)])
+        batch.advance()
+        batch.commit()
+    with pytest.raises(TransactionEscaped), store.begin_letter(letter(8)) as transaction:
+        backend.write(transaction, 7)
+        backend.escape(transaction)
+        transaction.advance()
+    assert [one.status for one in store.letters(STREAM)] == [LetterStatus.WAITING]
+    store.close()
+    backend.engine.dispose()
