@@ -46,7 +46,25 @@ def payments(count: int, chance: random.Random) -> Iterator[Record]:
         yield key, {"id": order["id"], "cents": order["amount"], "currency": chance.choice(("EUR", "SEK", "USD"))}
 
 
-SAMPLES = {"orders": orders, "customers": customers, "baskets": baskets, "payments": payments}
+def fragile_orders(count: int, chance: random.Random) -> Iterator[Record]:
+    for number, (key, order) in enumerate(orders(count, chance)):
+        assert order is not None
+        broken: dict[int, dict[str, Any]] = {
+            0: {"amount": -5},
+            1: {"customer": "test"},
+            2: {"amount": 13},
+            3: {"id": None},
+        }
+        yield key, {**order, **broken.get(number % 100 - 50, {})}
+
+
+SAMPLES = {
+    "orders": orders,
+    "customers": customers,
+    "baskets": baskets,
+    "payments": payments,
+    "fragile_orders": fragile_orders,
+}
 
 
 def sample(topic: str, count: int = 1000, seed: int = 0) -> Iterator[Record]:

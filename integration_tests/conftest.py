@@ -28,6 +28,7 @@ from integration_tests.engine import COMPOSE_FILE, KEEP, DockerEngine, docker_en
 from integration_tests.kafka_cluster import cluster_brokers, kafka_cluster  # noqa: F401 - fixtures
 from integration_tests.kafka_proxy import KafkaProxy
 from integration_tests.mariadb_server import MariadbDatabase, MariadbServer
+from integration_tests.poisoned import place  # noqa: F401 - a fixture
 from integration_tests.proxy import MariadbProxy, PostgresProxy
 from integration_tests.results import ResultTable
 from integration_tests.running_service import Services

@@ -65,7 +65,7 @@ class Pairing:
             target = ""
         elif sink == "kafka sink":
             target = kafka.create_topic(partitions=3)
-        url = _store_url(store, tmp_path, request)
+        url = store_url(store, tmp_path, request)
         if sink == "sql sink":
             with closing(_Engine(url)) as engine:
                 RESULTS.create(engine.engine)
@@ -119,7 +119,8 @@ class _Engine:
         self.engine.dispose()
 
 
-def _store_url(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+def store_url(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """Where a store of a kind is, with a place of its own."""
     if store == "sqlite":
         return f"sqlite:///{tmp_path / 'service.db'}"
     if store == "kafka":

@@ -17,9 +17,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from integration_tests import fragile
 from integration_tests.service_settings import ServiceSettings
 from integration_tests.service_sinks import SINKS
-from kafka_stream import Batch, DirectStream
+from kafka_stream import Batch, DeadLetters, DirectStream
 from kafka_stream.errors import KafkaStreamError
 from kafka_stream.offset_stores.sql import SqlTransaction
 from kafka_stream.progress import StreamListener
@@ -101,6 +102,8 @@ def handler_of(settings: ServiceSettings) -> Handler:
     if settings.handler in SINKS:
         return None, SINKS[settings.handler](settings.target), "1"
     handlers: dict[str, Handler] = {
+        "fragile": (fragile.Fragile.from_environment(), fragile.sink_of(settings.target), "1"),
+        "mended": (fragile.Mended.from_environment(), fragile.sink_of(settings.target), "2"),
         "rows": (None, RowWriter(settings.linger_s), "1"),
         "enriched": (enrich, EnrichedRowWriter(settings.linger_s), "2"),
         "totals": (None, write_totals, "1"),
@@ -130,6 +133,7 @@ def say(what: str, value: Any = None) -> None:
 def build(settings: ServiceSettings) -> DirectStream:
     """The stream, as a service's module would have it."""
     prepare, sink, version = handler_of(settings)
+    letters: dict[str, Any] = {"dead_letters": DeadLetters(keep_key_order=settings.keep_key_order)}
     injected = [listener for listener in (KillAt.from_env(), PauseAt.from_env()) if listener is not None]
     return DirectStream(
         name=settings.stream,
@@ -143,6 +147,8 @@ def build(settings: ServiceSettings) -> DirectStream:
         guarantee=Guarantee(settings.guarantee),
         max_records_per_batch=settings.max_records_per_batch,
         code_version=version,
+        on_error=settings.on_error,
+        **(letters if settings.on_error == "dead-letter" else {}),
         listeners=[Announcer(), *injected],
     )
 

@@ -30,6 +30,8 @@ class ServiceSettings:
     until: str | None = None
     max_records_per_batch: int = 500
     linger_s: float = 0.0
+    on_error: Literal["stop", "dead-letter"] = "stop"
+    keep_key_order: bool = False
     kafka: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod

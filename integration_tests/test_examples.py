@@ -44,6 +44,13 @@ def every_order(records: list[Record]) -> dict[str, Rows]:
     return {"orders": [(order["id"], order["customer"], order["amount"]) for order in _values(records)]}
 
 
+def every_order_that_is_good(records: list[Record]) -> dict[str, Rows]:
+    good = [
+        o for o in _values(records) if o["id"] is not None and o["customer"] != "test" and o["amount"] not in (-5, 13)
+    ]
+    return {"fragile_orders": [(order["id"], order["customer"], order["amount"]) for order in good]}
+
+
 def every_order_of_the_service(records: list[Record]) -> dict[str, Rows]:
     return {"service_orders": [(order["id"], order["customer"]) for order in _values(records)]}
 
@@ -94,6 +101,7 @@ def database(postgres: PostgresDatabase) -> Iterator[sa.Engine]:
         ("arrow_totals", lambda records: {"arrow_totals": the_totals(records)["totals"]}),
         ("cdc", the_latest_of_each_customer),
         ("two_tables", every_basket_and_line),
+        ("fragile_orders", every_order_that_is_good),
         ("orm_models", every_order_and_customer),
         ("async_enrichment", every_payment_in_euros),
         ("fastapi_service", every_order_of_the_service),

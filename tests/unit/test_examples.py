@@ -170,6 +170,11 @@ RUNS: dict[str, tuple[list[Record], list[Record], dict[str, list[tuple[Any, ...]
         [(None, {"id": 3, "cents": 1000, "currency": "SEK"})],
         {"payments": [(1, 92), (2, 100), (3, 90)]},
     ),
+    "fragile_orders": (
+        [("ada", ADA_1), ("mary", {**MARY_2, "customer": "test"}), ("ada", {**ADA_3, "amount": 13})],
+        [("ada", ADA_3), ("mary", MARY_2), ("ada", {**ADA_1, "id": None})],
+        {"fragile_orders": [(1, "ada", 5), (2, "mary", 7)]},
+    ),
     "orm_models": (
         [("ada", ADA_1), ("mary", MARY_2)],
         [("ada", ADA_3)],
