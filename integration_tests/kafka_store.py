@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -15,14 +15,21 @@ from integration_tests.servers import KafkaServer, random_name
 from kafka_stream.errors import KafkaStreamError, StoreUnavailable
 from kafka_stream.offset_stores.kafka import KafkaOffsetStore, KafkaTransaction
 from kafka_stream.protocols import (
+    EVERY_LETTER,
     Action,
     ActionKind,
     Change,
+    DeadLetter,
     Decide,
     HistoryEntry,
+    LetterFilter,
+    LetterId,
+    LetterStatus,
+    Replay,
     StoreCapabilities,
     StreamBinding,
     TopicStatus,
+    dead_letters_topic_of,
 )
 from kafka_stream.testing.store_backend import claim_of
 from kafka_stream.types import Claim, Owner, StoredPosition, TopicPartition
@@ -31,24 +38,31 @@ Positions = Mapping[TopicPartition, StoredPosition]
 WAIT_S = 60.0
 
 
-def bound(server: KafkaServer, stream: str, shard: str | None = "static", **config: Any) -> KafkaOffsetStore:
+def bound(
+    server: KafkaServer, stream: str, shard: str | None = "static", letters_topic: str | None = None, **config: Any
+) -> KafkaOffsetStore:
     """A store as a stream would have it; ``transaction_timeout_ms=…`` is a setting of its own."""
     store = KafkaOffsetStore({name.replace("_", "."): value for name, value in config.items()})
-    store.bind(StreamBinding(stream, stream, {"bootstrap.servers": server.bootstrap_servers}, shard))
+    kafka = {"bootstrap.servers": server.bootstrap_servers}
+    store.bind(StreamBinding(stream, stream, kafka, shard, letters_topic))
     return store
 
 
 class RenamedStreams:
     """A store whose streams have names of one test's own on a shared broker; whoever uses it sees its own names."""
 
-    def __init__(self, server: KafkaServer, suffix: str) -> None:
+    def __init__(self, server: KafkaServer, suffix: str, *, keeps_letters: bool = False) -> None:
         self._server = server
         self._suffix = suffix
+        self._keeps_letters = keeps_letters
         self._store: KafkaOffsetStore | None = None
 
     def _of(self, stream: str) -> KafkaOffsetStore:
         if self._store is None:
-            self._store = bound(self._server, self._name(stream))
+            name = self._name(stream)
+            self._store = bound(
+                self._server, name, letters_topic=dead_letters_topic_of(name) if self._keeps_letters else None
+            )
         return self._store
 
     def _name(self, stream: str) -> str:
@@ -96,7 +110,7 @@ class RenamedStreams:
     @contextmanager
     def begin(self, claim: Claim) -> Iterator[KafkaTransaction]:
         with self._of(claim.stream).begin(self._renamed(claim)) as transaction:
-            yield transaction
+            yield RenamedTransaction(transaction, self._name) if self._keeps_letters else transaction
 
     def positions(self, stream: str) -> Mapping[TopicPartition, StoredPosition]:
         return self._of("orders").positions(self._name(stream))
@@ -137,17 +151,52 @@ class RenamedStreams:
     ) -> Sequence[HistoryEntry]:
         return self._of("orders").history(self._name(stream), limit, kinds)
 
+    def blames_records(self, error: BaseException) -> bool:
+        return self._of("orders").blames_records(error)
+
+    def letters(
+        self, stream: str, wanted: LetterFilter = EVERY_LETTER, *, payloads: bool = True
+    ) -> Iterator[DeadLetter]:
+        for letter in self._of("orders").letters(self._name(stream), wanted, payloads=payloads):
+            yield replace(letter, stream=stream)
+
+    def mark_letters(
+        self, stream: str, ids: Collection[LetterId], was: LetterStatus, now: LetterStatus, note: str | None = None
+    ) -> Sequence[LetterId]:
+        return self._of("orders").mark_letters(self._name(stream), ids, was, now, note)
+
+    def begin_replay(self, stream: str, replay: Replay) -> None:
+        self._of("orders").begin_replay(self._name(stream), replay)
+
+    def replay_under_way(self, stream: str) -> Replay | None:
+        return self._of("orders").replay_under_way(self._name(stream))
+
+    def end_replay(self, stream: str, replay: Replay, sent: int) -> None:
+        self._of("orders").end_replay(self._name(stream), replay, sent)
+
+
+class RenamedTransaction(KafkaTransaction):
+    """Another's, whose letters are of a stream of one test's own."""
+
+    def __init__(self, transaction: KafkaTransaction, name: Callable[[str], str]) -> None:
+        self.__dict__ = transaction.__dict__
+        self._name = name
+
+    def set_aside(self, letters: Sequence[DeadLetter]) -> None:
+        super().set_aside([replace(letter, stream=self._name(letter.stream)) for letter in letters])
+
 
 class KafkaBackend:
     """A ``StoreBackend`` on a broker that others use too: streams have names of their own, topics have not."""
 
-    def __init__(self, server: KafkaServer) -> None:
+    def __init__(self, server: KafkaServer, *, keeps_letters: bool = False) -> None:
         self._server = server
+        self._keeps_letters = keeps_letters
         self._suffix = random_name("c")
         self._results = server.create_topic(partitions=1)
 
     def store(self) -> RenamedStreams:
-        return RenamedStreams(self._server, self._suffix)
+        return RenamedStreams(self._server, self._suffix, keeps_letters=self._keeps_letters)
 
     def write(self, transaction: KafkaTransaction, value: int) -> None:
         transaction.produce(self._results, value=str(value))

@@ -28,6 +28,7 @@ from kafka_stream.offset_stores.zookeeper.requests import DEFAULT_MAX_REQUEST_BY
 from kafka_stream.offset_stores.zookeeper.znodes import Marker, TopicState
 from kafka_stream.testing.administration_contract import HistoryContract
 from kafka_stream.testing.compare_and_set_contract import CompareAndSetContract
+from kafka_stream.testing.dead_letter_contract import DeadLetterContract
 from kafka_stream.testing.plan_contract import DurablePlanContract
 from kafka_stream.testing.store_backend import (
     NEWER,
@@ -60,6 +61,14 @@ def backend(zookeeper: str) -> Iterator[ZooKeeperBackend]:
 
 class TestZooKeeperOffsetStore(CompareAndSetContract, DurablePlanContract, HistoryContract):
     """The contract."""
+
+    @pytest.fixture
+    def backend(self, backend: ZooKeeperBackend) -> ZooKeeperBackend:
+        return backend
+
+
+class TestZooKeeperLetters(DeadLetterContract):
+    """The contract of a store that keeps dead letters."""
 
     @pytest.fixture
     def backend(self, backend: ZooKeeperBackend) -> ZooKeeperBackend:

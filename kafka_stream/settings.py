@@ -37,7 +37,7 @@ from kafka_stream.errors import ConfigurationError
 from kafka_stream.failures.breaker import DeadLetters
 from kafka_stream.failures.strategies import EXPONENTIAL, RetryStrategy
 from kafka_stream.librdkafka import meant
-from kafka_stream.protocols import Listener, OffsetStore, Sink, StreamBinding
+from kafka_stream.protocols import Listener, OffsetStore, Sink, StreamBinding, dead_letters_topic_of
 from kafka_stream.setting_checks import SourceFactory
 from kafka_stream.types import Guarantee, TopicPartition
 from kafka_stream.user_code import check_prepare, checked_sinks
@@ -191,6 +191,9 @@ class StreamSettings(BaseModel):
             group_id=self.group_id or self.name,
             kafka={} if isinstance(self.kafka, SourceFactory) else self.kafka_config(),
             shard=None if self.assignment == "group" and bounded_by is None else static,
+            dead_letters_topic=(
+                None if self.on_error == "stop" else self.dead_letters.topic or dead_letters_topic_of(self.name)
+            ),
         )
 
     def kafka_config(self) -> dict[str, Any]:

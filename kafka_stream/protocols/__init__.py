@@ -29,6 +29,7 @@ from kafka_stream.protocols.dead_letters import (
     Payload,
     Replay,
     RescuingTransaction,
+    dead_letters_topic_of,
 )
 from kafka_stream.protocols.listeners import (
     BatchProgress,
@@ -111,4 +112,5 @@ __all__ = [
     "TopicState",
     "TopicStatus",
     "WaitingStore",
+    "dead_letters_topic_of",
 ]

@@ -13,6 +13,11 @@ from kafka_stream.protocols.stores import OffsetStore, StoreTransaction
 from kafka_stream.types import TopicPartition
 
 
+def dead_letters_topic_of(stream: str) -> str:
+    """The topic that a stream's dead letters go to, if its offsets are in Kafka and no other one is named."""
+    return f"{stream}.dead-letters"
+
+
 class LetterStatus(enum.StrEnum):
     """What has become of a dead letter."""
 
@@ -252,4 +257,5 @@ __all__ = [
     "Payload",
     "Replay",
     "RescuingTransaction",
+    "dead_letters_topic_of",
 ]

@@ -190,12 +190,14 @@ class StreamBinding:
 
     ``kafka`` are librdkafka's settings, secrets included: for clients only, never for printing; empty where the source
     is no broker. ``shard`` is ``None`` for a member of the consumer group, else ``"static"`` or ``"static:0/4"``.
+    ``dead_letters_topic`` is where records that fail go, ``None`` if the stream stops for them.
     """
 
     stream: str
     group_id: str
     kafka: Mapping[str, Any] = field(repr=False)
     shard: str | None
+    dead_letters_topic: str | None = None
 
 
 @runtime_checkable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -29,6 +29,7 @@ _NOBODY = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
 _RETENTION = "offsets.retention.minutes"
 
 Client = TypeVar("Client", AdminClient, Consumer)
+T = TypeVar("T")
 
 logger = logging.getLogger("kafka_stream")
 
@@ -100,6 +101,14 @@ class Brokers:
         except KafkaException as error:
             logger.debug("how long offsets are kept is not known: %s", error)
             return None
+
+    def ask(self, request: Callable[[AdminClient], T], doing: str) -> T:
+        """What an admin client answers.
+
+        Raises:
+            KafkaException: of any kind.
+        """
+        return asked(self._connection, request, REQUEST_TIMEOUT_S, doing)
 
     def has_members(self, group_id: str) -> bool:
         """Whether somebody has joined a group."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from kafka_stream.errors import (
     ConfigurationError,
@@ -47,8 +47,13 @@ _BAD_RECORD = frozenset(
         KafkaError.INVALID_TIMESTAMP,
         KafkaError.POLICY_VIOLATION,
         KafkaError._INVALID_ARG,
+        KafkaError._INVALID_DIFFERENT_RECORD,
         KafkaError._UNKNOWN_PARTITION,
     }
+)
+_TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+_OF_WHOLE_BATCHES = (
+    "; max.message.bytes of a topic is that of a whole batch of records: set batch.size of KafkaOffsetStore below it"
 )
 _MISCONFIGURED = frozenset(
     {
@@ -88,16 +93,30 @@ def mapped(error: KafkaError, doing: str, where: str) -> KafkaStreamError:
     return StoreUnavailable(f"{where} did not answer, or could not, while {doing}: {reason}")
 
 
+def blames_records(error: BaseException) -> bool:
+    """Whether an error of user code may be about a record: one of a Kafka client is, if it refuses a record."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        if isinstance(cause, KafkaException):
+            reason = cause.args[0] if cause.args else None
+            return isinstance(reason, KafkaError) and reason.code() in _BAD_RECORD
+        seen.add(id(cause))
+        cause = cause.__cause__
+    return True
+
+
 def undelivered(error: KafkaError, topic: str, where: str) -> KafkaStreamError:
     """The library's error for a record that its topic did not take; the transaction it is in cannot commit."""
     code, reason = error.code(), error.str()
     if code in _UNKNOWN_TOPIC:
         return TopicNotFound(f"topic {topic!r}, which results go to, does not exist at {where} ({reason}); create it")
     if code in _BAD_RECORD:
-        return ProcessingError(f"topic {topic!r} at {where} refused a record: {reason}")
+        hint = _OF_WHOLE_BATCHES if code in _TOO_LARGE else ""
+        return ProcessingError(f"topic {topic!r} at {where} refused a record: {reason}{hint}")
     if (refused := refusal(error, where, f"topic {topic!r}", topic_rights="WRITE and DESCRIBE")) is not None:
         return refused
     return StoreUnavailable(f"topic {topic!r} at {where} did not take a record, so its batch is aborted: {reason}")
 
 
-__all__ = ["is_fenced", "is_unstable", "mapped", "undelivered"]
+__all__ = ["blames_records", "is_fenced", "is_unstable", "mapped", "undelivered"]

@@ -70,10 +70,10 @@ class TransactionalProducer:
         self._offset_requests = offset_requests
         self.transactional_id = transactional_id
         self.timeout_s = float(settings["transaction.timeout.ms"]) / 1000
-        self.usable = False
+        self.max_record_bytes = int(settings.get("message.max.bytes", 1_000_000))  # librdkafka has it so
+        self.usable, self._began_at = False, 0.0
         self._where = where
         self._deliveries = _Deliveries()
-        self._began_at = 0.0
         mine = {"transactional.id": transactional_id, "on_delivery": self._deliveries}
         try:
             producer = Producer({"logger": CLIENT_LOG, **settings, **mine})

@@ -37,6 +37,7 @@ _FORBIDDEN: Mapping[str, str] = {
     "default.topic.config": "give its settings beside the others",
 }
 _MOCK = "test.mock.num.brokers"
+_DEAD_LETTERS_TOPIC = "dead_letters_topic"
 _EXAMPLE = "kafka://host1:9092,host2:9092"
 
 
@@ -54,6 +55,11 @@ def checked_config(config: Mapping[str, Any] | str | None) -> dict[str, Any]:
         raise ConfigurationError(f"the Kafka offset store's setting {unknown}")
     refuse_mock(found)
     return ClientSettings(found)
+
+
+def dead_letters_topic_in(config: Mapping[str, Any] | str | None) -> str | None:
+    """The topic that a URL names for dead letters, after ``checked_config`` has found nothing wrong with it."""
+    return dict(parse_qsl(urlsplit(config).query)).get(_DEAD_LETTERS_TOPIC) if isinstance(config, str) else None
 
 
 def refuse_mock(config: Mapping[str, Any]) -> None:
@@ -102,7 +108,8 @@ def _from_url(url: str) -> dict[str, Any]:
             "credentials as settings, KafkaOffsetStore({'sasl.username': …})"
         )
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    query.pop(_DEAD_LETTERS_TOPIC, None)
     return {**query, "bootstrap.servers": unquote(parts.netloc)}
 
 
-__all__ = ["checked_config", "merged_config", "producer_settings", "refuse_mock", "servers_of"]
+__all__ = ["checked_config", "dead_letters_topic_in", "merged_config", "producer_settings", "refuse_mock", "servers_of"]

@@ -10,7 +10,15 @@ from typing import Any
 from kafka_stream.errors import ConfigurationError, KafkaStreamError
 from kafka_stream.offset_stores.kafka import administration, rehearsal, start
 from kafka_stream.offset_stores.kafka.access import Access
-from kafka_stream.offset_stores.kafka.settings import checked_config, merged_config, refuse_mock, servers_of
+from kafka_stream.offset_stores.kafka.letters.keeping import KeepsLetters
+from kafka_stream.offset_stores.kafka.letters.stream_letters import StreamLetters
+from kafka_stream.offset_stores.kafka.settings import (
+    checked_config,
+    dead_letters_topic_in,
+    merged_config,
+    refuse_mock,
+    servers_of,
+)
 from kafka_stream.offset_stores.kafka.tenure import Tenure
 from kafka_stream.offset_stores.kafka.transaction import KafkaTransaction
 from kafka_stream.protocols import (
@@ -22,11 +30,12 @@ from kafka_stream.protocols import (
     StoreCapabilities,
     StreamBinding,
     TopicStatus,
+    dead_letters_topic_of,
 )
 from kafka_stream.types import Claim, Owner, StoredPosition, TopicPartition
 
 
-class KafkaOffsetStore:
+class KafkaOffsetStore(KeepsLetters):
     """Keeps positions as Kafka's own group offsets, and commits them with the records that a batch produces.
 
     ``config`` are librdkafka's settings of the transactional producer, or a URL ``kafka://h1:9092,h2:9092``. Brokers
@@ -35,6 +44,10 @@ class KafkaOffsetStore:
     metadata. ``transaction.timeout.ms`` is the stream's ``session.timeout.ms`` unless it is set: a batch whose writing
     takes longer is aborted and repeated. Offsets of a stream that does not run expire after the brokers'
     ``offsets.retention.minutes``. ``now`` is a clock for tests.
+
+    Dead letters of a stream go to the topic ``<stream>.dead-letters``, unless the stream's ``DeadLetters`` names
+    another one; commands, which know no stream's settings, are told by ``dead_letters_topic``, or by
+    ``?dead_letters_topic=…`` in the URL.
 
     The idea is KIP-98 (transactions) and KIP-447 (a group's offsets in them).
 
@@ -46,14 +59,17 @@ class KafkaOffsetStore:
         self,
         config: Mapping[str, Any] | str | None = None,
         *,
+        dead_letters_topic: str | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._own = checked_config(config)
+        self._letters_topic = dead_letters_topic or dead_letters_topic_in(config)
         self._now = now
         self._config = merged_config(self._own, {})
         self._binding: StreamBinding | None = None
         self._access: Access | None = None
         self._tenure: Tenure | None = None
+        self._letters: dict[str, StreamLetters] = {}
 
     def __repr__(self) -> str:
         return f"<KafkaOffsetStore {self.describe()}>"
@@ -81,18 +97,28 @@ class KafkaOffsetStore:
                 "store the stream's positions are the offsets of the group that has its name; leave group_id out"
             )
         refuse_mock(binding.kafka)
+        self._topic_of(binding.stream, binding)
         self.close()
         self._binding = binding
         self._config = merged_config(self._own, binding.kafka)
 
     def open(self) -> None:
-        """Connect; see ``OffsetStore``."""
+        """Connect, and create the topic of the dead letters if the stream wants one; see ``OffsetStore``.
+
+        Raises:
+            NotAuthorized, ConfigurationError: it is missing, and cannot be created.
+        """
         self._opened()
+        if self._binding is not None and self._binding.dead_letters_topic is not None:
+            self._letters_of(self._binding.stream).create_topic()
 
     def close(self) -> None:
         """Give the clients up; see ``OffsetStore``."""
         access, self._access = self._access, None
         tenure, self._tenure = self._tenure, None
+        letters, self._letters = self._letters, {}
+        for each in letters.values():
+            each.close()
         if tenure is not None:
             tenure.close()
         if access is not None:
@@ -156,7 +182,7 @@ class KafkaOffsetStore:
         The broker hears of it with the first record: the claim is compared with what this process knows to be stored,
         and the fence refuses the rest.
         """
-        with KafkaTransaction(self._held(claim.stream), claim) as transaction:
+        with KafkaTransaction(self._held(claim.stream), claim, self._letters_of(claim.stream)) as transaction:
             yield transaction
 
     def classify(self, error: BaseException) -> KafkaStreamError | None:
@@ -213,6 +239,21 @@ class KafkaOffsetStore:
     ) -> Sequence[HistoryEntry]:
         """Empty."""
         return ()
+
+    def _letters_of(self, stream: str) -> StreamLetters:
+        if stream not in self._letters:
+            self._letters[stream] = StreamLetters(self._opened(), stream, self._topic_of(stream, self._binding))
+        return self._letters[stream]
+
+    def _topic_of(self, stream: str, binding: StreamBinding | None) -> str:
+        default = dead_letters_topic_of(stream)
+        bound = binding.dead_letters_topic if binding is not None and binding.stream == stream else None
+        if self._letters_topic is not None and bound not in (None, default, self._letters_topic):
+            raise ConfigurationError(
+                f"the dead letters of stream {stream!r} go to {bound!r} by DeadLetters(topic=…), and to "
+                f"{self._letters_topic!r} by dead_letters_topic of its KafkaOffsetStore; say it once"
+            )
+        return self._letters_topic or bound or default
 
     def _opened(self) -> Access:
         if self._access is None:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from confluent_kafka import KafkaException
 
-from kafka_stream.errors import CommitOutcomeUnknown, TransactionEscaped
+from kafka_stream.errors import CommitOutcomeUnknown, ProcessingError, SpoiledTransaction, TransactionEscaped
+from kafka_stream.offset_stores.kafka.letters.stream_letters import StreamLetters
 from kafka_stream.offset_stores.kafka.metadata import Stored, client_offsets
 from kafka_stream.offset_stores.kafka.producer import Fenced, OutcomeUnknown, TransactionalProducer
+from kafka_stream.offset_stores.kafka.record_size import size_of
 from kafka_stream.offset_stores.kafka.tenure import Tenure
+from kafka_stream.protocols import DeadLetter, Key
 from kafka_stream.types import Claim, TopicPartition
 
 _ANY_PARTITION = -1
 _NOW = 0  # a record's timestamp
+
+_Record: TypeAlias = tuple[str, Any, Any, Any, int]
+"""Topic, value, key, headers and partition."""
 
 
 class KafkaTransaction:
@@ -24,9 +32,11 @@ class KafkaTransaction:
     Records become visible to read-committed readers when the batch's offsets do, or never.
     """
 
-    def __init__(self, tenure: Tenure, claim: Claim) -> None:
+    def __init__(self, tenure: Tenure, claim: Claim, letters: StreamLetters) -> None:
         self._tenure = tenure
         self._claim = claim
+        self._letters = letters
+        self._attempts = 0
         self._escape: str | None = None
         self._advanced = False
         self._over = False
@@ -64,6 +74,52 @@ class KafkaTransaction:
         """Wait for room in the queue, or say what is wrong."""
         try:
             self._producer.produce(topic, value, key, headers, partition)
+        except Fenced as error:
+            raise self._tenure.why_fenced(self._claim, error) from error
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Records of the block are kept back until it ends well, and then delivered; see ``RescuingTransaction``.
+
+        One that is too large for the client is refused by ``produce``, before any is sent. What is refused later takes
+        the transaction with it.
+
+        Raises:
+            SpoiledTransaction: the client or a broker refused a record.
+            TransientError, OwnershipLost, ConfigurationError: as ``produce`` does.
+        """
+        collected: list[_Record] = []
+        self._send = partial(_collect, collected, self._producer.max_record_bytes)
+        try:
+            yield
+        finally:
+            self._send = _too_late if self._over else self._producer.send
+        if self._advanced or self._over:
+            self._escape = "the handler ended the batch's transaction"
+        self._refuse_escape()
+        try:
+            self._deliver(collected)
+        except (ProcessingError, TypeError, ValueError) as error:  # the latter are the client's own
+            raise SpoiledTransaction(str(error), attempt=self._attempts) from error
+        self._attempts += 1
+
+    def _deliver(self, records: Sequence[_Record]) -> None:
+        for topic, value, key, headers, partition in records:
+            self._insist(topic, value, key, headers, partition)
+        try:
+            self._producer.flush()
+        except Fenced as error:
+            raise self._tenure.why_fenced(self._claim, error) from error
+
+    def waiting_keys(self) -> Mapping[Key, int]:
+        """From the topic of the dead letters, read to its end; see ``RescuingTransaction``."""
+        return self._letters.waiting_keys(self._claim)
+
+    def set_aside(self, letters: Sequence[DeadLetter]) -> None:
+        """Produce them in this transaction, behind the records; see ``RescuingTransaction``."""
+        try:
+            self._producer.flush()  # so that a record of before is not taken for a letter
+            self._letters.keep(self._producer, letters)
         except Fenced as error:
             raise self._tenure.why_fenced(self._claim, error) from error
 
@@ -112,6 +168,27 @@ class KafkaTransaction:
     def _refuse_escape(self) -> None:
         if self._escape is not None:
             raise TransactionEscaped(f"{self._escape}; leave that to the stream, and produce through it only")
+
+
+def _collect(
+    records: list[_Record],
+    longest: int,
+    topic: str,
+    value: Any,
+    key: Any,
+    partition: int = _ANY_PARTITION,
+    *more: Any,
+) -> None:
+    """In place of the client's ``produce``: keep a record, unless the client would refuse it."""
+    headers = more[-1] if more else None
+    if headers is not None:  # the handler may change its own later
+        headers = list(headers.items() if isinstance(headers, Mapping) else headers)
+    if (size := size_of(value, key, headers)) > longest:
+        raise ProcessingError(
+            f"a record for topic {topic!r} takes {size:,} bytes, more than the {longest:,} of this store's "
+            "message.max.bytes; nothing of the batch was committed"
+        )
+    records.append((topic, value, key, headers, partition))
 
 
 def _number(partition: int | None) -> int:

@@ -14,6 +14,11 @@ def of_start(stream: str) -> str:
     return f"{stream}:start"
 
 
+def of_letters(stream: str) -> str:
+    """Of whoever changes what has become of a stream's dead letters."""
+    return f"{stream}:dead-letters"
+
+
 def of_shard(stream: str, shard: str) -> str:
     """Of a static owner, the same at each start; ``shard`` is ``"static:i/n"``, or ``"static"``: shard 0 of 1."""
     return f"{stream}:static:0/1" if shard == "static" else f"{stream}:{shard}"
@@ -30,4 +35,4 @@ def shards_of(stream: str, transactional_id: str) -> int | None:
     return int(found[1]) if found else None
 
 
-__all__ = ["of_member", "of_shard", "of_start", "shards_of"]
+__all__ = ["of_letters", "of_member", "of_shard", "of_start", "shards_of"]

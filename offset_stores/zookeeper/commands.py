@@ -14,14 +14,12 @@ from kafka_stream.offset_stores.zookeeper.errors import CHANGED_MEANWHILE
 from kafka_stream.offset_stores.zookeeper.holds import UNDIVIDED, Hold, refuse_if_held
 from kafka_stream.offset_stores.zookeeper.operations import Operation
 from kafka_stream.offset_stores.zookeeper.positions import ATTEMPTS, Positions, Stored, StoredMarker, busy, positions_of
-from kafka_stream.offset_stores.zookeeper.requests import failure_in, size_of
+from kafka_stream.offset_stores.zookeeper.requests import failure_in, impossible, size_of
 from kafka_stream.offset_stores.zookeeper.znodes import Marker, TopicState
 from kafka_stream.protocols import Action, ActionKind, Change, Decide, HistoryEntry
 from kafka_stream.types import PlanKind, PositionState, StoredPosition, TopicPartition
 
 _LONGEST_REASON = 1000
-_NO_VERSION = 2**31 - 1
-"""That no znode has: it would have been written two thousand million times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +78,12 @@ class Command:
     def rehearse(self, changes: Sequence[Change]) -> None:
         """Send what ``change`` would, and behind it a check that fails: whatever else fails is told instead of that."""
         wanted = sorted({each.topic_partition for each in changes})
-        impossible = CheckVersion(self._positions.layout.root, _NO_VERSION)
         for _ in range(ATTEMPTS):
             seen = self._look({tp.topic for tp in wanted}, wanted)
             outcome = _moved(seen, sorted(changes, key=lambda each: each.topic_partition), self._action)
             self._refuse_too_large(seen, outcome)
             writes = self._positions.writes(self._stream, outcome.positions, seen.stored)
-            operations = [*self._beside(seen, outcome), *writes, impossible]
+            operations = [*self._beside(seen, outcome), *writes, impossible(self._positions.layout)]
             failure = failure_in(self._positions.connection.multi(operations))
             assert failure is not None
             if failure[0] == len(operations) - 1:

@@ -61,6 +61,18 @@ _WHY_NOT: dict[type[Exception], str] = {
 }
 
 
+def blames_records(error: BaseException) -> bool:
+    """Whether an error of user code may be about a record: one of a kazoo client is, if an operation did not apply."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        if isinstance(cause, kazoo.KazooException | KazooTimeoutError):
+            return isinstance(cause, tuple(_WHY_NOT))
+        seen.add(id(cause))
+        cause = cause.__cause__
+    return True
+
+
 def why_refused(step: Step, error: Exception, chroot: str, where: str) -> KafkaStreamError:
     """The library's error for what one of the handler's operations ran into."""
     kind = {Create: "create", SetData: "set", Delete: "delete"}[type(step.operation)]
@@ -73,4 +85,13 @@ def why_refused(step: Step, error: Exception, chroot: str, where: str) -> KafkaS
     return ProcessingError(f"{where} refused to {doing}: {why}; nothing of the batch was committed")
 
 
-__all__ = ["CHANGED_MEANWHILE", "UNANSWERED", "mapped", "why_refused"]
+def why_not_kept(error: Exception, stream: str, where: str) -> KafkaStreamError:
+    """The library's error for what one of the dead letters' operations ran into."""
+    if isinstance(error, CHANGED_MEANWHILE):
+        return StoreUnavailable(
+            f"dead letters of stream {stream!r} in {where} were changed while the batch committed, so nothing was"
+        )
+    return mapped(error, "keeping dead letters", where)
+
+
+__all__ = ["CHANGED_MEANWHILE", "UNANSWERED", "blames_records", "mapped", "why_not_kept", "why_refused"]

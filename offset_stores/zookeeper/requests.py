@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from kazoo.exceptions import RolledBackError, RuntimeInconsistency
-from kazoo.protocol.serialization import Transaction
+from kazoo.protocol.serialization import CheckVersion, Transaction
 
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.offset_stores.zookeeper.operations import Operation
+from kafka_stream.offset_stores.zookeeper.znodes import Layout
 
 DEFAULT_MAX_REQUEST_BYTES = 0xFFFFF
 """ZooKeeper's own default of ``jute.maxbuffer``."""
 
+_NO_VERSION = 2**31 - 1
+"""That no znode has: it would have been written two thousand million times."""
 _REQUEST_HEADER_BYTES = 8  # xid and type
 _MULTI_HEADER_BYTES = 9  # before each operation, and at the end
 
@@ -54,6 +57,11 @@ def in_requests(
     yield request
 
 
+def impossible(layout: Layout) -> CheckVersion:
+    """What always fails: behind other operations in a request it tells that those would not have."""
+    return CheckVersion(layout.root, _NO_VERSION)
+
+
 def failure_in(results: Sequence[object]) -> tuple[int, Exception] | None:
     """Which operation made a ``multi`` fail, and how; ``None`` if it was carried out.
 
@@ -69,4 +77,4 @@ def failure_in(results: Sequence[object]) -> tuple[int, Exception] | None:
     return None
 
 
-__all__ = ["DEFAULT_MAX_REQUEST_BYTES", "check_size", "failure_in", "in_requests", "size_of"]
+__all__ = ["DEFAULT_MAX_REQUEST_BYTES", "check_size", "failure_in", "impossible", "in_requests", "size_of"]

@@ -15,11 +15,27 @@ from kafka_stream.offset_stores.zookeeper.access import Access, checked_acl, che
 from kafka_stream.offset_stores.zookeeper.address import Address
 from kafka_stream.offset_stores.zookeeper.commands import Command
 from kafka_stream.offset_stores.zookeeper.connection import Connection
+from kafka_stream.offset_stores.zookeeper.errors import blames_records
+from kafka_stream.offset_stores.zookeeper.letters import Letters
 from kafka_stream.offset_stores.zookeeper.positions import Positions
 from kafka_stream.offset_stores.zookeeper.requests import DEFAULT_MAX_REQUEST_BYTES
 from kafka_stream.offset_stores.zookeeper.transaction import ZooKeeperTransaction
 from kafka_stream.offset_stores.zookeeper.znodes import Layout
-from kafka_stream.protocols import Action, ActionKind, Change, Decide, HistoryEntry, StoreCapabilities, TopicStatus
+from kafka_stream.protocols import (
+    EVERY_LETTER,
+    Action,
+    ActionKind,
+    Change,
+    DeadLetter,
+    Decide,
+    HistoryEntry,
+    LetterFilter,
+    LetterId,
+    LetterStatus,
+    Replay,
+    StoreCapabilities,
+    TopicStatus,
+)
 from kafka_stream.types import Claim, Owner, StoredPosition, TopicPartition
 
 
@@ -136,6 +152,44 @@ class ZooKeeperOffsetStore:
         """What is stored for a stream; see ``OffsetStore``."""
         with self._connection.mapping("reading positions"):
             return self._positions.of_stream(stream)
+
+    # DeadLetterStore ------------------------------------------------------------------------------------------------
+
+    def blames_records(self, error: BaseException) -> bool:
+        """Not what a kazoo client of the handler's ran into, unless its operation did not apply."""
+        return blames_records(error)
+
+    def letters(
+        self, stream: str, wanted: LetterFilter = EVERY_LETTER, *, payloads: bool = True
+    ) -> Iterator[DeadLetter]:
+        """Read by the page; see ``DeadLetterStore``."""
+        yield from Letters(self._positions, stream).find(wanted, payloads=payloads)
+
+    def mark_letters(
+        self, stream: str, ids: Collection[LetterId], was: LetterStatus, now: LetterStatus, note: str | None = None
+    ) -> Sequence[LetterId]:
+        """By versioned writes in one ``multi``, which takes some thousands; see ``DeadLetterStore``.
+
+        Raises:
+            CommandRefused: they are too many; it says how many it takes.
+        """
+        with self._connection.mapping("changing dead letters"):
+            return Letters(self._positions, stream).mark(ids, was, now, note)
+
+    def begin_replay(self, stream: str, replay: Replay) -> None:
+        """The plan is a znode; see ``DeadLetterStore``. Raises ``CommandRefused`` as ``mark_letters`` does, too."""
+        with self._connection.mapping("beginning a replay"):
+            Letters(self._positions, stream).begin(replay)
+
+    def replay_under_way(self, stream: str) -> Replay | None:
+        """What the plan's znode holds; see ``DeadLetterStore``."""
+        with self._connection.mapping("looking for a replay"):
+            return Letters(self._positions, stream).under_way()
+
+    def end_replay(self, stream: str, replay: Replay, sent: int) -> None:
+        """Remove the plan with the letters' change; see ``DeadLetterStore``."""
+        with self._connection.mapping("ending a replay"):
+            Letters(self._positions, stream).end(replay, sent)
 
     # AdministeredStore ----------------------------------------------------------------------------------------------
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from kazoo.exceptions import AuthFailedError, KazooException
 from kazoo.protocol.serialization import Create, Delete, SetData
@@ -17,12 +18,16 @@ from kafka_stream.errors import (
     KafkaStreamError,
     OwnershipLost,
     ProcessingError,
+    SpoiledTransaction,
+    StatementRefused,
     StoreUnavailable,
     TransactionEscaped,
 )
 from kafka_stream.offset_stores.zookeeper.access import is_acl
 from kafka_stream.offset_stores.zookeeper.address import why_no_path
-from kafka_stream.offset_stores.zookeeper.errors import CHANGED_MEANWHILE, UNANSWERED, mapped, why_refused
+from kafka_stream.offset_stores.zookeeper.errors import CHANGED_MEANWHILE, UNANSWERED, mapped, why_not_kept, why_refused
+from kafka_stream.offset_stores.zookeeper.letter_znodes import without_traceback
+from kafka_stream.offset_stores.zookeeper.letters import Letters
 from kafka_stream.offset_stores.zookeeper.operations import (
     ANY_VERSION,
     Asked,
@@ -30,11 +35,14 @@ from kafka_stream.offset_stores.zookeeper.operations import (
     Put,
     Remove,
     Step,
+    checked,
+    checked_version,
     paths_to_look_at,
     steps_of,
 )
 from kafka_stream.offset_stores.zookeeper.positions import REMOVED, Positions, positions_of
-from kafka_stream.offset_stores.zookeeper.requests import check_size, failure_in
+from kafka_stream.offset_stores.zookeeper.requests import check_size, failure_in, impossible, size_of
+from kafka_stream.protocols import DeadLetter, Key
 from kafka_stream.types import Claim, OffsetRange, StoredPosition, TopicPartition
 
 
@@ -51,6 +59,9 @@ class ZooKeeperTransaction:
 
     def __init__(self, positions: Positions, claim: Claim) -> None:
         self._positions = positions
+        self._letters = Letters(positions, claim.stream)
+        self._aside: Sequence[DeadLetter] = ()
+        self._ends_of_attempts: list[int] = []
         self._connection = positions.connection
         self._claim = claim
         self._chroot = positions.layout.chroot
@@ -72,23 +83,74 @@ class ZooKeeperTransaction:
         """
         if acl is not None and not is_acl(acl):
             raise ProcessingError(f"the acl of znode {path!r} is not a list of kazoo.security.ACL")
-        self._ask(Create(self._full(path), _checked(path, value), self._connection.acl if acl is None else acl, 0))
+        self._ask(Create(self._full(path), checked(path, value), self._connection.acl if acl is None else acl, 0))
 
     def set(self, path: str, value: bytes, version: int = ANY_VERSION) -> None:
         """Set the value of a znode that is there, at this version if one is given. Raises as ``create`` does."""
-        self._ask(SetData(self._full(path), _checked(path, value), _checked_version(path, version)))
+        self._ask(SetData(self._full(path), checked(path, value), checked_version(path, version)))
 
     def delete(self, path: str, version: int = ANY_VERSION) -> None:
         """Delete a znode that is there, at this version if one is given. Raises as ``create`` does."""
-        self._ask(Delete(self._full(path), _checked_version(path, version)))
+        self._ask(Delete(self._full(path), checked_version(path, version)))
 
     def put(self, path: str, value: bytes) -> None:
         """Set a znode's value, or create it, with those above it, if it is not there. Raises as ``create`` does."""
-        self._ask(Put(self._full(path), _checked(path, value)))
+        self._ask(Put(self._full(path), checked(path, value)))
 
     def remove(self, path: str) -> None:
         """Delete a znode if it is there. Raises as ``create`` does."""
         self._ask(Remove(self._full(path)))
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """What is asked for inside is dropped if it fails; see ``RescuingTransaction``.
+
+        At its end the ensemble is asked for all of it so far, together with something that cannot be.
+
+        Raises:
+            ProcessingError: it refuses an operation of this attempt.
+            SpoiledTransaction: it refuses one of an attempt before, since what it rests on has changed.
+        """
+        before = len(self._asked)
+        try:
+            yield
+            self._expect("open", "write")
+            self._rehearse(before)
+        except BaseException:
+            del self._asked[before:]
+            raise
+        self._ends_of_attempts.append(len(self._asked))
+
+    def _rehearse(self, before: int) -> None:
+        if len(self._asked) == before:
+            return
+        with self._connection.mapping("trying the batch's operations"):
+            steps = self._resolved()
+            operations = [*(step.operation for step in steps), impossible(self._positions.layout)]
+            failure = failure_in(self._connection.multi(operations))
+        assert failure is not None
+        index, error = failure
+        if index == len(steps):
+            return
+        refused = why_refused(steps[index], error, self._chroot, self._connection.where)
+        raise (refused if steps[index].place >= before else self._spoiled(steps[index], refused)) from error
+
+    def _spoiled(self, step: Step, error: KafkaStreamError) -> KafkaStreamError:
+        """Which attempt an operation was of that was refused, if it was of one."""
+        attempt = bisect_right(self._ends_of_attempts, step.place)
+        if not isinstance(error, ProcessingError) or attempt == len(self._ends_of_attempts):
+            return error
+        return SpoiledTransaction(str(error), attempt=attempt)
+
+    def waiting_keys(self) -> Mapping[Key, int]:
+        """As they are now; see ``RescuingTransaction``."""
+        with self._connection.mapping("looking for dead letters"):
+            return self._letters.waiting_keys(self._claim)
+
+    def set_aside(self, letters: Sequence[DeadLetter]) -> None:
+        """They go out in the same request; see ``RescuingTransaction``."""
+        self._expect("open", "write")
+        self._aside = letters
 
     def advance(self) -> None:
         """Complete the request; see ``StoreTransaction``.
@@ -105,7 +167,28 @@ class ZooKeeperTransaction:
         offsets = self._positions.writes(self._claim.stream, self._after, self._stored)
         self._request = [*offsets, *(step.operation for step in self._steps)]
         check_size(self._request, self._connection.max_request_bytes, self._connection.where)
+        if self._aside:
+            self._request += self._keeping()
         self._state = "advanced"
+
+    def _keeping(self) -> list[Operation]:
+        """What keeps the letters, without tracebacks if there is no room for these.
+
+        Raises:
+            StatementRefused: there is no room for the letters; no search for a record would help.
+        """
+        most, without = self._connection.max_request_bytes, size_of(self._request)
+        for letters in (self._aside, [without_traceback(letter) for letter in self._aside]):
+            with self._connection.mapping("looking for dead letters"):
+                operations = self._letters.keeping(letters)
+            if (size := size_of([*self._request, *operations])) <= most:
+                return operations
+        raise StatementRefused(
+            f"{len(self._aside):,} dead letters of stream {self._claim.stream!r} take {size - without:,} bytes beside "
+            f"the {without:,} of results and offsets, and {self._connection.where} takes {most:,} at once; nothing of "
+            "the batch was committed: lower max_records_per_batch, or raise jute.maxbuffer on all servers, and "
+            "max_request_bytes with it"
+        )
 
     def commit(self) -> None:
         """Send it; see ``StoreTransaction``.
@@ -181,8 +264,11 @@ class ZooKeeperTransaction:
 
     def _why_refused(self, index: int, error: Exception) -> KafkaStreamError:
         where = self._connection.where
+        if index >= len(self._after) + len(self._steps):
+            return why_not_kept(error, self._claim.stream, where)
         if index >= len(self._after):
-            return why_refused(self._steps[index - len(self._after)], error, self._chroot, where)
+            step = self._steps[index - len(self._after)]
+            return self._spoiled(step, why_refused(step, error, self._chroot, where))
         if not isinstance(error, CHANGED_MEANWHILE):
             return mapped(error, f"changing znode {self._request[index].path}", where)
         return self._why_fenced() or StoreUnavailable(
@@ -205,18 +291,6 @@ class ZooKeeperTransaction:
         with self._connection.mapping("looking why a commit failed"):
             self._connection.sync()
             return self._refusal(positions_of(self._positions.read(self._claim.stream, partitions)))
-
-
-def _checked(path: str, value: Any) -> bytes:
-    if not isinstance(value, bytes):
-        raise ProcessingError(f"the value of znode {path!r} is a {type(value).__name__}, and must be bytes")
-    return value
-
-
-def _checked_version(path: str, version: Any) -> int:
-    if not isinstance(version, int) or not ANY_VERSION <= version < 2**31:
-        raise ProcessingError(f"the version of znode {path!r} is {version!r}, and must be a whole number of 32 bits")
-    return version
 
 
 __all__ = ["ZooKeeperTransaction"]

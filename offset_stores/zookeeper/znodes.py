@@ -4,6 +4,7 @@
     <chroot>/kafka_stream/<stream>/<topic>/<partition>   a position
     <chroot>/kafka_stream/<stream>/+history/<action>     what moved positions, or who may; see ``history_znodes``
     <chroot>/kafka_stream/<stream>/+commands/<action>    ephemeral: an admin command that holds topics
+    <chroot>/kafka_stream/<stream>/+letters/<record>     a dead letter; see ``letter_znodes``
 
 Names are percent-encoded, so that they may hold any character, and none begins with ``+``. What is ``None`` is left out
 of the JSON.
@@ -50,6 +51,14 @@ class Layout:
     def history(self, stream: str) -> str:
         """Whose children are what is remembered of the stream."""
         return f"{self.stream(stream)}/+history"
+
+    def letters(self, stream: str) -> str:
+        """Whose children are the stream's dead letters."""
+        return f"{self.stream(stream)}/+letters"
+
+    def replay(self, stream: str) -> str:
+        """There while dead letters are being replayed."""
+        return f"{self.stream(stream)}/+replay"
 
     def command(self, stream: str, action: str) -> str:
         """There as long as an admin command is at work that holds topics."""
