@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import (
     OFFSET_INVALID,
@@ -26,6 +26,7 @@ from kafka_stream.protocols import OffsetAt, TopicInfo
 from kafka_stream.source.client_log import ClientLog
 from kafka_stream.source.connection import connection_settings, soon_again
 from kafka_stream.source.kafka_errors import (
+    is_coordinator_moving,
     is_missing_topic,
     is_not_authenticated,
     is_tls_failure,
@@ -39,6 +40,7 @@ from kafka_stream.types import TopicPartition, is_before_all_records, timestamp_
 
 REQUEST_TIMEOUT_S = 10.0
 LEADER_TIMEOUT_S = 3.0  # for a partition to have a leader that knows it: after its creation, or when another took over
+COORDINATOR_TIMEOUT_S = 10.0  # for a group's coordinator: while it moves, and while the topic of its groups is created
 _ASK_AGAIN_AFTER_S = 0.1
 _GIVE_UP_WITHIN_S = 0.2
 _CONNECT_STEP_S = 0.5
@@ -51,6 +53,8 @@ _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 # librdkafka's mock cluster says so in its id; it has no topic ids, and requests to describe things time out.
 _MOCK_CLUSTER = "mockCluster"
 _ZERO_UUID = str(Uuid(0, 0))
+
+T = TypeVar("T")
 
 
 class _LastError:
@@ -243,9 +247,12 @@ class Cluster:
             return ()
         admin = self._admin
         admin.poll(0)
-        answer = admin.describe_consumer_groups([group_id], request_timeout=REQUEST_TIMEOUT_S)[group_id]
+
+        def described() -> Any:
+            return self._answer(admin.describe_consumer_groups([group_id], request_timeout=REQUEST_TIMEOUT_S)[group_id])
+
         try:
-            members = self._answer(answer).members
+            members = self._insisting(described).members
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                 return ()
@@ -260,9 +267,13 @@ class Cluster:
         """
         wanted = [ClientTopicPartition(tp.topic, tp.partition) for tp in partitions]
         request = ConsumerGroupTopicPartitions(group_id, wanted)
-        answer = self._admin.list_consumer_group_offsets([request], request_timeout=REQUEST_TIMEOUT_S)[group_id]
+        admin = self._admin
+
+        def listed() -> Any:
+            return admin.list_consumer_group_offsets([request], request_timeout=REQUEST_TIMEOUT_S)[group_id].result()
+
         try:
-            found = answer.result().topic_partitions
+            found = self._insisting(listed).topic_partitions
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                 return {}
@@ -282,11 +293,8 @@ class Cluster:
             CommandRefused: the group has members; the message names them.
         """
         wanted = [ClientTopicPartition(tp.topic, tp.partition, offset) for tp, offset in sorted(offsets.items())]
-        request = ConsumerGroupTopicPartitions(group_id, wanted)
-        admin = self._admin
-        answer = admin.alter_consumer_group_offsets([request], request_timeout=REQUEST_TIMEOUT_S)[group_id]
         try:
-            failed = [(tp.topic, tp.error) for tp in self._answer(answer).topic_partitions if tp.error is not None]
+            failed = self._insisting(lambda: self._altered(group_id, wanted))
         except KafkaException as error:
             failed = [(wanted[0].topic, error.args[0])]
         if not failed:
@@ -305,6 +313,28 @@ class Cluster:
         return TopicNotFound(
             f"topic {topic!r} does not exist on {self.servers}; create it, or correct topics=[{listed}]"
         )
+
+    def _altered(self, group_id: str, wanted: list[ClientTopicPartition]) -> list[tuple[str, KafkaError]]:
+        """Alter a group's offsets; the topics of those that are refused, and why, unless its coordinator moves."""
+        request = ConsumerGroupTopicPartitions(group_id, wanted)
+        admin = self._admin
+        answer = admin.alter_consumer_group_offsets([request], request_timeout=REQUEST_TIMEOUT_S)[group_id]
+        failed = [(tp.topic, tp.error) for tp in self._answer(answer).topic_partitions if tp.error is not None]
+        for _, reason in failed:
+            if is_coordinator_moving(reason):
+                raise KafkaException(reason)
+        return failed
+
+    def _insisting(self, ask: Callable[[], T]) -> T:
+        """What a group's coordinator answers; asked again while it moves, or has not loaded its groups yet."""
+        deadline = time.monotonic() + COORDINATOR_TIMEOUT_S
+        while True:
+            try:
+                return ask()
+            except KafkaException as error:
+                if not is_coordinator_moving(error.args[0]) or self._is_given_up() or time.monotonic() > deadline:
+                    raise
+                time.sleep(_ASK_AGAIN_AFTER_S)
 
     def _answer(self, asked: Future[Any]) -> Any:
         """What was asked for; who is refused meanwhile, or gives up, does not wait for the request's time-out."""

@@ -62,6 +62,13 @@ _WITHOUT_LEADER = frozenset(
         KafkaError.UNKNOWN_LEADER_EPOCH,
     }
 )
+_COORDINATOR_MOVES = frozenset(
+    {
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+    }
+)
 _TRUNCATION_TEXT = KafkaError(KafkaError._LOG_TRUNCATION).str()
 
 
@@ -109,6 +116,11 @@ def is_without_leader(error: KafkaError) -> bool:
     return error.code() in _WITHOUT_LEADER
 
 
+def is_coordinator_moving(error: KafkaError) -> bool:
+    """Whether a group's coordinator moves, or has not loaded its groups yet; admin clients give up then."""
+    return error.code() in _COORDINATOR_MOVES
+
+
 def is_not_authenticated(error: KafkaError) -> bool:
     """Whether the broker refused the credentials."""
     return error.code() in _NOT_AUTHENTICATED
@@ -154,6 +166,7 @@ def refusal(
 
 
 __all__ = [
+    "is_coordinator_moving",
     "is_end_of_partition",
     "is_missing_topic",
     "is_no_broker_left",

@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
+from kafka_stream.source.kafka_errors import is_coordinator_moving
 from kafka_stream.source.renewed import Renewed
 
 # ruff: noqa: SLF001 - librdkafka's own codes begin with an underscore
@@ -28,11 +29,6 @@ END_S = 2.0
 GRACE_S = 1.0
 """How much longer than its own timeout a request is waited for."""
 
-_COORDINATOR_MOVES = (
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-)
 _ASK_AGAIN_AFTER_S = 0.1
 
 _librdkafka = logging.getLogger("kafka_stream.librdkafka")
@@ -213,7 +209,7 @@ def insisting(ask: Callable[[], T], timeout_s: float) -> T:
         try:
             return ask()
         except KafkaException as error:
-            if error.args[0].code() not in _COORDINATOR_MOVES or time.monotonic() > deadline:
+            if not is_coordinator_moving(error.args[0]) or time.monotonic() > deadline:
                 raise
             time.sleep(_ASK_AGAIN_AFTER_S)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any, cast
@@ -46,7 +46,42 @@ class Admin:
         return answers
 
 
-def cluster_of(admin: Admin) -> Cluster:
+class Coordinator:
+    """Of a group with an offset and no members; refuses some requests first, as a whole or of a single partition."""
+
+    def __init__(self, *refusals: int, by_partition: bool = False) -> None:
+        self._refusals = list(refusals)
+        self._by_partition = by_partition
+        self.asked = 0
+
+    def poll(self, timeout: float) -> None:
+        pass
+
+    def _answer(self, group: str, **attributes: Any) -> dict[str, Any]:
+        self.asked += 1
+        answer: Future[Any] = Future()
+        if not self._refusals:
+            answer.set_result(SimpleNamespace(**attributes))
+            return {group: answer}
+        error = KafkaError(self._refusals.pop(0))
+        if self._by_partition:
+            answer.set_result(SimpleNamespace(topic_partitions=[SimpleNamespace(topic="orders", error=error)]))
+        else:
+            answer.set_exception(KafkaException(error))
+        return {group: answer}
+
+    def alter_consumer_group_offsets(self, requests: list[Any], **_: Any) -> dict[str, Any]:
+        return self._answer(requests[0].group_id, topic_partitions=[SimpleNamespace(topic="orders", error=None)])
+
+    def list_consumer_group_offsets(self, requests: list[Any], **_: Any) -> dict[str, Any]:
+        offset = SimpleNamespace(topic="orders", partition=0, offset=7, error=None)
+        return self._answer(requests[0].group_id, topic_partitions=[offset])
+
+    def describe_consumer_groups(self, groups: list[str], **_: Any) -> dict[str, Any]:
+        return self._answer(groups[0], members=[])
+
+
+def cluster_of(admin: Admin | Coordinator) -> Cluster:
     cluster = Cluster({"bootstrap.servers": "127.0.0.1:1"}, logging.getLogger("test"))
     cluster._connection.client = cast(AdminClient, admin)
     return cluster
@@ -68,6 +103,38 @@ def test_they_are_not_asked_for_ever(code: int) -> None:
     cluster = cluster_of(Admin({0: KafkaError(code)}))
     with pytest.raises(BrokerUnavailable, match=r"did not answer about orders\[0\]"):
         cluster.offsets([ORDERS_0], OffsetAt.LATEST, patience_s=0 if code == NOT_LEADER else 60)
+
+
+TO_COORDINATOR: dict[str, Callable[[Cluster], object]] = {
+    "alter": lambda cluster: cluster.commit_group_offsets("g", {ORDERS_0: 7}),
+    "list": lambda cluster: cluster.group_offsets("g", [ORDERS_0]),
+    "describe": lambda cluster: cluster.group_members("g"),
+}
+
+
+@pytest.mark.parametrize("by_partition", [False, True])
+@pytest.mark.parametrize("what", TO_COORDINATOR)
+def test_a_coordinator_that_moves_is_asked_again(what: str, by_partition: bool) -> None:
+    """As where the topic of the groups has just been created, for the first of them."""
+    moves = KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS
+    coordinator = Coordinator(*moves, by_partition=by_partition and what == "alter")
+    TO_COORDINATOR[what](cluster_of(coordinator))
+    assert coordinator.asked == 1 + len(moves)
+
+
+@pytest.mark.parametrize("what", TO_COORDINATOR)
+@pytest.mark.parametrize("ends", ["in time", "when given up", "where it would not help"])
+def test_nor_is_a_coordinator_asked_for_ever(what: str, ends: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    moves = KafkaError.NOT_COORDINATOR
+    coordinator = Coordinator(*[KafkaError._TIMED_OUT if ends == "where it would not help" else moves] * 2)
+    cluster = cluster_of(coordinator)
+    if ends == "in time":
+        monkeypatch.setattr("kafka_stream.source.cluster.COORDINATOR_TIMEOUT_S", -1.0)
+    elif ends == "when given up":
+        monkeypatch.setattr(cluster, "_is_given_up", lambda: True)
+    with pytest.raises(BrokerUnavailable, match="did not answer about group g"):
+        TO_COORDINATOR[what](cluster)
+    assert coordinator.asked == 1
 
 
 def test_a_broker_that_is_away_is_tried_again_every_second_unless_the_user_says_otherwise() -> None:
