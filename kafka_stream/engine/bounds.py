@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -101,15 +101,40 @@ class FirstStart:
 
 @dataclass(slots=True)
 class BoundedRun:
-    """The end of a bounded run, and when it last came closer (seconds of a monotonic clock)."""
+    """The end of a bounded run, and when it last came closer (seconds of a monotonic clock).
 
-    bounds: Mapping[TopicPartition, int]
+    ``lost`` are the partitions whose positions were moved after a loss: what is there now may end earlier.
+    """
+
+    until: Any
+    bounds: dict[TopicPartition, int]
     moved_at: float
     patience_s: float = NO_PROGRESS_S
+    lost: set[TopicPartition] = field(default_factory=set)
 
     def short_of(self, positions: Mapping[TopicPartition, int]) -> tuple[TopicPartition, ...]:
         """The partitions that have not come to their end."""
         return tuple(tp for tp, bound in sorted(self.bounds.items()) if positions.get(tp, -1) < bound)
+
+    def follow_losses(self, source: Source, vanished: set[TopicPartition]) -> None:
+        """Once what was lost has been answered: the run does not wait for what there is not any more.
+
+        A partition that has ``vanished`` with a topic that was created again is not read; of one whose log is another,
+        or shorter, the end comes no later than that log's.
+
+        Raises:
+            TransientError: it is called again after the backoff.
+        """
+        for tp in vanished & self.bounds.keys():
+            del self.bounds[tp]
+        if vanished:
+            source.assign(sorted(self.bounds))
+            vanished.clear()
+        if lost := sorted(self.lost & self.bounds.keys()):
+            given = isinstance(self.until, Mapping)
+            ends = source.offsets(lost, OffsetAt.HIGH_WATERMARK) if given else resolve_until(source, lost, self.until)
+            self.bounds.update({tp: min(self.bounds[tp], ends[tp]) for tp in lost})
+        self.lost.clear()
 
     def check_progress(self, source: Source, positions: Mapping[TopicPartition, int], now: float) -> None:
         """Report what holds the run up, rather than wait for ever.

@@ -53,7 +53,7 @@ from kafka_stream.protocols import (
 )
 from kafka_stream.settings import StreamSettings
 from kafka_stream.source.buffer import leader_epochs_of
-from kafka_stream.types import Guarantee, Owner, Phase, PlanKind
+from kafka_stream.types import Guarantee, Owner, Phase, PlanKind, TopicPartition
 
 logger = logging.getLogger("kafka_stream")
 
@@ -102,7 +102,7 @@ class Loop:
             source=source,
             on_data_loss=settings.on_data_loss,
             range_sinks=processor.range_sinks,
-            on_moved=self._recorder.moved,
+            on_moved=self._moved,
         )
         self._reporter = Reporter(settings.name, owner, guarantee, self._ownership, clock)
         self._patience = Patience(listeners, lambda: request.stop, clock)
@@ -181,8 +181,9 @@ class Loop:
         assert not isinstance(static, GroupAssignment)
         partitions = static.partitions(topics)
         if until is not None:
-            bounds = resolve_until(self._source, partitions, until)
-            self._bounded = BoundedRun(bounds, self._clock(), NO_PROGRESS_S + self._planner.longest_pause_s())
+            bounds = dict(resolve_until(self._source, partitions, until))
+            patience_s = NO_PROGRESS_S + self._planner.longest_pause_s()
+            self._bounded = BoundedRun(until, bounds, self._clock(), patience_s)
             self._planner.bounds = bounds
         self._source.assign(partitions)
 
@@ -242,6 +243,8 @@ class Loop:
             if acquired:
                 self._namesakes.look_again()
             self._topic_look.if_due(None if self._bounded else self._assignment, self._acquisition.waiting)
+            if self._bounded is not None:
+                self._bounded.follow_losses(self._source, self._ownership.vanished)
             batch = self._in_hand.next()
             if batch is not None:
                 self._process(batch)
@@ -285,6 +288,12 @@ class Loop:
             case PositionLost():
                 self._ownership.position_lost(event)
         self._reporter.positions_changed()
+
+    def _moved(self, tp: TopicPartition, from_offset: int, until_offset: int) -> None:
+        """A loss was answered: the position is elsewhere now."""
+        self._recorder.moved(tp, from_offset, until_offset)
+        if self._bounded is not None:
+            self._bounded.lost.add(tp)
 
     def _wait_s(self) -> float:
         if self._bounded is not None and not self._acquisition.waiting:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -166,3 +168,53 @@ def test_where_it_goes_on_after_a_loss_is_remembered(kafka: MemoryKafka) -> None
         (tp, 20, 0) for tp in PARTITIONS
     ], "each once, and none that moves nothing"
     assert {each.action.actor for each in losses} == {str(run.owner)}
+
+
+# A bounded run --------------------------------------------------------------------------------------------------------
+
+UNTIL = {"latest": "latest", "offsets": dict.fromkeys(PARTITIONS, 20), "time": datetime.now(UTC) + timedelta(days=1)}
+
+
+def _bounded(kafka: MemoryKafka, store: ResultsStore, recreate: Callable[[], object], **settings: Any) -> Simulation:
+    """Still has records to read, and its next look to come, when ``recreate`` is called."""
+    run = Simulation(kafka, store, max_records_per_batch=6, interval_s=3.0, **settings)
+    run.at(4, recreate)
+    return run
+
+
+@pytest.mark.parametrize("count", [5, 20, 30])
+@pytest.mark.parametrize("partitions", [1, 2, 3])
+@pytest.mark.parametrize("on_data_loss", ["earliest", "latest"])
+@pytest.mark.parametrize("forgotten", [False, True])
+@pytest.mark.parametrize("until", UNTIL)
+def test_a_bounded_run_goes_on_by_choice_to_its_end_in_what_there_is(
+    kafka: MemoryKafka, store: ResultsStore, until: str, forgotten: bool, on_data_loss: str, partitions: int, count: int
+) -> None:
+    def recreate() -> None:
+        _recreate(kafka, partitions, count)
+        if forgotten:
+            _forget(store)
+
+    run = _bounded(kafka, store, recreate, on_data_loss=on_data_loss)
+    run.run(UNTIL[until])
+    before = len(store.rows) - partitions * min(count, 20) if on_data_loss == "earliest" else len(store.rows)
+    reached = count if on_data_loss == "latest" else min(count, 20)
+    assert run.loop.status.positions == dict.fromkeys(PARTITIONS[:partitions], reached)
+    assert sorted(store.rows[before:]) == [
+        ("orders", number, offset) for number in range(partitions) for offset in range(reached)
+    ] * (on_data_loss == "earliest")
+    assert run.story.retries == []
+
+
+def test_a_bounded_run_stops_at_a_topic_with_fewer_partitions_and_says_so(
+    kafka: MemoryKafka, store: ResultsStore
+) -> None:
+    run = _bounded(kafka, store, lambda: _recreate(kafka, 1))
+    with pytest.raises(TopicRecreated, match=r"created again with 1 partition\(s\): orders\[1\], .* of the old topic"):
+        run.run("latest")
+
+
+def test_a_bounded_run_ends_where_a_log_that_was_truncated_does(kafka: MemoryKafka, store: ResultsStore) -> None:
+    run = _bounded(kafka, store, lambda: kafka.truncate("orders", 0, 1), on_data_loss="latest")
+    run.run("latest")
+    assert run.next_offsets() == {PARTITIONS[0]: 1, PARTITIONS[1]: 20, PARTITIONS[2]: 20}
