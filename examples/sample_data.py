@@ -11,7 +11,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 from sqlalchemy import MetaData, create_engine, make_url
 
 CUSTOMERS = ("ada", "grace", "katherine", "mary")
@@ -74,10 +76,29 @@ def sample(topic: str, count: int = 1000, seed: int = 0) -> Iterator[Record]:
 
 def produce(topic: str, records: Iterator[Record], bootstrap_servers: str) -> None:
     producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 20})
+    refused: list[str] = []
+
+    def on_delivery(error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            refused.append(error.str())
+
     for key, value in records:
-        producer.produce(topic, key=key, value=None if value is None else json.dumps(value))
+        producer.produce(topic, key=key, value=None if value is None else json.dumps(value), on_delivery=on_delivery)
     if left := producer.flush(30):
         sys.exit(f"{left} records did not reach {bootstrap_servers} within 30 s")
+    if refused:
+        sys.exit(f"{len(refused)} records for topic {topic} were refused by {bootstrap_servers}: {refused[0]}")
+
+
+def create_topic(topic: str, bootstrap_servers: str) -> None:
+    """With four partitions, unless it is there: not every broker makes topics by itself."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    for future in admin.create_topics([NewTopic(topic, num_partitions=4)]).values():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                sys.exit(f"topic {topic} could not be created on {bootstrap_servers}: {error.args[0].str()}")
 
 
 def create_tables(metadata: MetaData) -> None:
@@ -94,7 +115,9 @@ def main(name: str) -> None:
     if hasattr(example, "metadata"):
         create_tables(example.metadata)
     topic = example.stream.settings.topics[0]
-    produce(topic, sample(topic), os.environ.get("KAFKA_STREAM_KAFKA__BOOTSTRAP_SERVERS", "localhost:9092"))
+    servers = os.environ.get("KAFKA_STREAM_KAFKA__BOOTSTRAP_SERVERS", "localhost:9092")
+    create_topic(topic, servers)
+    produce(topic, sample(topic), servers)
     print(f"examples.{name} is ready: 1000 records produced to {topic}")
 
 

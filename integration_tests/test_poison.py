@@ -86,3 +86,13 @@ def order_kept(topic: Poisoned) -> tuple[list[str], list[str]]:
         waiting[key] = waiting[key] or not value.startswith("good")
         (letters if waiting[key] else results).append(value)
     return letters, results
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_a_search_logs_what_it_found_and_not_each_attempt(place: Place, kafka: KafkaServer, services: Services) -> None:
+    topic = poisoned(kafka, 200, 8, ("refused",))
+    service = services.start(place.settings(topic.topic))
+    assert service.wait() == 0, service.report()
+    errors = service.log.with_suffix(".err").read_text().splitlines()
+    warnings = [line for line in errors if "WARNING" in line]
+    assert len([line for line in warnings if "set aside as dead letters" in line]) == len(warnings) > 0

@@ -13,6 +13,7 @@ from kafka_stream.errors import KafkaStreamError, StoreUnavailable, TransactionE
 from kafka_stream.offset_stores.sql.access import Access
 from kafka_stream.offset_stores.sql.errors import causes, reason_of
 from kafka_stream.offset_stores.sql.transaction import SqlTransaction
+from kafka_stream.offset_stores.sql.transactions.driver_log import errors_told_once
 from kafka_stream.offset_stores.sql.transactions.session import KEPT
 from kafka_stream.offset_stores.sql.users_errors import connection_at_work
 
@@ -38,7 +39,7 @@ class Transactions:
         transaction = make(connection)
         self._latest = transaction
         self._connections.add(connection)
-        with transaction:
+        with errors_told_once(), transaction:
             with access.mapping(f"claiming {doing} ranges"):
                 claimed = transaction.claim()
             if claimed:
