@@ -63,21 +63,22 @@ class ResultsTransaction:
 class ResultsStore:
     """An offset store with results beside the offsets, and failures where a test wants them.
 
-    ``failures`` are raised by the next calls of a method; ``lost_answers`` break the connection of the next commits,
-    ``"before"`` or ``"after"`` they took effect.
+    ``failures`` are raised by the next calls of a method (``None``: that one goes well); ``lost_answers`` break the
+    connection of the next commits, ``"before"`` or ``"after"`` they took effect.
     """
 
     def __init__(self, inner: OffsetStore) -> None:
         self.inner = inner
         self.rows: list[Row] = []
-        self.failures: dict[str, list[BaseException]] = {}
+        self.failures: dict[str, list[BaseException | None]] = {}
         self.lost_answers: list[str] = []
         self.calls: list[str] = []
 
     def step(self, name: str) -> None:
         self.calls.append(name)
-        if failures := self.failures.get(name):
-            raise failures.pop(0)
+        failures = self.failures.get(name)
+        if failures and (failure := failures.pop(0)) is not None:
+            raise failure
 
     @property
     def capabilities(self) -> StoreCapabilities:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from kafka_stream.claims import outstanding_plan
 from kafka_stream.engine.positions import Position
 from kafka_stream.errors import DataLoss, LogTruncated, OffsetOutOfRange, TopicRecreated
 from kafka_stream.protocols import OffsetAt, OffsetStore, RangeSink, Source, TopicInfo
@@ -41,6 +42,24 @@ class TopicIds:
     def changed(self, ids: Mapping[str, str]) -> set[str]:
         """The topics that were created again."""
         return {name for name, known in self.known.items() if ids.get(name, known) != known}
+
+    def forgotten(
+        self, held: Mapping[TopicPartition, Position], stored: Mapping[TopicPartition, StoredPosition]
+    ) -> Mapping[TopicPartition, StoredPosition]:
+        """Positions that are not stored any more, as we know them: Kafka deletes a group's offsets with their topic."""
+        return {tp: position.as_stored(self.known[tp.topic]) for tp, position in held.items() if tp not in stored}
+
+    def begun_anew(
+        self, held: Mapping[TopicPartition, Position], stored: Mapping[TopicPartition, StoredPosition]
+    ) -> Mapping[TopicPartition, StoredPosition]:
+        """Those that were taken over after they had been forgotten, and not moved since: as they were, once more."""
+        return {
+            tp: replace(position.as_stored(self.known[tp.topic]), owner_epoch=stored[tp].owner_epoch)
+            for tp, position in held.items()
+            if tp in stored
+            and stored[tp].topic_id == self.known[tp.topic]
+            and stored[tp].next_offset != position.next_offset
+        }
 
 
 class Losses:
@@ -83,6 +102,12 @@ class Losses:
         for tp, log in logs.items():
             if (loss := find_loss(tp, stored[tp], log)) is not None:
                 self._refuse_unless_chosen(loss)
+
+    def refuse_unrepeatable_plan(self, tp: TopicPartition, stored: StoredPosition) -> None:
+        """Stop where a range was planned that no sink of ours repeats: nobody knows what became of it."""
+        repeatable = bool(self._range_sinks) and stored.plan_kind is PlanKind.RANGE
+        if stored.planned_until is not None and not repeatable:
+            raise outstanding_plan(self._stream, tp, stored, self._store.describe())
 
     def go_on_without(self, loss: DataLoss) -> None:
         """Give the partition up, if that is the user's choice.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from kafka_stream.claims import outstanding_plan, why_not_ours
+from kafka_stream.claims import why_not_ours
 from kafka_stream.engine.bounds import FirstStart
 from kafka_stream.engine.losses import Losses, TopicIds, find_loss, find_lost_position, find_vanished
 from kafka_stream.engine.positions import Position, Positions
@@ -89,10 +89,12 @@ class Ownership:
         topics = self._source.topics()
         topic_ids = self._topic_ids.of(topics)
         recreated = self._topic_ids.changed(topic_ids)
-        of_recreated = [tp for tp in sorted(self._positions) if tp.topic in recreated]
+        of_recreated = {tp: self._positions[tp] for tp in sorted(self._positions) if tp.topic in recreated}
         ordered = sorted({*partitions, *of_recreated})
-        forgotten = self._forgotten(of_recreated)
+        kept = self._store.positions(self._stream) if of_recreated else {}
+        forgotten = self._topic_ids.forgotten(of_recreated, kept)
         stored = self._reclaimed([tp for tp in ordered if tp in self._positions and tp not in forgotten])
+        stored |= self._topic_ids.begun_anew(of_recreated, stored)
         vanished = {tp for tp in of_recreated if tp.partition >= topics[tp.topic].partitions}
         for tp in sorted(vanished):
             self._losses.go_on_without(find_vanished(tp, self._positions[tp].next_offset, topics[tp.topic]))
@@ -102,25 +104,28 @@ class Ownership:
         stored |= self._taken_over([tp for tp in ordered if tp not in stored], forgotten, topic_ids)
         return vanished | self._take_up(ordered, stored, topic_ids)
 
-    def _forgotten(self, of_recreated: Sequence[TopicPartition]) -> Mapping[TopicPartition, StoredPosition]:
-        """What we know of positions that are not stored any more: Kafka deletes a group's offsets with their topic."""
-        stored, ids = self._store.positions(self._stream) if of_recreated else {}, self._topic_ids.known
-        return {tp: self._positions[tp].as_stored(ids[tp.topic]) for tp in of_recreated if tp not in stored}
-
     def _taken_over(
         self,
         partitions: Sequence[TopicPartition],
         forgotten: Mapping[TopicPartition, StoredPosition],
         topic_ids: Mapping[str, str],
     ) -> Mapping[TopicPartition, StoredPosition]:
-        """Those that are new to us; and those that the store has forgotten, as they were, if we may go on with them."""
+        """Those that are new to us; and those that the store has forgotten, as they were, if we may go on with them.
+
+        The latter are begun anew as of the old topic: whoever finds them so, we or a successor, has to move them first.
+        """
         if not partitions:
             return {}
         lost = {tp: forgotten[tp] for tp in partitions if tp in forgotten}
         self._losses.refuse_unless_chosen(lost, topic_ids)
         self._first_start.refuse_another(sorted({tp.topic for tp in partitions}))
-        taken = self._store.take_over(self._stream, self._owner, partitions, topic_ids)
-        return {**taken, **{tp: replace(lost[tp], owner_epoch=taken[tp].owner_epoch) for tp in lost}}
+        taken: dict[TopicPartition, StoredPosition] = {}
+        if new := [tp for tp in partitions if tp not in lost]:
+            taken |= self._store.take_over(self._stream, self._owner, new, topic_ids)
+        if lost:
+            found = self._store.take_over(self._stream, self._owner, sorted(lost), self._topic_ids.known)
+            taken |= {tp: replace(lost[tp], owner_epoch=found[tp].owner_epoch) for tp in lost}
+        return taken
 
     def _take_up(
         self,
@@ -130,7 +135,7 @@ class Ownership:
     ) -> set[TopicPartition]:
         """Look whether what is stored can be read from, and start reading; returns those whose loss was answered."""
         for tp in ordered:
-            self._refuse_unrepeatable_plan(tp, stored[tp])
+            self._losses.refuse_unrepeatable_plan(tp, stored[tp])
         for sink in self._range_sinks:
             sink.take_over(self._stream, self._owner, ordered)
         # After the takeover: until then an older owner may have committed past an end that was asked for before.
@@ -250,7 +255,7 @@ class Ownership:
             return True
         for r in claim.ranges:
             tp = r.topic_partition
-            self._refuse_unrepeatable_plan(tp, found[tp])
+            self._losses.refuse_unrepeatable_plan(tp, found[tp])
             self._positions.put(tp, Position.of(found[tp]))
         return False
 
@@ -283,12 +288,6 @@ class Ownership:
         if loss is not None:
             self._positions.put(tp, self._losses.answer(loss, self._positions[tp], ids))
             self._start_reading([tp])
-
-    def _refuse_unrepeatable_plan(self, tp: TopicPartition, stored: StoredPosition) -> None:
-        """Stop where a range was planned that no sink of ours repeats: nobody knows what became of it."""
-        repeatable = bool(self._range_sinks) and stored.plan_kind is PlanKind.RANGE
-        if stored.planned_until is not None and not repeatable:
-            raise outstanding_plan(self._stream, tp, stored, self._store.describe())
 
     def _start_reading(self, partitions: Sequence[TopicPartition]) -> None:
         if self._range_sinks:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kafka_stream.engine.topic_look import LOOK_INTERVAL_S
-from kafka_stream.errors import OwnershipLost, StreamClosed, TopicRecreated
+from kafka_stream.errors import OwnershipLost, StoreUnavailable, StreamClosed, TopicRecreated
 from kafka_stream.protocols import ActionKind
 from kafka_stream.testing import MemoryKafka, MemoryOffsetStore
 from kafka_stream.types import Owner, TopicPartition
@@ -134,6 +134,52 @@ def test_what_the_store_has_forgotten_with_the_topic_is_a_loss_all_the_same(
     first = 0 if on_data_loss == "earliest" else 20
     assert _new_rows(store) == [("orders", tp.partition, offset) for tp in PARTITIONS for offset in range(first, 21)]
     assert run.story.retries == []
+
+
+@pytest.mark.parametrize("answered", [0, 1])
+@pytest.mark.parametrize("on_data_loss", ["earliest", "latest"])
+def test_a_move_that_fails_after_the_takeover_is_made_before_anything_is_read(
+    kafka: MemoryKafka, store: ResultsStore, caplog: pytest.LogCaptureFixture, on_data_loss: str, answered: int
+) -> None:
+    """The store has begun the positions anew by then: it must not take them for those of the new topic."""
+    run = Simulation(kafka, store, on_data_loss=on_data_loss)
+
+    def recreate() -> None:
+        _recreate(kafka, 3)
+        _forget(store)
+        store.failures["reposition"] = [*[None] * answered, StoreUnavailable("away")]
+
+    run.at(1, recreate)
+    run.at(SOON, lambda: _produce(kafka, 3, 1))
+    run.at(2 * SOON, run.stop)
+    run.run()
+    first = 0 if on_data_loss == "earliest" else 20
+    assert _new_rows(store) == [("orders", tp.partition, offset) for tp in PARTITIONS for offset in range(first, 21)]
+    assert len(run.story.retries) == 1
+    assert set(re.findall(r"was read up to offset (\d+)", caplog.text)) == {"20"}
+
+
+@pytest.mark.parametrize("on_data_loss", ["stop", "earliest", "latest"])
+def test_nor_does_who_starts_after_a_crash_there_take_them_for_the_new_topics(
+    kafka: MemoryKafka, store: ResultsStore, on_data_loss: str
+) -> None:
+    def recreate() -> None:
+        _recreate(kafka, 3)
+        _forget(store)
+        store.failures["reposition"] = [KeyboardInterrupt()]
+
+    run = Simulation(kafka, store, on_data_loss="latest")
+    run.at(1, recreate)
+    with pytest.raises(KeyboardInterrupt):
+        run.run()
+    after = Simulation(kafka, store, on_data_loss=on_data_loss)
+    if on_data_loss == "stop":
+        with pytest.raises(TopicRecreated):
+            after.run("latest")
+        return
+    after.run("latest")
+    assert after.next_offsets() == dict.fromkeys(PARTITIONS, 20)
+    assert len(_new_rows(store)) == (60 if on_data_loss == "earliest" else 0)
 
 
 @pytest.mark.parametrize("recreated", [False, True])
