@@ -79,10 +79,14 @@ def environment() -> Mapping[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
+WITH_CTRL_C = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+"""What a shell starts in the background has SIGINT ignored, and so have these tests then."""
+
+
 def run(folder: Path, program: str) -> Ended:
     """A program that begins with the service's parts; ``TimeoutExpired`` if it does not end."""
     (folder / "service.py").write_text(SERVICE)
-    (folder / "program.py").write_text(f"from service import *\n\n{program}")
+    (folder / "program.py").write_text(f"{WITH_CTRL_C}from service import *\n\n{program}")
     done = subprocess.run(
         [sys.executable, "program.py"], cwd=folder, env=environment(), capture_output=True, text=True, timeout=BOUND_S
     )

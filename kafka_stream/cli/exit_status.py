@@ -5,10 +5,12 @@ from __future__ import annotations
 import enum
 import errno
 import importlib
+import os
 import re
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from kafka_stream.errors import (
@@ -56,13 +58,21 @@ def exit_status(error: BaseException) -> ExitStatus:
     return ExitStatus.FAILED
 
 
+def say_unwritten(error: OSError) -> None:
+    """Say, once, that what was printed does not arrive (a full disk, a reader that has left), and drop the rest."""
+    with suppress(OSError):
+        _write(f"error: the output could not be written: {error.strerror}\n")
+    with suppress(OSError, ValueError):  # or the interpreter would try again at its end, and say so
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def report(error: Exception) -> ExitStatus:
     """Say on stderr what went wrong: a sentence, after a traceback only where code is to be mended."""
     status = exit_status(error)
     if isinstance(error, ProcessingError) and error.__cause__ is not None:
         _write("".join(_lines(_from_user_code(error.__cause__))))
     elif isinstance(error, OSError) and error.filename is None and error.errno in _NOT_WRITTEN:
-        _write(f"error: the output could not be written: {error.strerror}\n")
+        say_unwritten(error)
         return status
     elif not isinstance(error, KafkaStreamError):
         _write("".join(traceback.format_exception(error)))

@@ -9,10 +9,11 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from kafka_stream.cli.exit_status import say_unwritten
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,10 +51,7 @@ def was_written() -> bool:
     try:
         sys.stdout.flush()
     except OSError as error:
-        with suppress(OSError):
-            sys.stderr.write(f"error: the output could not be written: {error.strerror}\n")
-        with suppress(OSError, ValueError):  # or the interpreter would try again at its end, and say so
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        say_unwritten(error)
         return False
     return True
 

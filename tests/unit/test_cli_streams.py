@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,11 +24,12 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def shell(directory: Path, redirection: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def shell(directory: Path, redirection: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the console script as a shell would."""
     return subprocess.run(
         ["/bin/sh", "-c", f'"$@" {redirection}', "sh", *KAFKA_STREAM, *arguments],
         cwd=directory,
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -37,6 +39,14 @@ def shell(directory: Path, redirection: str, *arguments: str) -> subprocess.Comp
 @pytest.mark.parametrize("arguments", [EXPORT, ["version"], ["--help"]], ids=["much", "little", "help"])
 def test_a_full_disk_is_one_sentence(directory: Path, arguments: list[str]) -> None:
     ended = shell(directory, "> /dev/full", *arguments)
+    assert_one_sentence(ended)
+
+
+def test_so_it_is_where_the_output_is_more_than_is_kept_to_be_written(directory: Path) -> None:
+    assert_one_sentence(shell(directory, "> /dev/full", "--help", COLUMNS="1000"))
+
+
+def assert_one_sentence(ended: subprocess.CompletedProcess[str]) -> None:
     lines = [line for line in ended.stderr.splitlines() if not line.startswith("topics of stream ")]
     assert (ended.returncode, lines) == (1, ["error: the output could not be written: No space left on device"])
 
