@@ -45,7 +45,7 @@ from integration_tests.servers import (
 )
 from integration_tests.zookeeper_server import ZooKeeperServer
 from kafka_stream.offset_stores.sql import SqlOffsetStore
-from tests.sql_backend import SqlBackend
+from tests.sql_backend import SqlBackend, backend_at, opened_store
 
 
 @pytest.fixture(scope="session")
@@ -233,35 +233,29 @@ def services(tmp_path: Path) -> Iterator[Services]:
 @pytest.fixture
 def backend(postgres: PostgresDatabase) -> Iterator[SqlBackend]:
     """A database for the stores' tests."""
-    found = SqlBackend(postgres.url)
-    yield found
-    found.engine.dispose()
+    with backend_at(postgres.url) as found:
+        yield found
 
 
 @pytest.fixture
 def mariadb_backend(mariadb: MariadbDatabase) -> Iterator[SqlBackend]:
     """A database on MariaDB for the stores' tests."""
-    found = SqlBackend(mariadb.url)
-    yield found
-    found.engine.dispose()
+    with backend_at(mariadb.url) as found:
+        yield found
 
 
 @pytest.fixture
 def mariadb_store(mariadb_backend: SqlBackend) -> Iterator[SqlOffsetStore]:
     """An open store in it."""
-    found = mariadb_backend.store()
-    found.open()
-    yield found
-    found.close()
+    with opened_store(mariadb_backend) as found:
+        yield found
 
 
 @pytest.fixture
 def store(backend: SqlBackend) -> Iterator[SqlOffsetStore]:
     """An open store in it."""
-    found = backend.store()
-    found.open()
-    yield found
-    found.close()
+    with opened_store(backend) as found:
+        yield found
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import cast
 
 from sqlalchemy import Connection, Engine, Table, create_engine, insert, select, text
@@ -53,3 +54,21 @@ class SqlBackend:
 def write(connection: Connection, value: int) -> None:
     """Add a result."""
     connection.execute(insert(RESULTS).values(value=value))
+
+
+@contextmanager
+def backend_at(url: str) -> Iterator[SqlBackend]:
+    """One in this database."""
+    found = SqlBackend(url)
+    try:
+        yield found
+    finally:
+        found.engine.dispose()
+
+
+@contextmanager
+def opened_store(backend: SqlBackend) -> Iterator[SqlOffsetStore]:
+    """An open store in it."""
+    with closing(backend.store()) as found:
+        found.open()
+        yield found

@@ -16,15 +16,14 @@ from kafka_stream.protocols import LetterStatus
 from kafka_stream.testing.dead_letter_contract import letter
 from kafka_stream.testing.in_place_contract import InPlaceContract
 from kafka_stream.testing.store_backend import OLDER, P0, STREAM, claim_of, next_offsets
-from tests.sql_backend import SqlBackend
+from tests.sql_backend import SqlBackend, backend_at
 
 
 class TestDeadLettersOnSqlite(InPlaceContract):
     @pytest.fixture
     def backend(self, tmp_path: Path) -> Iterator[SqlBackend]:
-        found = SqlBackend(f"sqlite:///{tmp_path}/orders.db")
-        yield found
-        found.engine.dispose()
+        with backend_at(f"sqlite:///{tmp_path}/orders.db") as found:
+            yield found
 
 
 @pytest.fixture

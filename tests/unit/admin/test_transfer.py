@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -20,30 +18,14 @@ from kafka_stream.protocols import TopicState as State
 from kafka_stream.testing.store_backend import commit, epochs_of, next_offsets
 from kafka_stream.types import OffsetRange
 from tests.admin_fakes import (
-    KINDS,
     ME,
     STREAM,
     Files,
     NewStore,
     execute_change,
-    new_stores,
     plan_a_range,
-    started,
 )
 from tests.fakes import ORDERS_0, ORDERS_1, ORDERS_2
-
-
-@pytest.fixture(params=KINDS)
-def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewStore]:
-    with new_stores(request.param, tmp_path) as make:
-        yield make
-
-
-@pytest.fixture
-def store(new_store: NewStore) -> AdministeredStore:
-    """A stream at 40 in two of three partitions."""
-    return started(new_store())
-
 
 # Export and import ----------------------------------------------------------------------------------------------------
 

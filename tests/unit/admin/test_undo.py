@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,36 +21,15 @@ from kafka_stream.testing import MemoryOffsetStore
 from kafka_stream.testing.store_backend import claim_of, commit, epochs_of, next_offsets
 from kafka_stream.types import OffsetRange, PlanKind
 from tests.admin_fakes import (
-    KINDS,
     ME,
     STREAM,
     Brokers,
     Files,
-    NewStore,
     execute_change,
-    new_stores,
-    started,
 )
 from tests.fakes import ORDERS_0, ORDERS_1, ORDERS_2
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture(params=KINDS)
-def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewStore]:
-    with new_stores(request.param, tmp_path) as make:
-        yield make
-
-
-@pytest.fixture
-def store(new_store: NewStore) -> AdministeredStore:
-    """A stream at 40 in two of three partitions."""
-    return started(new_store())
-
-
-@pytest.fixture
-def brokers() -> Brokers:
-    return Brokers()
 
 
 # Reset ----------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,20 +15,8 @@ from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.protocols import Action, ActionKind, AdministeredStore, HistoryEntry
 from kafka_stream.testing.store_backend import commit, epochs_of, next_offsets
 from kafka_stream.types import Owner, PositionState
-from tests.admin_fakes import KINDS, ME, OTHER, STREAM, NewStore, new_stores, plan_a_range, started
+from tests.admin_fakes import ME, OTHER, STREAM, NewStore, plan_a_range, started
 from tests.fakes import ORDERS_0, ORDERS_1
-
-
-@pytest.fixture(params=KINDS)
-def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewStore]:
-    with new_stores(request.param, tmp_path) as make:
-        yield make
-
-
-@pytest.fixture
-def store(new_store: NewStore) -> AdministeredStore:
-    """A stream at 40 in two of three partitions."""
-    return started(new_store())
 
 
 def _left(store: AdministeredStore, owner: Owner = ME) -> None:

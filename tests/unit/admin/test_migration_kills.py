@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,21 +13,8 @@ from kafka_stream.errors import CommandRefused, KafkaStreamError, OwnershipLost
 from kafka_stream.protocols import AdministeredStore
 from kafka_stream.testing.store_backend import commit, epochs_of, next_offsets
 from kafka_stream.types import PositionState
-from tests.admin_fakes import KINDS, ME, OTHER, STREAM, Files, NewStore, new_stores, plan_a_range, started
+from tests.admin_fakes import ME, OTHER, STREAM, Files, NewStore, plan_a_range, started
 from tests.fakes import ORDERS_0, ORDERS_1, ORDERS_2
-
-
-@pytest.fixture(params=KINDS)
-def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewStore]:
-    with new_stores(request.param, tmp_path) as make:
-        yield make
-
-
-@pytest.fixture
-def store(new_store: NewStore) -> AdministeredStore:
-    """A stream at 40 in two of three partitions."""
-    return started(new_store())
-
 
 STEPS = ("open", "rehearse", "close_topics", "change")
 

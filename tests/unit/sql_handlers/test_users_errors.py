@@ -23,21 +23,6 @@ SECRET = "jane@example.org"
 
 
 @pytest.fixture
-def backend(tmp_path: Path) -> Iterator[SqlBackend]:
-    found = SqlBackend(f"sqlite:///{tmp_path}/orders.db")
-    yield found
-    found.engine.dispose()
-
-
-@pytest.fixture
-def store(backend: SqlBackend) -> Iterator[SqlOffsetStore]:
-    found = backend.store()
-    found.open()
-    yield found
-    found.close()
-
-
-@pytest.fixture
 def locked(tmp_path: Path) -> Iterator[sa.Engine]:
     """Another database, in which every write fails: somebody holds its lock."""
     engine = create_engine(f"sqlite:///{tmp_path}/other.db", connect_args={"timeout": 0})

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,22 +13,6 @@ from kafka_stream.errors import ProcessingError, TransactionEscaped
 from kafka_stream.offset_stores.sql import SqlOffsetStore, SqlTransaction
 from tests.sql_backend import Result, SqlBackend, write
 from tests.sql_batches import failure_of, run
-
-
-@pytest.fixture
-def backend(tmp_path: Path) -> Iterator[SqlBackend]:
-    found = SqlBackend(f"sqlite:///{tmp_path}/orders.db")
-    yield found
-    found.engine.dispose()
-
-
-@pytest.fixture
-def store(backend: SqlBackend) -> Iterator[SqlOffsetStore]:
-    found = backend.store()
-    found.open()
-    yield found
-    found.close()
-
 
 KEPT: dict[str, tuple[Callable[[SqlTransaction], Any], Callable[[Any], object]]] = {
     "session, add": (SqlTransaction.session, lambda session: session.add(Result(value=2))),
