@@ -7,7 +7,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -19,19 +18,22 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from integration_tests.engine import wait_until
 from integration_tests.mariadb_server import MariadbDatabase
+from integration_tests.sql_sinks import (
+    Transaction,
+    created_on_mariadb,
+    given,
+    orders_on_mariadb,
+    rows_of,
+    users_on_mariadb,
+    write,
+)
 from kafka_stream.errors import ConfigurationError, ProcessingError
 from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.sinks.sql import Delete, SqlSink
 from kafka_stream.testing.store_backend import OLDER, P0, STREAM, claim_of, next_offsets
 
 METADATA = sa.MetaData()
-ORDERS = sa.Table(
-    "orders",
-    METADATA,
-    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("amount", sa.Integer, server_default="7"),
-    sa.Column("note", sa.String(40)),
-)
+ORDERS = orders_on_mariadb(METADATA)
 PAIRS = sa.Table(
     "pairs",
     METADATA,
@@ -39,16 +41,7 @@ PAIRS = sa.Table(
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("100% of it", sa.Integer),
 )
-USERS = sa.Table(
-    "users",
-    METADATA,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("tenant", sa.Integer),
-    sa.Column("email", sa.String(40)),
-    sa.Column("name", sa.String(40)),
-    sa.Column("shout", sa.String(40), sa.Computed("upper(name)", persisted=True)),
-    sa.UniqueConstraint("email", "tenant"),
-)
+USERS = users_on_mariadb(METADATA)
 
 
 class Colour(enum.Enum):
@@ -72,31 +65,10 @@ TYPES = sa.Table(
 )
 
 
-@dataclass
-class Transaction:
-    connection: sa.Connection
-
-
 @pytest.fixture
 def database(mariadb: MariadbDatabase) -> Iterator[sa.Engine]:
-    engine = sa.create_engine(mariadb.url, isolation_level="READ COMMITTED")
-    METADATA.create_all(engine)
-    yield engine
-    engine.dispose()
-
-
-def write(sink: SqlSink, rows: Any, database: sa.Engine) -> None:
-    with database.begin() as connection:
-        sink.write(sink.prepare(rows), Transaction(connection))
-
-
-def rows_of(table: sa.Table, database: sa.Engine) -> list[tuple[Any, ...]]:
-    with database.connect() as connection:
-        return [tuple(row) for row in connection.execute(sa.select(table).order_by(*table.primary_key.columns))]
-
-
-def given(rows: Any) -> Any:
-    return rows
+    with created_on_mariadb(mariadb, METADATA) as engine:
+        yield engine
 
 
 @pytest.mark.parametrize("on_conflict", ["error", "ignore", "update"])

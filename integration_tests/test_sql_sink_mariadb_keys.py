@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,55 +10,27 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from integration_tests.mariadb_server import MariadbDatabase, MariadbServer
+from integration_tests.sql_sinks import (
+    created_on_mariadb,
+    given,
+    orders_on_mariadb,
+    rows_of,
+    users_on_mariadb,
+    write,
+)
 from kafka_stream.errors import ConfigurationError, ProcessingError
 from kafka_stream.sinks.sql import Delete, SqlSink
 
 METADATA = sa.MetaData()
-ORDERS = sa.Table(
-    "orders",
-    METADATA,
-    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("amount", sa.Integer, server_default="7"),
-    sa.Column("note", sa.String(40)),
-)
-USERS = sa.Table(
-    "users",
-    METADATA,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("tenant", sa.Integer),
-    sa.Column("email", sa.String(40)),
-    sa.Column("name", sa.String(40)),
-    sa.Column("shout", sa.String(40), sa.Computed("upper(name)", persisted=True)),
-    sa.UniqueConstraint("email", "tenant"),
-)
+ORDERS = orders_on_mariadb(METADATA)
+USERS = users_on_mariadb(METADATA)
 TEXTS = sa.Table("texts", METADATA, sa.Column("id", sa.String(20), primary_key=True), sa.Column("n", sa.Integer))
-
-
-@dataclass
-class Transaction:
-    connection: sa.Connection
 
 
 @pytest.fixture
 def database(mariadb: MariadbDatabase) -> Iterator[sa.Engine]:
-    engine = sa.create_engine(mariadb.url, isolation_level="READ COMMITTED")
-    METADATA.create_all(engine)
-    yield engine
-    engine.dispose()
-
-
-def write(sink: SqlSink, rows: Any, database: sa.Engine) -> None:
-    with database.begin() as connection:
-        sink.write(sink.prepare(rows), Transaction(connection))
-
-
-def rows_of(table: sa.Table, database: sa.Engine) -> list[tuple[Any, ...]]:
-    with database.connect() as connection:
-        return [tuple(row) for row in connection.execute(sa.select(table).order_by(*table.primary_key.columns))]
-
-
-def given(rows: Any) -> Any:
-    return rows
+    with created_on_mariadb(mariadb, METADATA) as engine:
+        yield engine
 
 
 def test_a_number_deletes_the_text_of_it_and_no_other(database: sa.Engine) -> None:

@@ -7,7 +7,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -20,6 +19,12 @@ from sqlalchemy.exc import IntegrityError
 
 from integration_tests.engine import wait_until
 from integration_tests.servers import PostgresDatabase
+from integration_tests.sql_sinks import (
+    Transaction,
+    given,
+    rows_of,
+    write,
+)
 from kafka_stream.sinks.sql import Delete, SqlSink
 
 METADATA = sa.MetaData()
@@ -55,11 +60,6 @@ TYPES = sa.Table(
 )
 
 
-@dataclass
-class Transaction:
-    connection: sa.Connection
-
-
 @pytest.fixture
 def database(postgres: PostgresDatabase) -> Iterator[sa.Engine]:
     engine = sa.create_engine(postgres.url)
@@ -68,20 +68,6 @@ def database(postgres: PostgresDatabase) -> Iterator[sa.Engine]:
         METADATA.create_all(connection)
     yield engine
     engine.dispose()
-
-
-def write(sink: SqlSink, rows: Any, database: sa.Engine) -> None:
-    with database.begin() as connection:
-        sink.write(sink.prepare(rows), Transaction(connection))
-
-
-def rows_of(table: sa.Table, database: sa.Engine) -> list[tuple[Any, ...]]:
-    with database.connect() as connection:
-        return [tuple(row) for row in connection.execute(sa.select(table).order_by(*table.primary_key.columns))]
-
-
-def given(rows: Any) -> Any:
-    return rows
 
 
 @pytest.mark.parametrize("on_conflict", ["error", "ignore", "update"])

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import create_engine, text
 
+from integration_tests.frozen_owners import frozen_owners, take_over_past
 from integration_tests.mariadb_server import MariadbDatabase, MariadbServer
 from kafka_stream.errors import OwnershipLost, StoreUnavailable
 from kafka_stream.offset_stores.sql import SqlOffsetStore
@@ -29,12 +26,10 @@ from kafka_stream.testing.store_backend import (
     claim_of,
     commit,
     epochs_of,
-    next_offsets,
 )
 from kafka_stream.types import Owner, TopicPartition
-from tests.sql_backend import SqlBackend, write
+from tests.sql_backend import SqlBackend
 
-ROOT = Path(__file__).parents[1]
 WAIT_S = 60.0
 
 
@@ -48,86 +43,18 @@ def store(mariadb_store: SqlOffsetStore) -> SqlOffsetStore:
     return mariadb_store
 
 
-FROZEN = """
-import os, signal, sys, threading
-from sqlalchemy import create_engine, text
-from kafka_stream.testing.store_backend import OLDER, P0, P1, STREAM, claim_of
-from kafka_stream.offset_stores.sql import SqlOffsetStore
-from tests.sql_backend import write
-
-def freeze():
-    os.kill(os.getpid(), signal.SIGSTOP)
-
-def freeze_in_the_insert():
-    with create_engine(sys.argv[1], isolation_level="AUTOCOMMIT").connect() as looking:
-        at_work = text("SELECT count(*) FROM information_schema.processlist WHERE state = 'User sleep'")
-        while looking.execute(at_work).scalar_one() == 0:
-            pass
-    freeze()
-
-store = SqlOffsetStore(sys.argv[1])
-store.open()
-claim = claim_of(OLDER, {P0: (0, 5)}, store.take_over(STREAM, OLDER, [P0, P1], {}))
-try:
-    with store.begin(claim) as transaction:
-        connection = transaction.connection
-        match sys.argv[2]:
-            case "after the claim":
-                freeze()
-            case "mid-INSERT":  # the server is at work on it while this process is frozen
-                write(connection, 1)
-                threading.Thread(target=freeze_in_the_insert, daemon=True).start()
-                connection.execute(text("INSERT INTO results (value) SELECT sleep(600)"))
-            case "after the advance":
-                write(connection, 1)
-                transaction.advance()
-                freeze()
-        if sys.argv[2] != "after the advance":
-            transaction.advance()
-        transaction.commit()
-except Exception as error:
-    print(type(store.classify(error) or error).__name__, flush=True)
-else:
-    print("committed", flush=True)
-os._exit(0)
-"""
-
-
 @pytest.fixture
 def frozen(mariadb: MariadbDatabase, backend: SqlBackend) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
     """Starts an owner that freezes inside its transaction, and waits until it has."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(where: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", FROZEN, mariadb.url, where]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        started.append(process)
-        _, status = os.waitpid(process.pid, os.WUNTRACED)
-        assert os.WIFSTOPPED(status)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    with frozen_owners(mariadb.url) as start:
+        yield start
 
 
 @pytest.mark.parametrize("where", ["after the claim", "mid-INSERT", "after the advance"])
 def test_a_takeover_past_a_frozen_owner(
     where: str, frozen: Callable[[str], subprocess.Popen[str]], store: SqlOffsetStore, backend: SqlBackend
 ) -> None:
-    zombie = frozen(where)
-    taken = store.take_over(STREAM, NEWER, [P0, P1], {})
-    assert (taken[P0].next_offset, taken[P0].planned_until, taken[P0].owner) == (0, None, NEWER)
-    with store.begin(claim_of(NEWER, {P0: (0, 3)}, taken)) as transaction:
-        write(transaction.connection, 7)
-        transaction.advance()
-        transaction.commit()
-    os.kill(zombie.pid, signal.SIGCONT)
-    output, _ = zombie.communicate(timeout=WAIT_S)
-    assert output in {"StoreUnavailable\n", "CommitOutcomeUnknown\n"}
-    assert backend.results() == [7]
-    assert next_offsets(store) == {P0: 3, P1: 0}
+    take_over_past(frozen(where), store, backend)
 
 
 def test_a_takeover_past_a_frozen_owner_needs_no_second_connection_of_the_users_engine(

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from integration_tests.frozen_owners import frozen_owners
+from integration_tests.frozen_owners import frozen_owners, take_over_past
 from integration_tests.pgbouncer import pgbouncer
 from integration_tests.servers import PostgresDatabase
 from kafka_stream.offset_stores.sql import SqlOffsetStore
-from kafka_stream.testing.store_backend import NEWER, OLDER, P0, P1, STREAM, claim_of, commit, next_offsets
-from tests.sql_backend import SqlBackend, write
-
-WAIT_S = 60.0
+from kafka_stream.testing.store_backend import OLDER, P0, P1, STREAM, commit, next_offsets
+from tests.sql_backend import SqlBackend
 
 
 @pytest.fixture
@@ -41,15 +37,5 @@ def test_a_takeover_past_a_frozen_owner(pooled_url: str, backend: SqlBackend, wh
     store = SqlOffsetStore(pooled_url)
     store.open()
     with frozen_owners(pooled_url) as start:
-        zombie = start(where)
-        taken = store.take_over(STREAM, NEWER, [P0, P1], {})
-        assert (taken[P0].next_offset, taken[P0].planned_until, taken[P0].owner) == (0, None, NEWER)
-        with store.begin(claim_of(NEWER, {P0: (0, 3)}, taken)) as transaction:
-            write(transaction.connection, 7)
-            transaction.advance()
-            transaction.commit()
-        os.kill(zombie.pid, signal.SIGCONT)
-        output, _ = zombie.communicate(timeout=WAIT_S)
-    assert output in {"StoreUnavailable\n", "CommitOutcomeUnknown\n"}
-    assert backend.results() == [7]
+        take_over_past(start(where), store, backend)
     store.close()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import create_engine, text
 
-from integration_tests.frozen_owners import frozen_owners
+from integration_tests.frozen_owners import frozen_owners, take_over_past
 from integration_tests.proxy import PostgresProxy
 from integration_tests.servers import PostgresDatabase
 from kafka_stream.errors import (
@@ -44,9 +41,6 @@ from kafka_stream.testing.store_backend import (
 )
 from kafka_stream.types import Owner, TopicPartition
 from tests.sql_backend import Result, SqlBackend, write
-
-ROOT = Path(__file__).parents[1]
-WAIT_S = 60.0
 
 
 class TestSqlOffsetStoreOnPostgres(
@@ -299,21 +293,9 @@ def frozen(postgres: PostgresDatabase, backend: SqlBackend) -> Iterator[Callable
 def test_a_takeover_past_a_frozen_owner(
     where: str, frozen: Callable[[str], subprocess.Popen[str]], store: SqlOffsetStore, backend: SqlBackend
 ) -> None:
-    zombie = frozen(where)
-    taken = store.take_over(STREAM, NEWER, [P0, P1], {})
-    assert (taken[P0].next_offset, taken[P0].planned_until, taken[P0].owner) == (0, None, NEWER)
-    with store.begin(claim_of(NEWER, {P0: (0, 3)}, taken)) as transaction:
-        # Its rows are free a moment before the locks of its tables are.
-        transaction.connection.execute(text("SET LOCAL lock_timeout = '30s'"))
-        transaction.connection.execute(text("LOCK TABLE results IN ACCESS EXCLUSIVE MODE"))
-        write(transaction.connection, 7)
-        transaction.advance()
-        transaction.commit()
-    os.kill(zombie.pid, signal.SIGCONT)
-    output, _ = zombie.communicate(timeout=WAIT_S)
-    assert output in {"StoreUnavailable\n", "CommitOutcomeUnknown\n"}
-    assert backend.results() == [7]
-    assert next_offsets(store) == {P0: 3, P1: 0}
+    # Its rows are free a moment before the locks of its tables are.
+    lock = "SET LOCAL lock_timeout = '30s'", "LOCK TABLE results IN ACCESS EXCLUSIVE MODE"
+    take_over_past(frozen(where), store, backend, *lock)
 
 
 def test_a_takeover_past_a_frozen_owner_needs_no_second_connection_of_the_users_engine(
