@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
+from integration_tests.engine import wait_until
 from integration_tests.mariadb_server import MariadbDatabase
-from kafka_stream.sinks.sql import SqlSink
+from kafka_stream.sinks.sql import Delete, SqlSink
+
+WAIT_S = 30.0
 
 
 @dataclass
@@ -71,3 +76,41 @@ def created_on_mariadb(mariadb: MariadbDatabase, metadata: sa.MetaData) -> Itera
         yield engine
     finally:
         engine.dispose()
+
+
+def write_and_delete_the_same_keys(orders: sa.Table, database: sa.Engine, waiting: str) -> None:
+    """Two copies: between the deletes of the first and its rows, the second one comes as far as it can.
+
+    ``waiting`` counts the sessions that wait.
+    """
+    write(SqlSink(orders, given), [(1, 1, "old"), (2, 2, "old")], database)
+    deleted, second_waits = threading.Event(), threading.Event()
+
+    def pause(*arguments: Any) -> None:
+        if arguments[2].startswith("DELETE"):
+            deleted.set()
+            assert second_waits.wait(WAIT_S)
+
+    def first() -> None:
+        with database.begin() as connection:
+            sa.event.listen(connection, "after_cursor_execute", pause)
+            sink = SqlSink(orders, given, "update")
+            sink.write(sink.prepare([Delete(2), (1, 10, "first")]), Transaction(connection))
+
+    def second() -> None:
+        assert deleted.wait(WAIT_S)
+        write(SqlSink(orders, given, "update"), [Delete(1), (2, 20, "second")], database)
+
+    with ThreadPoolExecutor() as pool:
+        copies = [pool.submit(first), pool.submit(second)]
+        try:
+            _wait_for_a_session(database, waiting, unless=copies[1].done)
+        finally:
+            second_waits.set()
+        for copy in copies:
+            copy.result(timeout=WAIT_S)
+
+
+def _wait_for_a_session(database: sa.Engine, waiting: str, unless: Callable[[], bool]) -> None:
+    with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        assert wait_until(lambda: bool(connection.execute(sa.text(waiting)).scalar_one()) or unless(), WAIT_S)

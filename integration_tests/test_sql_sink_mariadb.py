@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import enum
-import threading
 import uuid
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -16,7 +14,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from integration_tests.engine import wait_until
 from integration_tests.mariadb_server import MariadbDatabase
 from integration_tests.sql_sinks import (
     Transaction,
@@ -26,6 +23,7 @@ from integration_tests.sql_sinks import (
     rows_of,
     users_on_mariadb,
     write,
+    write_and_delete_the_same_keys,
 )
 from kafka_stream.errors import ConfigurationError, ProcessingError
 from kafka_stream.offset_stores.sql import SqlOffsetStore
@@ -208,42 +206,13 @@ def test_rows_and_offsets_commit_together_or_not_at_all(database: sa.Engine, mar
     store.close()
 
 
+AT_WORK = (
+    "SELECT count(*) FROM information_schema.processlist "
+    "WHERE command = 'Query' AND id <> CONNECTION_ID() AND user = substring_index(USER(), '@', 1) AND time_ms > 300"
+)
+"""How many sessions are at a statement for long."""
+
+
 def test_copies_that_write_and_delete_the_same_keys_do_not_deadlock(database: sa.Engine) -> None:
-    """Between the first copy's deletes and its rows, the second one comes as far as it can."""
-    write(SqlSink(ORDERS, given), [(1, 1, "old"), (2, 2, "old")], database)
-    deleted, second_waits = threading.Event(), threading.Event()
-
-    def first() -> None:
-        with database.begin() as connection:
-
-            def pause(*arguments: Any) -> None:
-                if arguments[2].startswith("DELETE"):
-                    deleted.set()
-                    assert second_waits.wait(30)
-
-            sa.event.listen(connection, "after_cursor_execute", pause)
-            sink = SqlSink(ORDERS, given, "update")
-            sink.write(sink.prepare([Delete(2), (1, 10, "first")]), Transaction(connection))
-
-    def second() -> None:
-        assert deleted.wait(30)
-        write(SqlSink(ORDERS, given, "update"), [Delete(1), (2, 20, "second")], database)
-
-    with ThreadPoolExecutor() as pool:
-        copies = [pool.submit(first), pool.submit(second)]
-        try:
-            _wait_for_a_session_at_work(database, unless=copies[1].done)
-        finally:
-            second_waits.set()
-        for copy in copies:
-            copy.result(timeout=30)
+    write_and_delete_the_same_keys(ORDERS, database, AT_WORK)
     assert rows_of(ORDERS, database) == [(2, 20, "second")]
-
-
-def _wait_for_a_session_at_work(database: sa.Engine, unless: Callable[[], bool]) -> None:
-    waiting = sa.text(
-        "SELECT count(*) FROM information_schema.processlist "
-        "WHERE command = 'Query' AND id <> CONNECTION_ID() AND user = substring_index(USER(), '@', 1) AND time_ms > 300"
-    )
-    with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        assert wait_until(lambda: bool(connection.execute(waiting).scalar_one()) or unless(), 30)

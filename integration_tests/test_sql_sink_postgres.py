@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import enum
-import threading
 import uuid
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -17,13 +15,13 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.exc import IntegrityError
 
-from integration_tests.engine import wait_until
 from integration_tests.servers import PostgresDatabase
 from integration_tests.sql_sinks import (
     Transaction,
     given,
     rows_of,
     write,
+    write_and_delete_the_same_keys,
 )
 from kafka_stream.sinks.sql import Delete, SqlSink
 
@@ -142,42 +140,13 @@ def test_the_next_batch_is_gone_on_with_as_soon_as_the_server_copies(database: s
     assert len(rows_of(ORDERS, database)) == 40_000
 
 
+BLOCKED = (
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"
+)
+"""How many sessions wait for a lock."""
+
+
 def test_copies_that_write_and_delete_the_same_keys_do_not_deadlock(database: sa.Engine) -> None:
-    """Between the first copy's deletes and its rows, the second one comes as far as it can."""
-    write(SqlSink(ORDERS, given), [(1, 1, "old"), (2, 2, "old")], database)
-    deleted, second_waits = threading.Event(), threading.Event()
-
-    def first() -> None:
-        with database.begin() as connection:
-
-            def pause(*arguments: Any) -> None:
-                if arguments[2].startswith("DELETE"):
-                    deleted.set()
-                    assert second_waits.wait(30)
-
-            sa.event.listen(connection, "after_cursor_execute", pause)
-            sink = SqlSink(ORDERS, given, "update")
-            sink.write(sink.prepare([Delete(2), (1, 10, "first")]), Transaction(connection))
-
-    def second() -> None:
-        assert deleted.wait(30)
-        write(SqlSink(ORDERS, given, "update"), [Delete(1), (2, 20, "second")], database)
-
-    with ThreadPoolExecutor() as pool:
-        copies = [pool.submit(first), pool.submit(second)]
-        try:
-            _wait_for_a_blocked_session(database, unless=copies[1].done)
-        finally:
-            second_waits.set()
-        for copy in copies:
-            copy.result(timeout=30)
+    write_and_delete_the_same_keys(ORDERS, database, BLOCKED)
     assert rows_of(ORDERS, database) == [(2, 20, "second")]
-
-
-def _wait_for_a_blocked_session(database: sa.Engine, unless: Callable[[], bool]) -> None:
-    blocked = sa.text(
-        "SELECT count(*) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"
-    )
-    with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        assert wait_until(lambda: bool(connection.execute(blocked).scalar_one()) or unless(), 30)
