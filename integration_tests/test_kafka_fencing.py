@@ -16,8 +16,9 @@ from integration_tests.engine import wait_until
 from integration_tests.kafka_store import WAIT_S, Place
 from integration_tests.servers import KafkaServer
 from kafka_stream.errors import CommitOutcomeUnknown, OwnershipLost, StoreUnavailable, TransientError
-from kafka_stream.offset_stores.kafka import KafkaTransaction
-from kafka_stream.offset_stores.kafka.producer import TransactionalProducer, _Deliveries
+from kafka_stream.offset_stores.kafka import KafkaTransaction, deliveries
+from kafka_stream.offset_stores.kafka.deliveries import Deliveries
+from kafka_stream.offset_stores.kafka.producer import TransactionalProducer
 from kafka_stream.offset_stores.kafka.tenure import Tenure
 from kafka_stream.protocols import Action, ActionKind, Change
 from kafka_stream.source.inbox import SourceLimits
@@ -74,13 +75,14 @@ def test_an_older_owner_whose_records_are_written_already_commits_nothing(place:
 def test_a_fatal_error_that_a_callback_loses_is_learned_all_the_same(
     place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    hears = _Deliveries.__call__
+    hears = Deliveries.__call__
 
-    def loses(self: _Deliveries, error: Any, message: Any) -> None:
+    def loses(self: Deliveries, error: Any, message: Any) -> None:
         repr(contextlib)  # clears whatever error is set; under load the client's calls of the logger do, too
         hears(self, error, message)
 
-    monkeypatch.setattr(_Deliveries, "__call__", loses)
+    monkeypatch.setattr(Deliveries, "__call__", loses)
+    monkeypatch.setattr(deliveries, "LOOK_S", WAIT_S)  # one call hears of the error and of the record's delivery
     caplog.set_level("INFO", "kafka_stream.librdkafka")
     older, newer = place.store(), place.store()
     for _ in range(20):

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import struct
+from random import Random
+from typing import Any
+
 import pytest
 
 from integration_tests.kafka_store import KafkaBackend
-from integration_tests.servers import KafkaServer
+from integration_tests.servers import KafkaServer, random_name
+from integration_tests.test_kafka_sink import headers_of
+from kafka_stream import Batch, DirectStream
+from kafka_stream.offset_stores.kafka import KafkaOffsetStore
+from kafka_stream.sinks.kafka import KafkaSink
 from kafka_stream.testing.dead_letter_contract import DeadLetterContract
 from kafka_stream.testing.store_backend import TOPIC
 
@@ -20,3 +28,45 @@ class TestKafkaLetters(DeadLetterContract):
     @pytest.fixture
     def backend(self, kafka: KafkaServer) -> KafkaBackend:
         return KafkaBackend(kafka, keeps_letters=True)
+
+
+LIMIT = 100_000
+"""The results' topic takes no batch of records that is larger; the store's batches are smaller."""
+RECORDS = 2_000
+BAD = (0, 7, 999, 1_000, 1_999)
+
+
+def results_of(batch: Batch) -> list[tuple[bytes, bytes]]:
+    """A bad record's result is too large for the topic, though not for the client."""
+    return [(str(m.offset()).encode(), Random(0).randbytes(2 * LIMIT) if m.value() == b"bad" else b"ok") for m in batch]
+
+
+def test_records_whose_results_a_broker_refuses_are_found_and_set_aside_once(kafka: KafkaServer) -> None:
+    source, name = kafka.create_topic(partitions=1), random_name("letters")
+    results = kafka.create_topic(partitions=1, max_message_bytes=LIMIT)
+    kafka.produce(source, [(str(n), "bad" if n in BAD else f"good {n}") for n in range(RECORDS)])
+    stream = DirectStream(
+        name=name,
+        topics=[source],
+        kafka={"bootstrap.servers": kafka.bootstrap_servers},
+        store=KafkaOffsetStore({"batch.size": LIMIT // 2}),
+        sink=KafkaSink(results, results_of),
+        start="earliest",
+        assignment="static",
+        on_error="dead-letter",
+    )
+    stream.run(until="latest")
+    written = [int(key or b"") for _, _, key, _ in kafka.read_committed(results)]
+    assert sorted(written) == [n for n in range(RECORDS) if n not in BAD]
+    letters = kafka.read_committed(f"{name}.dead-letters")
+    assert [(key, value) for _, _, key, value in letters] == [(str(n).encode(), b"bad") for n in BAD]
+    every: list[Any] = headers_of(kafka, f"{name}.dead-letters", 0)
+    for headers, offset in zip(every, BAD, strict=True):
+        found: dict[str, bytes] = dict(headers)
+        assert found["kafka_dlt-original-topic"] == found["__connect.errors.topic"] == source.encode()
+        assert struct.unpack(">iq", found["kafka_dlt-original-partition"] + found["kafka_dlt-original-offset"]) == (
+            0, offset,
+        )  # fmt: skip
+        assert found["kafka_dlt-original-consumer-group"] == name.encode()
+        assert found["__connect.errors.offset"] == str(offset).encode()
+        assert b"refused a record" in found["kafka_dlt-exception-message"]

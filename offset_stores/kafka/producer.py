@@ -9,22 +9,20 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as ClientTopicPartition
 
 from kafka_stream.errors import ConfigurationError, StoreUnavailable
+from kafka_stream.offset_stores.kafka.deliveries import Deliveries
 from kafka_stream.offset_stores.kafka.errors import is_fenced, mapped, undelivered
 from kafka_stream.offset_stores.kafka.offset_requests import OffsetRequests
 from kafka_stream.offset_stores.kafka.requests import GivenUp, Requests, Waits, answered
 from kafka_stream.source.client_log import CLIENT_LOG
 
-# ruff: noqa: SLF001 - librdkafka's own codes begin with an underscore
-
 _TIMEOUT_S = 20.0
 _OFFSETS_S = 10.0  # this request was seen not to return, and costs a batch to repeat
 _CONNECT_S = 5.0
 _FULL_QUEUE_POLL_S = 0.1
-_PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
 
 T = TypeVar("T")
 Offsets = Sequence[ClientTopicPartition]
@@ -38,17 +36,6 @@ class Fenced(Exception):
 
 class OutcomeUnknown(Exception):
     """A commit was asked for, and whether it took effect was not to be learned."""
-
-
-class _Deliveries:
-    """Hears of every record that was not delivered; keeps the first."""
-
-    def __init__(self) -> None:
-        self.failed: tuple[KafkaError, str] | None = None
-
-    def __call__(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None and error.code() not in _PURGED and self.failed is None:
-            self.failed = (error, message.topic() or "(unknown)")
 
 
 class TransactionalProducer:
@@ -73,7 +60,7 @@ class TransactionalProducer:
         self.max_record_bytes = int(settings.get("message.max.bytes", 1_000_000))  # librdkafka has it so
         self.usable, self._began_at = False, 0.0
         self._where = where
-        self._deliveries = _Deliveries()
+        self._deliveries = Deliveries()
         mine = {"transactional.id": transactional_id, "on_delivery": self._deliveries}
         try:
             producer = Producer({"logger": CLIENT_LOG, **settings, **mine})
@@ -132,13 +119,14 @@ class TransactionalProducer:
                 return
 
     def flush(self) -> None:
-        """Wait until every record is delivered.
+        """Wait until every record is delivered, or one was not.
 
         Raises:
             Fenced: somebody has taken over, or the transaction outlived its time.
             TransientError, ConfigurationError, ProcessingError: a record was not delivered.
         """
-        left = self._ask(lambda client: client.flush(self.timeout_s), self.timeout_s, "delivering records")
+        delivered = partial(self._deliveries.flush, timeout_s=self.timeout_s)
+        left = self._ask(delivered, self.timeout_s, "delivering records")
         self._refuse_undelivered()
         if left:
             self.usable = False
