@@ -26,7 +26,7 @@ KINDS = {
     "postgres": ("decode", "prepare", "refused", "deferred"),
     "mariadb": ("decode", "prepare", "refused"),
     "sqlite": ("decode", "prepare", "refused"),
-    "kafka": ("decode", "prepare"),
+    "kafka": ("decode", "prepare", "refused"),
 }
 
 

@@ -83,7 +83,7 @@ def test_mended_and_replayed_in_place_every_result_is_there_once_and_in_order(
 def test_mended_and_replayed_through_the_topic_every_result_is_there_once(
     place: Place, kinds: Sequence[str], kafka: KafkaServer, services: Services
 ) -> None:
-    topic = poisoned(kafka, 20_000, 1_500, kinds)
+    topic = poisoned(kafka, 20_000, 1_500, kinds[:2] if place.target else kinds)
     settings = place.settings(topic.topic)
     assert run(services, settings) == 0
     assert len(place.letters(settings.stream)) == 1_500
