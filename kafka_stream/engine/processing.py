@@ -8,24 +8,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 from kafka_stream.batch import Batch
 from kafka_stream.callables import name_of
-from kafka_stream.errors import KafkaStreamError, ProcessingError, StatementRefused
-from kafka_stream.failures.kinds import why_unavailable
+from kafka_stream.errors import KafkaStreamError, ProcessingError, RecordError
+from kafka_stream.failures.kinds import UserErrors
+from kafka_stream.failures.naming import culprit
 from kafka_stream.failures.rescue import Again, Rescue
 from kafka_stream.failures.results import Results, Writing
 from kafka_stream.progress import Listeners
-from kafka_stream.protocols import (
-    DeadLetterStore,
-    OffsetStore,
-    OverlappingSink,
-    RangeSink,
-    Sink,
-    StoreTransaction,
-    TellingStore,
-)
+from kafka_stream.protocols import OffsetStore, OverlappingSink, RangeSink, Sink, StoreTransaction
 from kafka_stream.types import Claim, OffsetRange, Phase
 from kafka_stream.user_code import FunctionSink
 from kafka_stream.user_results import Untouched, awaited, check_prepared, prepared_by, refuse_deferred
@@ -45,6 +39,9 @@ class Timings:
     claim_s: float
     write_s: float
     commit_s: float
+
+
+InTransaction: TypeAlias = Callable[[Callable[[Any], None]], Timings]
 
 
 class BatchDropped(KafkaStreamError):
@@ -76,15 +73,13 @@ class BatchProcessor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._telling = store if isinstance(store, TellingStore) else None
-        self._letters = store if isinstance(store, DeadLetterStore) else None
+        self._errors = UserErrors(store, transient_errors)
         self._prepare = prepare
         self._sinks = tuple(sinks)
         self._by_range = [isinstance(sink, RangeSink) for sink in sinks]
         self._overlapping = [sink if isinstance(sink, OverlappingSink) else None for sink in sinks]
         self._is_shared = prepare is not None and len(self._sinks) > 1
         self._listeners = listeners
-        self._transient_errors = transient_errors
         self._rescue = rescue
         self._clock = clock
         self._of_thread = _OfThread()
@@ -123,7 +118,7 @@ class BatchProcessor:
             parts = self._prepared_by_range(batch) if any(self._by_range) else {}
             return self._prepared_by_sinks(whole, parts)
         except FAULTS as error:
-            failure = self._meaning(error, "prepare", batch)
+            failure = self._errors.meaning(error, "prepare", batch)
             if failure is error:
                 raise
             raise failure from error
@@ -170,12 +165,14 @@ class BatchProcessor:
             OwnershipLost, OutstandingPlan, TransientError, ProcessingError, BatchDropped: nothing was committed.
             CommitOutcomeUnknown: to be settled.
         """
-
-        def in_transaction(write: Callable[[Any], None]) -> Timings:
-            return self._in_transaction(claim, write, go_on, may_commit)
+        in_transaction = partial(self._in_transaction, claim, go_on, may_commit)
 
         if self._rescue is None:
-            return in_transaction(lambda transaction: self._write(results, transaction, go_on, self._everywhere))
+            try:
+                return in_transaction(lambda transaction: self._write(results, transaction, go_on, self._everywhere))
+            except ProcessingError as error:
+                self._name(error, results, in_transaction, again)
+                raise
         tell = self._listeners.on_phase
 
         def attempted() -> None:
@@ -191,6 +188,18 @@ class BatchProcessor:
         )
         return self._rescue.commit(results, claim, writing, in_transaction, again)
 
+    def _name(self, failure: ProcessingError, results: Results, in_transaction: InTransaction, again: Again) -> None:
+        """Raise the error that names the record which a database has refused, if that is not known and found out."""
+        told = self._errors.refused_row(failure)
+        if told is None or len(results.batch) < 2:
+            return
+
+        def write(found: Results, transaction: Any) -> None:
+            self._write(found, transaction, _nothing, self._undone)
+
+        if (found := culprit(failure, results, in_transaction, write, again)) is not None:
+            raise RecordError.of(found.message, f"{told}; nothing of the batch was committed") from failure.__cause__
+
     @property
     def set_aside(self) -> int:
         """How many dead letters are of the batch that was committed last."""
@@ -204,9 +213,9 @@ class BatchProcessor:
     def _in_transaction(
         self,
         claim: Claim,
-        write: Callable[[Any], None],
         go_on: Callable[[], None],
         may_commit: Callable[[], bool],
+        write: Callable[[Any], None],
     ) -> Timings:
         tell, clock = self._listeners.on_phase, self._clock
         started = clock()
@@ -264,30 +273,12 @@ class BatchProcessor:
                 else sink.write(value, transaction)  # type: ignore[func-returns-value]
             )
         except FAULTS as error:
-            failure = self._meaning(error, sink.describe(), batch)
+            failure = self._errors.meaning(error, sink.describe(), batch)
             if failure is error:
                 raise
             raise failure from error
         if outcome is not None:
             refuse_deferred(outcome, sink)
-
-    def _meaning(self, error: BaseException, where: str, batch: Batch) -> KafkaStreamError:
-        """What an error of user code means; our own stay as they are, with what they were raised from."""
-        if isinstance(error, BaseExceptionGroup) and error.subgroup(_ENDS) is not None:
-            raise error
-        told = self._telling.tell(error) if self._telling is not None else None
-        if isinstance(error, KafkaStreamError):
-            return error
-        if (known := self._store.classify(error)) is not None:
-            return known
-        ranges = ", ".join(map(str, batch.ranges[:3])) + (", …" if len(batch.ranges) > 3 else "")
-        if (unavailable := why_unavailable(error, self._transient_errors, where, ranges)) is not None:
-            return unavailable
-        reason = told or ": ".join(filter(None, (type(error).__name__, str(error))))
-        text = f"{where} failed on {ranges}: {reason}; nothing of the batch was committed"
-        if self._letters is not None and not self._letters.blames_records(error):
-            return StatementRefused(text)
-        return ProcessingError(text)
 
 
 def _refuse_late(may_commit: Callable[[], bool]) -> None:

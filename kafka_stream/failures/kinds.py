@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kafka_stream.errors import HandlerUnavailable
+from kafka_stream.batch import Batch
+from kafka_stream.errors import HandlerUnavailable, KafkaStreamError, ProcessingError, StatementRefused
+from kafka_stream.protocols import DeadLetterStore, OffsetStore, TellingStore
 
 
 def why_unavailable(
@@ -29,4 +31,37 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__
 
 
-__all__ = ["why_unavailable"]
+class UserErrors:
+    """What the errors of a stream's user code mean: the store knows its own, the user the transient ones of others."""
+
+    def __init__(self, store: OffsetStore, transient_errors: tuple[type[BaseException], ...] = ()) -> None:
+        self._store = store
+        self._telling = store if isinstance(store, TellingStore) else None
+        self._letters = store if isinstance(store, DeadLetterStore) else None
+        self._transient_errors = transient_errors
+
+    def meaning(self, error: BaseException, where: str, batch: Batch) -> KafkaStreamError:
+        """What an error of user code means; our own stay as they are, with what they were raised from."""
+        told = self._telling.tell(error) if self._telling is not None else None
+        if isinstance(error, KafkaStreamError):
+            return error
+        if (known := self._store.classify(error)) is not None:
+            return known
+        ranges = ", ".join(map(str, batch.ranges[:3])) + (", …" if len(batch.ranges) > 3 else "")
+        if (unavailable := why_unavailable(error, self._transient_errors, where, ranges)) is not None:
+            return unavailable
+        reason = told or ": ".join(filter(None, (type(error).__name__, str(error))))
+        text = f"{where} failed on {ranges}: {reason}; nothing of the batch was committed"
+        if self._letters is not None and not self._letters.blames_records(error):
+            return StatementRefused(text)
+        return ProcessingError(text)
+
+    def refused_row(self, failure: ProcessingError) -> str | None:
+        """What a database said of a row, if nobody knows of which record, and parts of the batch can be tried."""
+        cause = failure.__cause__
+        if type(failure) is not ProcessingError or cause is None or self._letters is None or self._telling is None:
+            return None
+        return self._telling.tell(cause)
+
+
+__all__ = ["UserErrors", "why_unavailable"]
