@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from integration_tests.letter_replays import SIGNAL_AT
 from integration_tests.servers import KafkaServer
+from integration_tests.streams import wait_for_stable_end
 from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.protocols import DeadLetter, LetterError, LetterId, LetterStatus, Payload
 from kafka_stream.testing.store_backend import claim_of
@@ -122,6 +123,7 @@ class Letters:
 
     def sent(self) -> list[tuple[int, bytes | None, bytes | None]]:
         """What the topic has for readers of committed records, in order."""
+        wait_for_stable_end(self.kafka, self.topic)
         return [(partition, key, value) for partition, _, key, value in self.kafka.read_committed(self.topic)]
 
     def results(self) -> list[str]:

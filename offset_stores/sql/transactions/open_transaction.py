@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -94,7 +95,9 @@ class OpenTransaction:
 
     def _is_lost(self) -> bool:
         if not self._lost and not self._connection.closed:
-            self._lost = self._connection.invalidated or self._database.is_lost(self._connection)
+            # What prepare raises is looked at on its own thread, while the loop's may give the connection back.
+            with suppress(exc.ResourceClosedError):
+                self._lost = self._connection.invalidated or self._database.is_lost(self._connection)
         return self._lost
 
     def advance(self) -> None:
