@@ -23,9 +23,7 @@ def test_an_error_is_nobodys_where_the_connection_is_given_back_meanwhile(
         def closed_meanwhile(database: object, connection: object) -> bool:
             raise exc.ResourceClosedError("This Connection is closed")
 
-        monkeypatch.setattr(
-            type(transaction._database), "is_lost", lambda self, connection: closed_meanwhile(connection)
-        )
+        monkeypatch.setattr(type(transaction._database), "is_lost", closed_meanwhile)
         assert store.classify(KeyError("price")) is None
         monkeypatch.undo()
     store.close()
