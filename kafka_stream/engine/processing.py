@@ -28,7 +28,6 @@ FAULTS = (Exception, asyncio.CancelledError, GeneratorExit, BaseExceptionGroup)
 """What user code fails with. A cancelled await and a closed generator are its own faults, too, alone or in a group:
 nobody else cancels or closes anything here. What ends the process (``KeyboardInterrupt``, ``SystemExit``) comes
 through, in a group as well."""
-_ENDS = (KeyboardInterrupt, SystemExit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,7 @@ class Hunt:
                 self._is_explained = True
                 self._own_failures += 1
             else:
+                self._is_explained = True  # it may be what fails, and will not be tried
                 self.rejections[record] = Rejection(message, after_another(record_id(self._messages[because])))
         if len(self._search.failed) - self._looked_at >= _LOOK_EVERY:
             self._looked_at = len(self._search.failed)

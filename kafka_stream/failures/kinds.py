@@ -8,6 +8,8 @@ from kafka_stream.batch import Batch
 from kafka_stream.errors import HandlerUnavailable, KafkaStreamError, ProcessingError, StatementRefused
 from kafka_stream.protocols import DeadLetterStore, OffsetStore, TellingStore
 
+_ENDS = (KeyboardInterrupt, SystemExit)
+
 
 def why_unavailable(
     error: BaseException, transient_errors: tuple[type[BaseException], ...], where: str, ranges: str
@@ -41,7 +43,13 @@ class UserErrors:
         self._transient_errors = transient_errors
 
     def meaning(self, error: BaseException, where: str, batch: Batch) -> KafkaStreamError:
-        """What an error of user code means; our own stay as they are, with what they were raised from."""
+        """What an error of user code means; our own stay as they are, with what they were raised from.
+
+        Raises:
+            BaseExceptionGroup: there is something in it that ends the process.
+        """
+        if isinstance(error, BaseExceptionGroup) and error.subgroup(_ENDS) is not None:
+            raise error
         told = self._telling.tell(error) if self._telling is not None else None
         if isinstance(error, KafkaStreamError):
             return error

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kafka_stream import Batch, DeadLetters, DirectStream, ExponentialBackoff, RecordError
@@ -104,6 +104,7 @@ def run(kafka: MemoryKafka, store: MemoryOffsetStore, work: Work, **options: Any
 
 
 @settings(deadline=None, max_examples=150)
+@example((4, Work({(1, 0): "prepare, rejected", (1, 1): "prepare"})), 4, True, 1, "")
 @given(works(), st.integers(1, 60), st.booleans(), st.integers(1, 6), st.sampled_from(["", "before", "after"]))
 def test_every_good_result_is_there_once_and_every_poison_record_set_aside_once(
     given_work: tuple[int, Work], batch_size: int, keep_order: bool, keys: int, cut: str
