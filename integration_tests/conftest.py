@@ -45,6 +45,7 @@ from integration_tests.servers import (
 )
 from integration_tests.zookeeper_server import ZooKeeperServer
 from kafka_stream.offset_stores.sql import SqlOffsetStore
+from kafka_stream.testing.store_backend import TOPIC
 from tests.sql_backend import SqlBackend, backend_at, opened_store
 
 
@@ -111,6 +112,12 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[KafkaServer]:
         raise ConnectionError(f"Kafka does not answer at {address}: start it there, or unset KAFKA_STREAM_TEST_KAFKA")
     yield server
     server.delete_created_topics()
+
+
+@pytest.fixture(scope="session")
+def contract_topic(kafka: KafkaServer) -> str:
+    """The topic that the stores' contracts name: Kafka commits no offsets of a topic that does not exist."""
+    return kafka.create_topic(TOPIC, partitions=8)
 
 
 @pytest.fixture

@@ -15,15 +15,9 @@ from kafka_stream import Batch, DirectStream
 from kafka_stream.offset_stores.kafka import KafkaOffsetStore
 from kafka_stream.sinks.kafka import KafkaSink
 from kafka_stream.testing.dead_letter_contract import DeadLetterContract
-from kafka_stream.testing.store_backend import TOPIC
 
 
-@pytest.fixture(scope="module", autouse=True)
-def topics(kafka: KafkaServer) -> None:
-    """The topic that the contract names."""
-    kafka.create_topic(TOPIC, partitions=8)
-
-
+@pytest.mark.usefixtures("contract_topic")
 class TestKafkaLetters(DeadLetterContract):
     @pytest.fixture
     def backend(self, kafka: KafkaServer) -> KafkaBackend:

@@ -15,15 +15,13 @@ from kafka_stream.testing.plan_contract import DurablePlanContract
 from kafka_stream.testing.store_backend import OLDER, P0, P1, STREAM, TOPIC, commit, epochs_of, next_offsets
 from kafka_stream.types import TopicPartition
 
-_PARTITIONS = 8
 _WIDE = (random_name(), random_name())
 _WIDE_PARTITIONS = 40
 
 
 @pytest.fixture(scope="module", autouse=True)
-def topics(kafka: KafkaServer) -> None:
-    """The topics that the contract names: Kafka commits no offsets of a topic that does not exist."""
-    kafka.create_topic(TOPIC, partitions=_PARTITIONS)
+def topics(kafka: KafkaServer, contract_topic: str) -> None:
+    """All topics that the contract names."""
     kafka.create_topic("payments", partitions=1)
     for name in _WIDE:
         kafka.create_topic(name, partitions=_WIDE_PARTITIONS)
