@@ -22,7 +22,7 @@ SERVICE = f"""
 import logging, os, signal, sys, threading, time
 import sqlalchemy as sa
 from kafka_stream import DirectStream, StreamListener
-from kafka_stream.testing import MemoryKafka
+from kafka_stream.testing import MemoryKafka, MemoryOffsetStore
 
 logging.basicConfig(level="WARNING")
 results = sa.Table("results", sa.MetaData(), sa.Column("value", sa.Text))

@@ -127,7 +127,10 @@ if pid == 0:
             use()
         except RuntimeError as error:
             print(use.__name__, error, flush=True)
-    made(name="t", store="sqlite:///other.db").run(until="latest")
+    # Of its own: the locks of SQLite, and of the Kafka in memory, may be held by a thread that is not here.
+    kafka = MemoryKafka({{"orders": 1}})
+    kafka.produce("orders", "x")
+    made(name="t", kafka=kafka, store=MemoryOffsetStore(), sink=lambda batch, transaction: None).run(until="latest")
     sys.exit(0)
 print("child:", os.waitpid(pid, 0)[1], flush=True)
 print("parent:", stream.status().state, stream.stop(), flush=True)
