@@ -184,19 +184,8 @@ class KafkaServer:
         """Create a topic, wait until it can be used, and return its name. ``segment_bytes=…`` is ``segment.bytes``."""
         name = name or random_name()
         settings = {key.replace("_", "."): str(value) for key, value in config.items()}
-        topic = NewTopic(name, partitions, self._replicas, config=settings)
-
-        def is_created() -> bool:
-            try:
-                self._admin.create_topics([topic])[name].result(_TIMEOUT_S)
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.NOT_CONTROLLER:  # which several brokers are still to agree on
-                    raise
-                return False
-            return True
-
-        if not wait_until(is_created, _TIMEOUT_S):
-            raise TimeoutError(f"no broker took topic {name} within {_TIMEOUT_S:.0f} s")
+        created = self._admin.create_topics([NewTopic(name, partitions, self._replicas, config=settings)])
+        created[name].result(_TIMEOUT_S)
         self._wait_for_partitions(name, partitions)
         self._created_topics.add(name)
         return name
