@@ -38,6 +38,18 @@ class Clock:
         self.now += seconds
 
 
+EVERYTHING = [("orders", partition, offset) for partition in (0, 1) for offset in range(20)]
+"""The rows of what ``twenty_each`` holds."""
+
+
+def twenty_each() -> MemoryKafka:
+    """Two partitions of twenty records."""
+    kafka = MemoryKafka({"orders": 2})
+    for number in range(40):
+        kafka.produce("orders", "x", partition=number % 2)
+    return kafka
+
+
 class ResultsTransaction:
     """What the sink writes through: rows that are in the results once the store's transaction has committed."""
 

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from kafka_stream.errors import OwnershipLost, RetriesExhausted, StreamClosed, TransientError
-from kafka_stream.failures.strategies import Failures, RetryStrategy
+from kafka_stream.failures.strategies import EXPONENTIAL, ExponentialBackoff, Failures, RetryStrategy
 from kafka_stream.types import Owner
 
-FIRST_DELAY_S = 0.1
-LONGEST_DELAY_S = 15.0
-FIRST_HELD_DELAY_S = 5.0
-LONGEST_HELD_DELAY_S = 60.0
+FIRST_DELAY_S = EXPONENTIAL.initial_s
+LONGEST_DELAY_S = EXPONENTIAL.maximum_s
+_HELD = ExponentialBackoff(initial_s=5.0, maximum_s=60.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +44,13 @@ Decision: TypeAlias = RetryAfter | TakeOverAgain | Rejoin | Stop
 
 
 def backoff_s(failures: int, jitter: float) -> float:
-    """Exponential and capped: 0.1 s doubled per failure in a row, 15 s at most; ``jitter`` in [0, 1) takes up to half.
-
-    The source of the idea is "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
-    """
-    delay = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(failures - 1, 30))
-    return delay * (1 - jitter / 2)
+    """As the default strategy: 0.1 s doubled per failure in a row, 15 s at most; ``jitter`` takes up to half off."""
+    return EXPONENTIAL.after(failures, jitter)
 
 
 def held_backoff_s(failures: int, jitter: float) -> float:
     """After finding partitions held by somebody else: 5 s doubled per time in a row, a minute at most."""
-    return min(LONGEST_HELD_DELAY_S, FIRST_HELD_DELAY_S * 2.0 ** min(failures - 1, 30)) * (1 - jitter / 2)
+    return _HELD.after(failures, jitter)
 
 
 def decide(

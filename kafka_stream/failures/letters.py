@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
@@ -81,11 +81,6 @@ def letter_of(
     )
 
 
-def now() -> datetime:
-    """The time of a failure, in UTC."""
-    return datetime.now(UTC)
-
-
 def _headers(message: Message) -> tuple[Header, ...]:
     headers: Any = message.headers() or ()
     return tuple((name, value.encode() if isinstance(value, str) else value) for name, value in headers)
@@ -95,4 +90,4 @@ def _shortened(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-__all__ = ["Rejection", "after_another", "held_back", "letter_error", "letter_of", "now"]
+__all__ = ["Rejection", "after_another", "held_back", "letter_error", "letter_of"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, TypeAlias, TypeVar
 
 from kafka_stream.batch import Batch
@@ -22,7 +23,7 @@ from kafka_stream.errors import (
 )
 from kafka_stream.failures.breaker import Breaker
 from kafka_stream.failures.hunt import Hunt, Rejected, Unexplained
-from kafka_stream.failures.letters import Rejection, held_back, letter_of, now
+from kafka_stream.failures.letters import Rejection, held_back, letter_of
 from kafka_stream.failures.parts import RecordId, key_of, place_of, record_id, without
 from kafka_stream.failures.rejecting import Rejecting
 from kafka_stream.failures.results import Results, Writing
@@ -198,16 +199,15 @@ class Rescue:
     ) -> None:
         """Set aside what was rejected, if the breaker lets it."""
         rejections = {**results.rejections, **found}
-        good = len(results.batch) - sum(place_of(results.batch, record)[1] for record in found) if found else None
-        self._commits = bool(len(results.batch) if good is None else good)
+        self._commits = len(results.batch) > sum(place_of(results.batch, record)[1] for record in found)
         self.set_aside = len(rejections)
         self._next_breaker = self._breaker.after(*_numbered(results.batch, rejections))
         if not rejections:
             return
         ordered = [rejections[record] for record in sorted(rejections)]
         self._refuse_long_queues(ordered)
-        moment = now()
-        letters = [letter_of(self._stream, one, claim.topic_ids, self._code_version, moment) for one in ordered]
+        now = datetime.now(UTC)
+        letters = [letter_of(self._stream, one, claim.topic_ids, self._code_version, now) for one in ordered]
         transaction.set_aside(letters)
         writing.set_aside()
         where, kind = letters[0].id, letters[0].error.type

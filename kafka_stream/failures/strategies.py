@@ -67,8 +67,12 @@ class ExponentialBackoff:
 
     def pause_s(self, failures: Failures, jitter: float) -> float | None:
         """How long to wait before the next attempt; ``jitter`` is a number by chance in [0, 1)."""
+        return self.after(failures.in_a_row, jitter)
+
+    def after(self, failures: int, jitter: float) -> float:
+        """The same, after so many failures in a row."""
         try:
-            pause_s = min(self.maximum_s, self.initial_s * self.multiplier ** (failures.in_a_row - 1))
+            pause_s = min(self.maximum_s, self.initial_s * self.multiplier ** (failures - 1))
         except OverflowError:
             pause_s = self.maximum_s
         return pause_s * (1 - jitter * self.jitter)

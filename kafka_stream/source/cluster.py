@@ -26,6 +26,7 @@ from kafka_stream.protocols import OffsetAt, TopicInfo
 from kafka_stream.source.client_log import ClientLog
 from kafka_stream.source.connection import connection_settings, soon_again
 from kafka_stream.source.kafka_errors import (
+    insisting,
     is_coordinator_moving,
     is_missing_topic,
     is_not_authenticated,
@@ -326,15 +327,7 @@ class Cluster:
         return failed
 
     def _insisting(self, ask: Callable[[], T]) -> T:
-        """What a group's coordinator answers; asked again while it moves, or has not loaded its groups yet."""
-        deadline = time.monotonic() + COORDINATOR_TIMEOUT_S
-        while True:
-            try:
-                return ask()
-            except KafkaException as error:
-                if not is_coordinator_moving(error.args[0]) or self._is_given_up() or time.monotonic() > deadline:
-                    raise
-                time.sleep(_ASK_AGAIN_AFTER_S)
+        return insisting(ask, COORDINATOR_TIMEOUT_S, self._is_given_up)
 
     def _answer(self, asked: Future[Any]) -> Any:
         """What was asked for; who is refused meanwhile, or gives up, does not wait for the request's time-out."""

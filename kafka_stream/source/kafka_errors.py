@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from confluent_kafka import KafkaError
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
 
 from kafka_stream.errors import ConfigurationError, NotAuthorized
+
+T = TypeVar("T")
+
+_ASK_AGAIN_AFTER_S = 0.1
 
 # ruff: noqa: SLF001 - librdkafka's own codes begin with an underscore
 
@@ -116,6 +124,18 @@ def is_without_leader(error: KafkaError) -> bool:
     return error.code() in _WITHOUT_LEADER
 
 
+def insisting(ask: Callable[[], T], timeout_s: float, is_given_up: Callable[[], bool] = lambda: False) -> T:
+    """What a group's coordinator answers: asked again while it moves, or has not loaded its groups yet."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if not is_coordinator_moving(error.args[0]) or is_given_up() or time.monotonic() > deadline:
+                raise
+            time.sleep(_ASK_AGAIN_AFTER_S)
+
+
 def is_coordinator_moving(error: KafkaError) -> bool:
     """Whether a group's coordinator moves, or has not loaded its groups yet; admin clients give up then."""
     return error.code() in _COORDINATOR_MOVES
@@ -166,6 +186,7 @@ def refusal(
 
 
 __all__ = [
+    "insisting",
     "is_coordinator_moving",
     "is_end_of_partition",
     "is_missing_topic",

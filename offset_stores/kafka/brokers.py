@@ -16,9 +16,10 @@ from confluent_kafka.admin._config import ConfigResource
 
 from kafka_stream.errors import ConfigurationError, NotAuthorized
 from kafka_stream.offset_stores.kafka.errors import mapped
-from kafka_stream.offset_stores.kafka.requests import END_S, REQUEST_TIMEOUT_S, Requests, Waits, asked, insisting
+from kafka_stream.offset_stores.kafka.requests import END_S, REQUEST_TIMEOUT_S, Requests, Waits, asked
 from kafka_stream.source.client_log import CLIENT_LOG
 from kafka_stream.source.connection import connection_settings, soon_again
+from kafka_stream.source.kafka_errors import insisting
 from kafka_stream.source.renewed import Renewed
 
 _LOOK_S = 0.5  # so long a client that connects is waited for before it is asked whether it was refused

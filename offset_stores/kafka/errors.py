@@ -12,6 +12,7 @@ from kafka_stream.errors import (
     TopicNotFound,
     TransientError,
 )
+from kafka_stream.protocols.causes import causes
 from kafka_stream.source.kafka_errors import refusal
 
 # ruff: noqa: SLF001 - librdkafka's own codes begin with an underscore
@@ -95,14 +96,10 @@ def mapped(error: KafkaError, doing: str, where: str) -> KafkaStreamError:
 
 def blames_records(error: BaseException) -> bool:
     """Whether an error of user code may be about a record: one of a Kafka client is, if it refuses a record."""
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
+    for cause in causes(error):
         if isinstance(cause, KafkaException):
             reason = cause.args[0] if cause.args else None
             return isinstance(reason, KafkaError) and reason.code() in _BAD_RECORD
-        seen.add(id(cause))
-        cause = cause.__cause__
     return True
 
 

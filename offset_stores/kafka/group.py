@@ -21,8 +21,8 @@ from kafka_stream.errors import KafkaStreamError, StoreUnavailable
 from kafka_stream.offset_stores.kafka.brokers import Brokers
 from kafka_stream.offset_stores.kafka.errors import is_unstable, mapped
 from kafka_stream.offset_stores.kafka.metadata import Stored, decode
-from kafka_stream.offset_stores.kafka.requests import END_S, REQUEST_TIMEOUT_S, Requests, asked, insisting
-from kafka_stream.source.kafka_errors import refusal
+from kafka_stream.offset_stores.kafka.requests import END_S, REQUEST_TIMEOUT_S, Requests, asked
+from kafka_stream.source.kafka_errors import insisting, refusal
 from kafka_stream.source.renewed import Renewed
 from kafka_stream.types import TopicPartition
 

@@ -172,8 +172,14 @@ class TransactionalProducer:
             self.usable = False
             raise
 
-    def commit_offsets(self, offsets: Offsets, membership: Any, before_commit: Callable[[], None]) -> None:
-        """A transaction that holds nothing but offsets.
+    def commit_offsets(
+        self,
+        offsets: Offsets,
+        membership: Any,
+        before_commit: Callable[[], None],
+        write: Callable[[], None] = lambda: None,
+    ) -> None:
+        """A transaction that holds these offsets, and what ``write`` produces before they are sent.
 
         ``before_commit`` is called when the offsets are pending: whoever reads stable ones waits for us from then on.
 
@@ -183,6 +189,7 @@ class TransactionalProducer:
         """
         self.begin()
         try:
+            write()
             self.send_offsets(offsets, membership)
             before_commit()
             self.commit()

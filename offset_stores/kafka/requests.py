@@ -17,7 +17,6 @@ from typing import Any, Generic, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
-from kafka_stream.source.kafka_errors import is_coordinator_moving
 from kafka_stream.source.renewed import Renewed
 
 # ruff: noqa: SLF001 - librdkafka's own codes begin with an underscore
@@ -29,7 +28,6 @@ END_S = 2.0
 GRACE_S = 1.0
 """How much longer than its own timeout a request is waited for."""
 
-_ASK_AGAIN_AFTER_S = 0.1
 
 _librdkafka = logging.getLogger("kafka_stream.librdkafka")
 
@@ -202,16 +200,4 @@ def asked(client: Renewed[Requests[Client]], request: Callable[[Client], T], tim
         raise
 
 
-def insisting(ask: Callable[[], T], timeout_s: float) -> T:
-    """Ask again while a coordinator moves, or has not loaded its groups yet."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            return ask()
-        except KafkaException as error:
-            if not is_coordinator_moving(error.args[0]) or time.monotonic() > deadline:
-                raise
-            time.sleep(_ASK_AGAIN_AFTER_S)
-
-
-__all__ = ["END_S", "GRACE_S", "REQUEST_TIMEOUT_S", "GivenUp", "Requests", "Waits", "answered", "asked", "insisting"]
+__all__ = ["END_S", "GRACE_S", "REQUEST_TIMEOUT_S", "GivenUp", "Requests", "Waits", "answered", "asked"]

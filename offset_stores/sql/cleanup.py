@@ -5,8 +5,9 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from kafka_stream.offset_stores.sql.dialects import Database
-from kafka_stream.offset_stores.sql.errors import Verdict, causes
+from kafka_stream.offset_stores.sql.errors import Verdict
 from kafka_stream.offset_stores.sql.pool import discard_idle
+from kafka_stream.protocols.causes import causes
 
 
 def clean(

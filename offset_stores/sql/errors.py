@@ -6,7 +6,6 @@ Each dialect says what an error of its driver means (a ``Verdict``); what follow
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
 
 from sqlalchemy import exc
 
@@ -46,16 +45,6 @@ def driver_error(error: BaseException) -> BaseException:
     return error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error
 
 
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it was raised ``from``; what was merely being handled meanwhile did not cause it."""
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current
-        current = current.__cause__
-
-
 def reason_of(error: BaseException) -> str:
     """A driver's own words on one line, without the statement and its parameters."""
     words = " ".join(str(driver_error(error)).split())
@@ -89,4 +78,4 @@ def mapped(error: BaseException, verdict: Verdict, doing: str, where: str) -> Ka
             return ConfigurationError(f"{where} failed while {doing}: {reason}")
 
 
-__all__ = ["TRANSIENT", "Verdict", "causes", "driver_error", "mapped", "reason_of"]
+__all__ = ["TRANSIENT", "Verdict", "driver_error", "mapped", "reason_of"]

@@ -14,6 +14,7 @@ from kafka_stream.errors import (
     StoreUnavailable,
 )
 from kafka_stream.offset_stores.zookeeper.operations import Step
+from kafka_stream.protocols.causes import causes
 
 UNANSWERED = (
     kazoo.ConnectionDropped,
@@ -63,13 +64,9 @@ _WHY_NOT: dict[type[Exception], str] = {
 
 def blames_records(error: BaseException) -> bool:
     """Whether an error of user code may be about a record: one of a kazoo client is, if an operation did not apply."""
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
+    for cause in causes(error):
         if isinstance(cause, kazoo.KazooException | KazooTimeoutError):
             return isinstance(cause, tuple(_WHY_NOT))
-        seen.add(id(cause))
-        cause = cause.__cause__
     return True
 
 

@@ -18,19 +18,14 @@ from kafka_stream.progress import StreamState
 from kafka_stream.testing import MemoryKafka
 from kafka_stream.types import OffsetRange, Owner, Phase, Writes
 from tests.fakes import ORDERS_0, ORDERS_1
-from tests.simulation import ResultsStore, Simulation, write
+from tests.simulation import EVERYTHING, ResultsStore, Simulation, twenty_each, write
 
-EVERYTHING = [("orders", partition, offset) for partition in (0, 1) for offset in range(20)]
 LONG_S = 20.0
 
 
 @pytest.fixture
 def kafka() -> MemoryKafka:
-    """Two partitions of twenty records."""
-    kafka = MemoryKafka({"orders": 2})
-    for number in range(40):
-        kafka.produce("orders", "x", partition=number % 2)
-    return kafka
+    return twenty_each()
 
 
 class Preparing:

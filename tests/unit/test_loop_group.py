@@ -11,18 +11,12 @@ from kafka_stream.progress import StreamListener
 from kafka_stream.testing import MemoryKafka
 from kafka_stream.types import Owner, Phase
 from tests.fakes import ORDERS_0, ORDERS_1
-from tests.simulation import ResultsStore, Simulation
-
-EVERYTHING = [("orders", partition, offset) for partition in (0, 1) for offset in range(20)]
+from tests.simulation import EVERYTHING, ResultsStore, Simulation, twenty_each
 
 
 @pytest.fixture
 def kafka() -> MemoryKafka:
-    """Two partitions of twenty records."""
-    kafka = MemoryKafka({"orders": 2})
-    for number in range(40):
-        kafka.produce("orders", "x", partition=number % 2)
-    return kafka
+    return twenty_each()
 
 
 def _member(kafka: MemoryKafka, store: ResultsStore, **settings: Any) -> Simulation:

@@ -85,19 +85,15 @@ class KafkaSender:
         before_commit: Callable[[], None],
     ) -> None:
         nobody = self._access.group(self._group_id).nobody
-        producer.begin()
-        try:
+
+        def write() -> None:
             for each in records:
                 sent = each.payload
                 headers = list(sent.headers)
                 producer.produce(each.topic, sent.value, sent.key, headers, each.partition, sent.timestamp_ms or 0)
             producer.flush()
-            producer.send_offsets([_offset(cursor, at)], nobody)
-            before_commit()
-            producer.commit()
-        except BaseException:
-            producer.abort()
-            raise
+
+        producer.commit_offsets([_offset(cursor, at)], nobody, before_commit, write)
 
     def close(self) -> None:
         """See ``Sender``."""

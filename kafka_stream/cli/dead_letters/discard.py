@@ -11,17 +11,13 @@ import typer
 
 from kafka_stream.cli.dead_letters.rows import LESS_IMPORTANT_OF_PLANS, PLAN_FIELDS, plan_rows
 from kafka_stream.cli.dead_letters.selection import LetterOptions, letters_of, wanted
-from kafka_stream.cli.offsets.confirmation import YesOption, confirm_on_terminal
+from kafka_stream.cli.offsets.confirmation import ExecuteOption, YesOption, confirm_on_terminal
 from kafka_stream.cli.offsets.target import connected
 from kafka_stream.cli.option_classes import takes
 from kafka_stream.cli.output import Output, print_rows
 
 if TYPE_CHECKING:
     from kafka_stream.protocols import LetterId
-
-ExecuteOption = Annotated[
-    bool, typer.Option("--execute", envvar="KAFKA_STREAM_EXECUTE", help="Do it; without, the plan is only printed.")
-]
 
 
 @dataclass(frozen=True, slots=True)

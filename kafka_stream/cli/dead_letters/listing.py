@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from kafka_stream.cli.dead_letters.rows import LESS_IMPORTANT_OF_LETTERS, LIST_FIELDS, letter_for_people, letter_row
-from kafka_stream.cli.dead_letters.selection import LetterOptions, letters_of, wanted
+from kafka_stream.cli.dead_letters.selection import LetterOptions, LimitOption, letters_of, wanted
 from kafka_stream.cli.offsets.target import connected
 from kafka_stream.cli.option_classes import takes
 from kafka_stream.cli.output import Output, print_rows
@@ -25,12 +23,7 @@ if TYPE_CHECKING:
 class ListOptions(LetterOptions):
     """How many."""
 
-    limit: Annotated[
-        int,
-        typer.Option(
-            "--limit", metavar="N", envvar="KAFKA_STREAM_LIMIT", min=1, max=1_000_000, help="How many, at most."
-        ),
-    ] = 100
+    limit: LimitOption = 100
 
 
 @takes(ListOptions)

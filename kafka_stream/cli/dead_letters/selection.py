@@ -95,6 +95,12 @@ class Filters(NamedStream):
     ] = None
 
 
+LimitOption = Annotated[
+    int,
+    typer.Option("--limit", metavar="N", envvar="KAFKA_STREAM_LIMIT", min=1, max=1_000_000, help="How many, at most."),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class LetterOptions(Filters):
     """The options of a command on a stream's letters."""

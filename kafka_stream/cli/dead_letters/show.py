@@ -6,12 +6,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from kafka_stream.cli.dead_letters.listing import first
-from kafka_stream.cli.dead_letters.selection import LetterOptions, letters_of, wanted
+from kafka_stream.cli.dead_letters.selection import LetterOptions, LimitOption, letters_of, wanted
 from kafka_stream.cli.offsets.rows import when
 from kafka_stream.cli.offsets.target import connected
 from kafka_stream.cli.option_classes import takes
@@ -28,12 +26,7 @@ _LONGEST_KEY = 60
 class ShowOptions(LetterOptions):
     """How many."""
 
-    limit: Annotated[
-        int,
-        typer.Option(
-            "--limit", metavar="N", envvar="KAFKA_STREAM_LIMIT", min=1, max=1_000_000, help="How many, at most."
-        ),
-    ] = 10
+    limit: LimitOption = 10
 
 
 @takes(ShowOptions)

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from kafka_stream.cli.dead_letters.discard import ExecuteOption
 from kafka_stream.cli.dead_letters.selection import LetterOptions
-from kafka_stream.cli.offsets.confirmation import YesOption
+from kafka_stream.cli.offsets.confirmation import ExecuteOption, YesOption
 
 WAYS = "--through-topic [TOPIC], --in-place MODULE:STREAM, --resume or --abandon"
 

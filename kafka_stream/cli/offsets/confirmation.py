@@ -10,6 +10,9 @@ import typer
 YesOption = Annotated[
     bool, typer.Option("--yes", "-y", envvar="KAFKA_STREAM_YES", help="Do not ask; for scripts, which nobody watches.")
 ]
+ExecuteOption = Annotated[
+    bool, typer.Option("--execute", envvar="KAFKA_STREAM_EXECUTE", help="Do it; without, the plan is only printed.")
+]
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kafka_stream.cli.offsets.confirmation import YesOption, confirm_on_terminal
+from kafka_stream.cli.offsets.confirmation import ExecuteOption, YesOption, confirm_on_terminal
 from kafka_stream.cli.offsets.rows import (
     LESS_IMPORTANT_OF_RESETS,
     RESET_FIELDS,
@@ -109,10 +109,7 @@ class ResetOptions(StreamOptions):
             help="To the offsets in a file of topic,partition,offset lines, as --export prints them; - reads stdin.",
         ),
     ] = None
-    execute: Annotated[
-        bool,
-        typer.Option("--execute", envvar="KAFKA_STREAM_EXECUTE", help="Do it; without, the plan is only printed."),
-    ] = False
+    execute: ExecuteOption = False
     export: Annotated[
         bool,
         typer.Option(

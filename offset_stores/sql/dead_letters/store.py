@@ -11,10 +11,11 @@ from sqlalchemy import exc
 from kafka_stream.offset_stores.sql.access import Access
 from kafka_stream.offset_stores.sql.dead_letters import replays, table
 from kafka_stream.offset_stores.sql.dead_letters.in_place import LetterTransaction, failed, not_waiting
-from kafka_stream.offset_stores.sql.errors import ABOUT_NO_ROW, causes
+from kafka_stream.offset_stores.sql.errors import ABOUT_NO_ROW
 from kafka_stream.offset_stores.sql.transactions.latest import Transactions
 from kafka_stream.offset_stores.sql.users_errors import KINDS
 from kafka_stream.protocols import EVERY_LETTER, DeadLetter, LetterError, LetterFilter, LetterId, LetterStatus, Replay
+from kafka_stream.protocols.causes import causes
 
 
 class SqlLetterStore:

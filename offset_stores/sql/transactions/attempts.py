@@ -18,9 +18,10 @@ from kafka_stream.errors import (
     TransactionEscaped,
 )
 from kafka_stream.offset_stores.sql.access import Access
-from kafka_stream.offset_stores.sql.errors import TRANSIENT, Verdict, causes, reason_of
+from kafka_stream.offset_stores.sql.errors import TRANSIENT, Verdict, reason_of
 from kafka_stream.offset_stores.sql.transactions.open_transaction import OpenTransaction
 from kafka_stream.offset_stores.sql.users_errors import tell
+from kafka_stream.protocols.causes import causes
 
 logger = logging.getLogger("kafka_stream")
 

@@ -11,11 +11,12 @@ from sqlalchemy import Connection, exc
 
 from kafka_stream.errors import KafkaStreamError, StoreUnavailable, TransactionEscaped
 from kafka_stream.offset_stores.sql.access import Access
-from kafka_stream.offset_stores.sql.errors import causes, reason_of
+from kafka_stream.offset_stores.sql.errors import reason_of
 from kafka_stream.offset_stores.sql.transaction import SqlTransaction
 from kafka_stream.offset_stores.sql.transactions.driver_log import errors_told_once
 from kafka_stream.offset_stores.sql.transactions.session import KEPT
 from kafka_stream.offset_stores.sql.users_errors import connection_at_work
+from kafka_stream.protocols.causes import causes
 
 _T = TypeVar("_T", bound=SqlTransaction)
 

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 from kafka_stream.admin.dead_letters.kafka_sender import KafkaSender, replay_group
 from kafka_stream.admin.dead_letters.sending import Cursor, Record
 from kafka_stream.errors import CommandRefused, CommitOutcomeUnknown, ProcessingError, StoreUnavailable
-from kafka_stream.offset_stores.kafka.producer import Fenced, OutcomeUnknown
+from kafka_stream.offset_stores.kafka.producer import Fenced, OutcomeUnknown, TransactionalProducer
 from kafka_stream.protocols import Payload
 from kafka_stream.types import TopicPartition
 
@@ -51,6 +51,8 @@ class FakeProducer:
 
     def commit(self) -> None:
         self._do("commit")
+
+    commit_offsets = TransactionalProducer.commit_offsets
 
     def abort(self) -> None:
         self.done.append("abort")

@@ -17,18 +17,8 @@ from kafka_stream.errors import (
 )
 from kafka_stream.protocols import LetterStatus
 from kafka_stream.testing import MemoryKafka, MemoryOffsetStore
-from tests.fragile_streams import a_hundred, failing, letters, stream
+from tests.fragile_streams import failing, letters, stream
 from tests.simulation import ResultsStore
-
-
-@pytest.fixture
-def kafka() -> MemoryKafka:
-    return a_hundred()
-
-
-@pytest.fixture
-def store() -> MemoryOffsetStore:
-    return MemoryOffsetStore()
 
 
 @pytest.mark.parametrize(("retry", "attempts"), [(NoRetry(), 1), (FixedDelay(0.0, 3), 3)], ids=str)

@@ -17,17 +17,7 @@ from kafka_stream.progress import StreamListener
 from kafka_stream.protocols import BatchProgress
 from kafka_stream.testing import MemoryKafka, MemoryOffsetStore, batch_of
 from kafka_stream.types import OffsetRange, Phase
-from tests.fragile_streams import a_hundred, failing, letters, number_of, stream
-
-
-@pytest.fixture
-def kafka() -> MemoryKafka:
-    return a_hundred()
-
-
-@pytest.fixture
-def store() -> MemoryOffsetStore:
-    return MemoryOffsetStore()
+from tests.fragile_streams import failing, letters, number_of, stream
 
 
 def test_a_record_that_fails_is_set_aside_and_the_others_are_not(kafka: MemoryKafka, store: MemoryOffsetStore) -> None:
