@@ -33,16 +33,14 @@ from kafka_stream.running.inside import Inside
 from kafka_stream.running.run import STOP_TIMEOUT_S, Run
 from kafka_stream.setting_checks import SourceFactory
 from kafka_stream.settings import (
-    Sinks,
     StreamOptions,
     StreamSettings,
     TransactionT,
-    Write,
     checked_bound,
 )
 from kafka_stream.source.kafka_source import KafkaSource, SourceLimits
 from kafka_stream.types import Guarantee, Owner
-from kafka_stream.user_code import FunctionSink
+from kafka_stream.user_code import sinks_of
 
 REVOKE_TIMEOUT_S = 20.0
 LEAST_BUFFERED_RECORDS = 10_000
@@ -70,7 +68,7 @@ class DirectStream:
         if self.settings.sink is None:
             raise ConfigurationError("sink: is missing; give a function write(prepared, transaction) or a sink")
         self._store = _store(self.settings.store)
-        self._sinks = _sinks(self.settings.sink)
+        self._sinks = sinks_of(self.settings.sink)
         if isinstance(self._store, BoundStore):
             self._store.bind(self.settings.binding())
         if self.settings.on_error == "dead-letter":
@@ -281,11 +279,6 @@ def _values(settings: StreamSettings) -> Mapping[str, Any]:
 
 def _store(store: OffsetStore | SecretStr) -> OffsetStore:
     return store_from_url(store.get_secret_value()) if isinstance(store, SecretStr) else store
-
-
-def _sinks(sink: Sinks) -> tuple[Sink, ...]:
-    several: Sequence[Sink | Write] = sink if isinstance(sink, list | tuple) else [sink]  # type: ignore[list-item]
-    return tuple(one if isinstance(one, Sink) else FunctionSink(one) for one in several)
 
 
 def _mirrors(listeners: Sequence[Listener], store: OffsetStore) -> Sequence[OffsetMirror]:

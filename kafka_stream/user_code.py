@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kafka_stream.callables import deferring_kind, name_of, refused_arguments
-from kafka_stream.protocols import RangeSink, Sink
+from kafka_stream.protocols import FilteringSink, RangeSink, Sink
 from kafka_stream.types import Writes
 
 _MEMBERS = ("writes", "needs", "describe", "prepare", "write")
@@ -55,6 +55,19 @@ def checked_sinks(sink: Any) -> Any:
     if isinstance(sink, list | tuple) and not sink:
         raise ValueError("sink is an empty list; give at least one")
     return sink
+
+
+def sinks_of(given: Any) -> tuple[Sink, ...]:
+    """What a stream writes to, of what ``checked_sinks`` lets pass: one that filters stands for those behind it.
+
+    Raises:
+        ConfigurationError: a sink cannot be behind one that filters.
+    """
+    sinks: tuple[Sink, ...] = ()
+    for one in reversed(given if isinstance(given, list | tuple) else [given]):
+        sink = one if isinstance(one, Sink) else FunctionSink(one)
+        sinks = (sink.before(sinks),) if isinstance(sink, FilteringSink) else (sink, *sinks)
+    return sinks
 
 
 def check_prepare(prepare: Callable[[Any], Any] | None, sink: Any) -> None:
@@ -127,4 +140,4 @@ def _refuse_arguments(write: Any) -> None:
         raise ValueError(f"sink must be a function write(prepared, transaction), and {refusal}")
 
 
-__all__ = ["check_prepare", "checked_sinks", "most_takers", "one_shot"]
+__all__ = ["FunctionSink", "check_prepare", "checked_sinks", "most_takers", "one_shot", "sinks_of"]

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from kafka_stream.engine.ownership import Ownership
+from kafka_stream.engine.partitions.ownership import Ownership
 from kafka_stream.engine.patience import jitter
 from kafka_stream.engine.recorder import Recorder
 from kafka_stream.engine.reporter import Reporter

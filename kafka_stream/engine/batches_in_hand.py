@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from kafka_stream.batch import Batch
-from kafka_stream.engine.ownership import Ownership
+from kafka_stream.engine.partitions.ownership import Ownership
 from kafka_stream.engine.planner import Plan, Planner
 from kafka_stream.engine.preparing import BatchInHand, PreparingThread
 from kafka_stream.errors import OwnershipLost

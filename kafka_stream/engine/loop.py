@@ -17,7 +17,7 @@ from kafka_stream.engine.acquisition import Acquisition
 from kafka_stream.engine.assignment import GroupAssignment, assignment_from
 from kafka_stream.engine.batches_in_hand import BatchesInHand
 from kafka_stream.engine.bounds import NO_PROGRESS_S, BoundedRun, resolve_until
-from kafka_stream.engine.ownership import Ownership
+from kafka_stream.engine.partitions.ownership import Ownership
 from kafka_stream.engine.patience import Patience, jitter
 from kafka_stream.engine.planner import Planner
 from kafka_stream.engine.preparing import BatchInHand, PreparingThread
@@ -26,6 +26,7 @@ from kafka_stream.engine.recorder import Recorder
 from kafka_stream.engine.reporter import Reporter
 from kafka_stream.engine.retry import Decision, Rejoin, RetryAfter, Stop, decide, given_up
 from kafka_stream.engine.settlement import Settlement
+from kafka_stream.engine.ticks import Ticks
 from kafka_stream.engine.topic_look import TopicLook
 from kafka_stream.engine.watchdog import Watchdog
 from kafka_stream.errors import (
@@ -108,6 +109,7 @@ class Loop:
         self._patience = Patience(listeners, lambda: request.stop, clock)
         self._settlement = Settlement(self._ownership, self._patience, self._reporter, lambda: request.drop_batch)
         self._topic_look = TopicLook(source, self._ownership, self._reporter, clock)
+        self._ticks = Ticks(processor.ticking_sinks, self._ownership, source, clock)
         self._planner = Planner(settings, source, self._ownership, clock)
         self._preparing = PreparingThread(processor, settings.name, clock)
         self._in_hand = BatchesInHand(self._planner, self._preparing, self._ownership, source, listeners)
@@ -245,6 +247,7 @@ class Loop:
             self._topic_look.if_due(None if self._bounded else self._assignment, self._acquisition.waiting)
             if self._bounded is not None:
                 self._bounded.follow_losses(self._source, self._ownership.vanished)
+            self._tick_if_due()
             batch = self._in_hand.next()
             if batch is not None:
                 self._process(batch)
@@ -299,6 +302,18 @@ class Loop:
         if self._bounded is not None and not self._acquisition.waiting:
             self._bounded.check_progress(self._source, self._ownership.next_offsets(), self._clock())
         return self._planner.wait_s()
+
+    def _tick_if_due(self) -> None:
+        """Time passes for sinks, in a transaction that moves nothing."""
+        caught_up_s = self._ticks.due(self._reporter.status.lag)
+        if caught_up_s is None:
+            return
+        claim = self._ownership.standing()
+        try:
+            self._processor.tick(claim, caught_up_s, self._has_time)
+        except CommitOutcomeUnknown as error:
+            self._settlement.settle(claim, error)
+        self._ticks.done()
 
     # ------------------------------------------------------------------------------------------------------- a batch
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from kafka_stream.batch import Batch
-from kafka_stream.engine.ownership import Ownership
+from kafka_stream.engine.partitions.ownership import Ownership
 from kafka_stream.engine.planning import (
     FIRST_BATCH_RECORDS,
     FixedCost,

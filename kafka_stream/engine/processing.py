@@ -14,20 +14,15 @@ from typing import Any, TypeAlias
 from kafka_stream.batch import Batch
 from kafka_stream.callables import name_of
 from kafka_stream.errors import KafkaStreamError, ProcessingError, RecordError
-from kafka_stream.failures.kinds import UserErrors
+from kafka_stream.failures.kinds import UserCode, UserErrors
 from kafka_stream.failures.naming import culprit
 from kafka_stream.failures.rescue import Again, Rescue
 from kafka_stream.failures.results import Results, Writing
 from kafka_stream.progress import Listeners
-from kafka_stream.protocols import OffsetStore, OverlappingSink, RangeSink, Sink, StoreTransaction
-from kafka_stream.types import Claim, OffsetRange, Phase
+from kafka_stream.protocols import OffsetStore, OverlappingSink, RangeSink, Sink, StoreTransaction, TickingSink
+from kafka_stream.types import Claim, OffsetRange, Phase, TopicPartition
 from kafka_stream.user_code import FunctionSink
 from kafka_stream.user_results import Untouched, awaited, check_prepared, prepared_by, refuse_deferred
-
-FAULTS = (Exception, asyncio.CancelledError, GeneratorExit, BaseExceptionGroup)
-"""What user code fails with. A cancelled await and a closed generator are its own faults, too, alone or in a group:
-nobody else cancels or closes anything here. What ends the process (``KeyboardInterrupt``, ``SystemExit``) comes
-through, in a group as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +88,11 @@ class BatchProcessor:
         """The sinks that are idempotent by range."""
         return tuple(sink for sink in self._sinks if isinstance(sink, RangeSink))
 
+    @property
+    def ticking_sinks(self) -> Sequence[TickingSink]:
+        """The sinks for which time passes also when no records come."""
+        return tuple(sink for sink in self._sinks if isinstance(sink, TickingSink))
+
     def close(self) -> None:
         """Close the event loop of an ``async def prepare``, on the thread that it was on."""
         self._of_thread.runner.close()
@@ -112,15 +112,10 @@ class BatchProcessor:
         """What each sink takes of a batch as it is."""
         if not len(batch):
             return ()
-        try:
+        with UserCode(self._errors, "prepare", batch):
             whole = None if all(self._by_range) else self._prepared(batch, len(self._sinks) - sum(self._by_range))
             parts = self._prepared_by_range(batch) if any(self._by_range) else {}
             return self._prepared_by_sinks(whole, parts)
-        except FAULTS as error:
-            failure = self._errors.meaning(error, "prepare", batch)
-            if failure is error:
-                raise
-            raise failure from error
 
     def _prepared(self, batch: Batch, takers: int) -> Any:
         """What the user's function gives, for so many sinks."""
@@ -232,6 +227,17 @@ class BatchProcessor:
         tell(Phase.AFTER_COMMIT, claim.ranges)
         return Timings(0.0, claimed - started, written - claimed, clock() - written)
 
+    def tick(self, claim: Claim, caught_up_s: Mapping[TopicPartition, float], may_commit: Callable[[], bool]) -> None:
+        """Have time pass for the sinks, in a transaction of its own; raises as ``commit`` does."""
+        no_records = Batch(claim.ranges, {})
+
+        def write(transaction: Any) -> None:
+            for sink in self.ticking_sinks:
+                with UserCode(self._errors, sink.describe(), no_records):
+                    sink.tick(caught_up_s, transaction)
+
+        self._in_transaction(claim, _nothing, may_commit, write)
+
     def write(self, results: Results, transaction: StoreTransaction) -> None:
         """Write to all sinks, in somebody's own transaction; raises as ``commit`` does for what user code raises."""
         self._write(results, transaction, _nothing, self._everywhere)
@@ -265,17 +271,12 @@ class BatchProcessor:
         sink, overlapping = self._sinks[number], self._overlapping[number]
         if overlapping is None:
             go_on()
-        try:
+        with UserCode(self._errors, sink.describe(), batch):
             outcome: Any = (  # whatever waits to be run is a user's mistake
                 overlapping.write_overlapping(value, transaction, go_on)  # type: ignore[func-returns-value]
                 if overlapping is not None
                 else sink.write(value, transaction)  # type: ignore[func-returns-value]
             )
-        except FAULTS as error:
-            failure = self._errors.meaning(error, sink.describe(), batch)
-            if failure is error:
-                raise
-            raise failure from error
         if outcome is not None:
             refuse_deferred(outcome, sink)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from kafka_stream.engine.ownership import Ownership
+from kafka_stream.engine.partitions.ownership import Ownership
 from kafka_stream.engine.planner import Plan
 from kafka_stream.engine.processing import Timings
 from kafka_stream.errors import KafkaStreamError

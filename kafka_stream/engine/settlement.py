@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from kafka_stream.engine.ownership import Ownership
+from kafka_stream.engine.partitions.ownership import Ownership
 from kafka_stream.engine.patience import Patience, jitter
 from kafka_stream.engine.reporter import Reporter
 from kafka_stream.engine.retry import backoff_s

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 
 from kafka_stream.engine.assignment import GroupAssignment, StaticAssignment
-from kafka_stream.engine.ownership import Ownership
+from kafka_stream.engine.partitions.ownership import Ownership
 from kafka_stream.engine.reporter import Reporter
 from kafka_stream.errors import TransientError
 from kafka_stream.protocols import Look, Source, TopicInfo

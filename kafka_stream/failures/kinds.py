@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from kafka_stream.batch import Batch
 from kafka_stream.errors import HandlerUnavailable, KafkaStreamError, ProcessingError, StatementRefused
 from kafka_stream.protocols import DeadLetterStore, OffsetStore, TellingStore
 from kafka_stream.protocols.causes import causes
+
+FAULTS = (Exception, asyncio.CancelledError, GeneratorExit, BaseExceptionGroup)
+"""What user code fails with. A cancelled await and a closed generator are its own faults, too, alone or in a group:
+nobody else cancels or closes anything here. What ends the process (``KeyboardInterrupt``, ``SystemExit``) comes
+through, in a group as well."""
 
 _ENDS = (KeyboardInterrupt, SystemExit)
 
@@ -62,4 +69,25 @@ class UserErrors:
         return self._telling.tell(cause)
 
 
-__all__ = ["UserErrors", "why_unavailable"]
+class UserCode:
+    """Where user code is called: what it raises leaves as what it means, with what was raised as its cause."""
+
+    __slots__ = ("_batch", "_errors", "_where")
+
+    def __init__(self, errors: UserErrors, where: str, batch: Batch) -> None:
+        self._errors = errors
+        self._where = where
+        self._batch = batch
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if not isinstance(error, FAULTS):
+            return
+        failure = self._errors.meaning(error, self._where, self._batch)
+        if failure is not error:
+            raise failure from error
+
+
+__all__ = ["FAULTS", "UserCode", "UserErrors", "why_unavailable"]

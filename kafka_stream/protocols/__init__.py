@@ -37,9 +37,13 @@ from kafka_stream.protocols.listeners import (
     OffsetMirror,
 )
 from kafka_stream.protocols.sinks import (
+    FilteringSink,
     OverlappingSink,
     RangeSink,
     Sink,
+    StateDescription,
+    StatefulSink,
+    TickingSink,
 )
 from kafka_stream.protocols.sources import (
     Assigned,
@@ -80,6 +84,7 @@ __all__ = [
     "DeadLetterStore",
     "Decide",
     "Failed",
+    "FilteringSink",
     "Header",
     "HistoryEntry",
     "InPlaceStore",
@@ -104,10 +109,13 @@ __all__ = [
     "Sink",
     "Source",
     "SourceEvent",
+    "StateDescription",
+    "StatefulSink",
     "StoreCapabilities",
     "StoreTransaction",
     "StreamBinding",
     "TellingStore",
+    "TickingSink",
     "TopicInfo",
     "TopicState",
     "TopicStatus",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from typing_extensions import TypeVar
@@ -73,7 +74,70 @@ class RangeSink(Sink[TransactionT_contra], Protocol[TransactionT_contra]):
         """Remove, durably, what may have been written of a planned range that will not be repeated."""
 
 
+@runtime_checkable
+class TickingSink(Sink[TransactionT_contra], Protocol[TransactionT_contra]):
+    """A sink for which time passes also when no records come: windows that close, partitions that fall idle."""
+
+    @property
+    def tick_interval_s(self) -> float:
+        """How often it wants to be called, in seconds; constant."""
+
+    def tick(self, caught_up_s: Mapping[TopicPartition, float], transaction: TransactionT_contra) -> None:
+        """Called between batches, about as often as it wants, in a transaction of its own.
+
+        That claims every owned partition and moves none, so that a fenced owner's does not commit. ``caught_up_s`` are
+        the owned partitions of which nothing is unread as far as the broker has said, and for how many seconds that
+        has been so. A tick that fails may be repeated, and is dropped where a stop runs out of time.
+        """
+
+
+@runtime_checkable
+class FilteringSink(Sink[TransactionT_contra], Protocol[TransactionT_contra]):
+    """A member of a list of sinks that decides in the transaction which records those behind it get."""
+
+    def before(self, sinks: Sequence[Sink]) -> Sink:
+        """One sink in place of this one and those behind it; called when the stream is built.
+
+        Raises:
+            ConfigurationError: one of them cannot be behind it.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class StateDescription:
+    """What a sink keeps, for operators: ``kind`` is ``"merge"``, ``"state"``, ``"windows"`` or ``"seen"``.
+
+    ``name`` tells a stream's sinks apart, ``table`` is where the rows are, with its schema, ``key`` names the key's
+    columns; ``details`` are plain values, such as a window's length.
+    """
+
+    name: str
+    kind: str
+    table: str
+    key: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class StatefulSink(Sink[TransactionT_contra], Protocol[TransactionT_contra]):
+    """A sink whose results depend on what it wrote before: moving offsets does not take that back."""
+
+    def states(self) -> Sequence[StateDescription]:
+        """What it keeps, and what those sinks keep that it hands results on to; constant, without I/O."""
+
+    def clear(self, partitions: Sequence[TopicPartition], transaction: TransactionT_contra) -> Mapping[str, int]:
+        """Delete what it keeps, as if no record had been read; how many rows were deleted of each table.
+
+        Where it can tell what was made of which partition, of these ``partitions`` alone.
+        """
+
+
 __all__ = [
+    "FilteringSink",
+    "OverlappingSink",
     "RangeSink",
     "Sink",
+    "StateDescription",
+    "StatefulSink",
+    "TickingSink",
 ]

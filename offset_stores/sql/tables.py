@@ -1,4 +1,4 @@
-"""The tables in which an SQL store keeps positions, their history and dead letters, as SQLAlchemy Core tables."""
+"""The tables in which an SQL store keeps positions, history, dead letters and what sinks know of their state."""
 
 from __future__ import annotations
 
@@ -7,43 +7,29 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    DateTime,
-    Dialect,
-    Double,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    Text,
-    TypeDecorator,
-)
+from sqlalchemy import Column, DateTime, Dialect, Index, MetaData, Table, TypeDecorator
 from sqlalchemy.dialects import mysql
-from sqlalchemy.sql.elements import quoted_name
 from sqlalchemy.types import TypeEngine
 
 from kafka_stream.errors import ConfigurationError, SchemaMismatch
+from kafka_stream.offset_stores.sql import columns
+from kafka_stream.offset_stores.sql.columns import MYSQL
 from kafka_stream.types import Owner, PlanKind, PositionState, StoredPosition
 
 DEFAULT_PREFIX = "kafka_stream_"
-SCHEMA_VERSION = 3
-"""The version of the tables that this code writes: 2 has the history, 3 dead letters."""
+SCHEMA_VERSION = 4
+"""The version of the tables that this code writes: 2 has the history, 3 dead letters, 4 what sinks keep of state."""
 OLDEST_COMPATIBLE_VERSION = 1
 """The oldest code, by its ``SCHEMA_VERSION``, that may work beside this one on the same tables."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LONGEST_PREFIX = 40  # PostgreSQL's names have at most 63 bytes
 
-_MYSQL = ("mysql", "mariadb")
 # There the database's defaults may be tables without transactions, and names that differ in case only
 # being the same.
 _OPTIONS: dict[str, Any] = {
     f"{dialect}_{option}": value
-    for dialect in _MYSQL
+    for dialect in MYSQL
     for option, value in {
         "engine": "InnoDB",
         "charset": "utf8mb4",
@@ -61,7 +47,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Microseconds, which MariaDB and MySQL keep only when they are told to."""
-        return dialect.type_descriptor(mysql.DATETIME(fsp=6) if dialect.name in _MYSQL else self.impl_instance)
+        return dialect.type_descriptor(mysql.DATETIME(fsp=6) if dialect.name in MYSQL else self.impl_instance)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Aware into what the database keeps."""
@@ -80,7 +66,9 @@ class UtcDateTime(TypeDecorator[datetime]):
 class Tables(NamedTuple):
     """The store's tables.
 
-    ``schema`` (its version), ``topics`` (first starts), ``offsets`` (positions), ``history``, ``dead_letters``.
+    ``schema`` (its version), ``topics`` (first starts), ``offsets`` (positions), ``history``, ``dead_letters``; and of
+    the sinks that keep state ``states`` (which there are), ``watermarks``, ``late`` (counts of late records) and
+    ``seen`` (keys that have gone on).
     """
 
     schema: Table
@@ -88,12 +76,13 @@ class Tables(NamedTuple):
     offsets: Table
     history: Table
     dead_letters: Table
+    states: Table
+    watermarks: Table
+    late: Table
+    seen: Table
 
 
-_LONG_TEXT: TypeEngine[str] = Text().with_variant(mysql.LONGTEXT(), *_MYSQL)
-_LONG_BYTES: TypeEngine[bytes] = LargeBinary().with_variant(mysql.LONGBLOB(), *_MYSQL)
-
-PLAIN_MOMENT: TypeEngine[datetime] = DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), *_MYSQL)
+PLAIN_MOMENT: TypeEngine[datetime] = DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), *MYSQL)
 """What ``UtcDateTime`` is in each database, in SQLAlchemy's own types: a generated migration knows no others."""
 
 
@@ -126,93 +115,26 @@ def _defined(metadata: MetaData, schema: str | None, table_prefix: str, moment: 
         return Table(f"{table_prefix}{name}", metadata, *items, schema=schema, **_OPTIONS)
 
     return Tables(
-        schema=table(
-            "schema",
-            Column("version", Integer, primary_key=True, autoincrement=False),
-            Column("oldest_compatible_version", Integer, nullable=False),
-        ),
-        topics=table(
-            "topics",
-            Column("stream", String(255), primary_key=True),
-            Column("topic", String(249), primary_key=True),
-            Column("topic_id", String(64)),
-            Column("state", String(16), nullable=False),
-            Column("state_reason", String(1000)),
-            Column("started_at", moment, nullable=False),
-        ),
-        offsets=table("offsets", *_position_columns(moment)),
-        history=table("history", *_history_columns(moment)),
+        schema=table("schema", *columns.version_columns()),
+        topics=table("topics", *columns.topic_columns(moment)),
+        offsets=table("offsets", *columns.position_columns(moment)),
+        history=table("history", *columns.history_columns(moment)),
         dead_letters=table(
             "dead_letters",
-            *_letter_columns(moment),
+            *columns.letter_columns(moment),
             Index(f"{table_prefix}dead_letters_waiting", "stream", "topic", "partition", "status"),
             # One replay of a stream at a time: whoever begins another one wants a place that is taken.
             Index(f"{table_prefix}dead_letters_replay", "stream", "replay_place", unique=True),
         ),
+        states=table("states", *columns.state_columns(moment)),
+        watermarks=table("watermarks", *columns.watermark_columns(moment)),
+        late=table("late", *columns.late_columns()),
+        seen=table(
+            "seen",
+            *columns.seen_columns(moment),
+            Index(f"{table_prefix}seen_by_time", "stream", "state", "time_us"),
+        ),
     )
-
-
-def _position_columns(moment: TypeEngine[datetime]) -> list[Column[Any]]:
-    return [
-        Column("stream", String(255), primary_key=True),
-        Column("topic", String(249), primary_key=True),
-        Column("partition", Integer, primary_key=True, autoincrement=False),
-        Column("next_offset", BigInteger, nullable=False),
-        Column("planned_until", BigInteger),
-        Column("plan_kind", String(16)),
-        Column("leader_epoch", Integer),
-        Column("topic_id", String(64)),
-        Column("owner", String(255)),
-        Column("owner_host", String(255)),
-        Column("code_version", String(255)),
-        Column("owner_epoch", BigInteger, nullable=False),
-        Column("state", String(16), nullable=False),
-        Column("state_reason", String(1000)),
-        Column("changed_at", moment, nullable=False),
-    ]
-
-
-def _history_columns(moment: TypeEngine[datetime]) -> list[Column[Any]]:
-    """A row per action, whatever the number of partitions: ``moves`` is JSON (see ``history.py``)."""
-    return [
-        Column("stream", String(255), primary_key=True),
-        Column("at", moment, primary_key=True),
-        Column("action", String(64), primary_key=True),
-        Column("kind", String(16), nullable=False),
-        Column("actor", String(255), nullable=False),
-        Column("code_version", String(255)),
-        Column("records", BigInteger),
-        Column("duration_s", Double),
-        Column("moves", _LONG_TEXT, nullable=False),
-    ]
-
-
-def _letter_columns(moment: TypeEngine[datetime]) -> list[Column[Any]]:
-    """A row per record that was set aside; ``headers`` are JSON (see ``dead_letters/rows.py``)."""
-    return [
-        Column("stream", String(255), primary_key=True),
-        Column("topic", String(249), primary_key=True),
-        Column("topic_id", String(64), primary_key=True),
-        Column("partition", Integer, primary_key=True, autoincrement=False),
-        Column(quoted_name("offset", quote=True), BigInteger, primary_key=True, autoincrement=False),
-        Column("key", _LONG_BYTES),
-        Column("value", _LONG_BYTES),
-        Column("headers", _LONG_BYTES, nullable=False),
-        Column("timestamp_ms", BigInteger),
-        Column("error_type", String(255), nullable=False),
-        Column("error_message", _LONG_TEXT, nullable=False),
-        Column("traceback", _LONG_TEXT, nullable=False),
-        Column("code_version", String(255)),
-        Column("first_failed_at", moment, nullable=False),
-        Column("last_failed_at", moment, nullable=False),
-        Column("attempts", BigInteger, nullable=False),
-        Column("status", String(16), nullable=False),
-        Column("note", _LONG_TEXT),
-        Column("changed_at", moment, nullable=False),
-        Column("replay", String(64)),
-        Column("replay_place", BigInteger),
-        Column("replay_destination", String(249)),
-    ]
 
 
 @dataclass(frozen=True, slots=True)

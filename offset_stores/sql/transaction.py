@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, TextClause
+from sqlalchemy import Connection, TextClause, select
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from kafka_stream.errors import KafkaStreamError, OwnershipLost, ProcessingError, TransactionEscaped
@@ -15,10 +15,11 @@ from kafka_stream.offset_stores.sql.access import Access
 from kafka_stream.offset_stores.sql.dead_letters import table
 from kafka_stream.offset_stores.sql.errors import Verdict, reason_of
 from kafka_stream.offset_stores.sql.statements import Wanted
+from kafka_stream.offset_stores.sql.tables import Tables
 from kafka_stream.offset_stores.sql.transactions.attempts import Attempts
 from kafka_stream.offset_stores.sql.users_errors import tell
 from kafka_stream.protocols import DeadLetter, Key
-from kafka_stream.types import Claim, PlanKind
+from kafka_stream.types import Claim, PlanKind, PositionState, TopicPartition
 
 
 class SqlTransaction(Attempts):
@@ -50,6 +51,29 @@ class SqlTransaction(Attempts):
         claimed = self._execute(self._statements.claim_planned if planned else self._statements.claim)
         self._database.after_claim(self._connection)
         return claimed == len(self._claim.ranges)
+
+    @property
+    def claimed(self) -> Claim:
+        """What this transaction moves, and as whose: for sinks that keep state."""
+        return self._claim
+
+    @property
+    def tables(self) -> Tables:
+        """The store's own tables, in which sinks note what they know of their state."""
+        return self._access.tables
+
+    def partitions(self) -> Sequence[TopicPartition]:
+        """All partitions of the stream that are open, in order, whoever owns them.
+
+        Raises:
+            TransientError: the database did not answer.
+        """
+        offsets = self._access.tables.offsets
+        query = select(offsets.c.topic, offsets.c.partition).where(
+            offsets.c.stream == self._claim.stream, offsets.c.state == str(PositionState.OPEN)
+        )
+        with self._access.mapping("looking for the stream's partitions"):
+            return sorted(TopicPartition(topic, partition) for topic, partition in self._connection.execute(query))
 
     @contextmanager
     def attempt(self) -> Iterator[None]:

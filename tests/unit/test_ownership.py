@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from kafka_stream.engine.ownership import Ownership
+from kafka_stream.engine.partitions.ownership import Ownership
 from kafka_stream.errors import (
     BrokerUnavailable,
     ConfigurationError,

@@ -105,3 +105,42 @@ def test_the_weakest_sink_decides_for_all_of_them(url: str) -> None:
     assert weakest(write, declared_sink(needs="sql")) is Guarantee.EXACTLY_ONCE
     assert weakest(write, by_record, write) is Guarantee.EFFECTIVELY_ONCE
     assert weakest(by_record, anything, write) is Guarantee.AT_LEAST_ONCE
+
+
+class _Halving:
+    """Lets those behind it have the first half of what it gets."""
+
+    writes = Writes.THROUGH_TRANSACTION
+    needs = None
+
+    def __init__(self, behind: tuple[Any, ...] = ()) -> None:
+        self.behind = behind
+
+    def before(self, sinks: Any) -> Any:
+        return _Halving(tuple(sinks))
+
+    def describe(self) -> str:
+        return "half of it"
+
+    def prepare(self, prepared: Places) -> Places:
+        return prepared[: len(prepared) // 2]
+
+    def write(self, prepared: Places, transaction: SqlTransaction) -> None:
+        for sink in self.behind:
+            sink.write(sink.prepare(prepared), transaction)
+
+
+def test_a_sink_that_filters_stands_for_those_behind_it(url: str) -> None:
+    got: dict[str, int] = {"before": 0, "behind": 0, "last": 0}
+
+    def counting(name: str) -> Any:
+        def write(places: Places, transaction: SqlTransaction) -> None:
+            got[name] += len(places)
+
+        return write
+
+    filtered = stream(url, sink=[counting("before"), _Halving(), counting("behind"), _Halving(), counting("last")])
+    assert [sink.describe() for sink in filtered.sinks][1:] == ["half of it"]
+    filtered.run(until="latest")
+    assert got["before"] == len(RECORDS)
+    assert got["last"] < got["behind"] < got["before"]

@@ -20,7 +20,8 @@ from kafka_stream.offset_stores.sql.tables import SCHEMA_VERSION, Tables
 from kafka_stream.testing.store_backend import OLDER, P0, STREAM, at_once, claim_of, commit, next_offsets
 from tests.alembic_application import AlembicApplication, recipe
 
-NAMES = {f"kafka_stream_{name}" for name in ("schema", "topics", "offsets", "history", "dead_letters")}
+OF_STATE = ("states", "watermarks", "late", "seen")
+NAMES = {f"kafka_stream_{name}" for name in ("schema", "topics", "offsets", "history", "dead_letters", *OF_STATE)}
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_a_prefix_keeps_two_stores_apart(engine: Engine) -> None:
         store.open()
     assert _works(stores[0])
     assert stores[1].positions(STREAM) == {}
-    assert len(inspect(engine).get_table_names()) == 10
+    assert len(inspect(engine).get_table_names()) == 2 * len(NAMES)
 
 
 def test_many_processes_may_create_the_tables_at_once(tmp_path: Path) -> None:
@@ -198,8 +199,10 @@ def test_newer_tables_that_work_with_older_code_are_used(engine: Engine) -> None
 
 
 def test_newer_tables_that_do_not_are_refused(engine: Engine) -> None:
-    _versions(engine, 5, 4)
-    with pytest.raises(SchemaMismatch, match=r"version 5, which works with code of version 4 or later.*upgrade"):
+    newest, oldest = SCHEMA_VERSION + 2, SCHEMA_VERSION + 1
+    _versions(engine, newest, oldest)
+    told = rf"version {newest}, which works with code of version {oldest} or later.*upgrade"
+    with pytest.raises(SchemaMismatch, match=told):
         SqlOffsetStore(engine).open()
 
 

@@ -25,6 +25,7 @@ class LetterTransaction(SqlTransaction):
         self._letter = letter
         self._table = access.tables.dead_letters
         self._condition = of_letter(access, letter.stream, letter.id)
+        self._in_attempt = True  # nothing that is known of the positions holds here
 
     def claim(self) -> bool:
         """Begin, and hold the letter; whoever holds it is waited for. Returns whether it waits."""

@@ -36,16 +36,25 @@ class Attempts(OpenTransaction):
         self._attempts_well = 0
         self._violated_before: object | None = None
         self._has_attempted = False
+        self._in_attempt = False
+
+    @property
+    def in_attempt(self) -> bool:
+        """Whether what is written now may be undone although the transaction commits."""
+        return self._in_attempt
 
     @contextmanager
     def _attempt(self) -> Iterator[None]:
         outer = self._begin_attempt()
+        self._in_attempt = True
         try:
             yield
             self._end_attempt(outer)
         except BaseException as error:
             self._undo_attempt(outer, error)
             raise
+        finally:
+            self._in_attempt = False
         self._attempts_well += 1
 
     def _begin_attempt(self) -> NestedTransaction | None:

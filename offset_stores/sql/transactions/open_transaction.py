@@ -59,6 +59,11 @@ class OpenTransaction:
         self._refuse_ended()
         return self._connection
 
+    @property
+    def is_committed(self) -> bool:
+        """Whether ``commit`` has returned: what was written is durable. Of one whose outcome is unknown it is not."""
+        return self._committed
+
     def session(self, **options: Any) -> Session:
         """An ORM session in the batch's transaction, the same at each call; ``options`` are the first call's.
 

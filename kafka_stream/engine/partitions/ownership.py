@@ -9,8 +9,8 @@ from typing import Any
 
 from kafka_stream.claims import why_not_ours
 from kafka_stream.engine.bounds import FirstStart
-from kafka_stream.engine.losses import Losses, TopicIds, find_loss, find_lost_position, find_vanished
-from kafka_stream.engine.positions import Position, Positions
+from kafka_stream.engine.partitions.losses import Losses, TopicIds, find_loss, find_lost_position, find_vanished
+from kafka_stream.engine.partitions.positions import Position, Positions
 from kafka_stream.errors import TransientError
 from kafka_stream.protocols import BoundStore, OffsetStore, PositionLost, RangeSink, Source, TopicInfo
 from kafka_stream.types import Claim, OffsetRange, Owner, PlanKind, StoredPosition, TopicPartition
@@ -191,6 +191,10 @@ class Ownership:
             topic_ids={name: known for name, known in self._topic_ids.known.items() if name in topics},
         )
 
+    def standing(self) -> Claim:
+        """A claim of all owned partitions that moves none; raises as ``claim`` does."""
+        return self.claim(self._positions.unmoved(self._positions), self._positions.leader_epochs())
+
     def plan(self, claim: Claim) -> None:
         """Make the claim's ranges durable before the first write.
 
@@ -203,11 +207,7 @@ class Ownership:
         self._store.plan(claim)
 
     def refresh(self) -> None:
-        """Have a store that is bound to this stream keep the positions from expiring.
-
-        Raises:
-            OwnershipLost, TransientError: as ``BoundStore.refresh`` does.
-        """
+        """Have a store that is bound to this stream keep the positions from expiring; raises as its ``refresh``."""
         if isinstance(self._store, BoundStore) and self._positions:
             self._store.refresh(self.claim(self._positions.unmoved(self._positions), {}))
 

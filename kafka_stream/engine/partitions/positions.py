@@ -85,6 +85,10 @@ class Positions(Mapping[TopicPartition, Position]):
         offsets = self._next_offsets
         return tuple(OffsetRange(tp, offsets[tp], offsets[tp]) for tp in sorted(partitions))
 
+    def leader_epochs(self) -> dict[TopicPartition, int]:
+        """Those of the records before the positions, where they are known."""
+        return {tp: epoch for tp, epoch in self._leader_epochs.items() if epoch is not None}
+
     def starts_of_reading(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int | None]]:
         """Where to read each from, as ``Source.start_reading`` takes it."""
         return {tp: (self._next_offsets[tp], self._leader_epochs[tp]) for tp in partitions}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kafka_stream.claims import outstanding_plan
-from kafka_stream.engine.positions import Position
+from kafka_stream.engine.partitions.positions import Position
 from kafka_stream.errors import DataLoss, LogTruncated, OffsetOutOfRange, TopicRecreated
 from kafka_stream.protocols import OffsetAt, OffsetStore, RangeSink, Source, TopicInfo
 from kafka_stream.types import Claim, OffsetRange, Owner, PlanKind, StoredPosition, TopicPartition

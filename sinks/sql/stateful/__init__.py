@@ -1,0 +1,1 @@
+"""What sinks that keep state have in common: what they need of a transaction, their records, and their register."""
