@@ -125,7 +125,7 @@ class StatefulSink(Sink[TransactionT_contra], Protocol[TransactionT_contra]):
     def states(self) -> Sequence[StateDescription]:
         """What it keeps, and what those sinks keep that it hands results on to; constant, without I/O."""
 
-    def clear(self, partitions: Sequence[TopicPartition], transaction: TransactionT_contra) -> Mapping[str, int]:
+    def clear(self, transaction: TransactionT_contra, partitions: Sequence[TopicPartition]) -> Mapping[str, int]:
         """Delete what it keeps, as if no record had been read; how many rows were deleted of each table.
 
         Where it can tell what was made of which partition, of these ``partitions`` alone.
