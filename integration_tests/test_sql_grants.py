@@ -27,6 +27,7 @@ from tests.sql_backend import SqlBackend, write
 
 Grants = Mapping[str, tuple[str, ...]]
 TABLES = ("offsets", "topics", "history", "dead_letters", "schema")
+STATE_TABLES = ("states", "watermarks", "late", "seen")
 
 
 def documented(of: str) -> Grants:
@@ -58,7 +59,18 @@ class Role:
         for table, kinds in grants.items():
             for kind in kinds:
                 if (table, kind) != but:
-                    self.run(f"GRANT {kind} ON {self._prefix}kafka_stream_{table} TO {self.grantee}")
+                    self._grant(kind, table)
+        for table in STATE_TABLES if self.has_to_see_all else ():
+            if (table, "SELECT") != but:
+                self._grant("SELECT", table)
+
+    @property
+    def has_to_see_all(self) -> bool:
+        """Whether it cannot be told that a table is there without a right on it: on MariaDB."""
+        return bool(self._prefix)
+
+    def _grant(self, kind: str, table: str) -> None:
+        self.run(f"GRANT {kind} ON {self._prefix}kafka_stream_{table} TO {self.grantee}")
 
     def initialise(self, topic: str, starts: Mapping[int, int]) -> None:
         self.owner.initialise(topic, topic, starts, None)
@@ -208,6 +220,13 @@ def test_without_any_of_them_it_cannot_be_done(role: Role, what: str, table: str
     role.grant(grants, but=(table, kind))
     with role.store() as store, pytest.raises(KafkaStreamError):
         do(store)
+
+
+@pytest.mark.parametrize("table", STATE_TABLES)
+def test_whoever_opens_a_store_on_mariadb_may_see_the_tables_of_state(mariadb_role: Role, table: str) -> None:
+    mariadb_role.grant(STREAM_GRANTS, but=(table, "SELECT"))
+    with mariadb_role.store() as store, pytest.raises(KafkaStreamError, match=f"kafka_stream_{table}"):
+        store.open()
 
 
 def test_a_stream_of_a_role_that_has_nothing_else(

@@ -82,8 +82,8 @@ def test_missing_privileges_are_found_when_the_store_is_opened(
         assert "denied" in _refusal(SqlOffsetStore(weak))
         for table in ("kafka_stream_offsets", "kafka_stream_topics"):
             mariadb_server.execute(f"GRANT {granted} ON {mariadb.name}.{table} TO {user}@'%'")
-    for table in ("kafka_stream_schema", "kafka_stream_history", "kafka_stream_dead_letters"):
-        mariadb_server.execute(f"GRANT SELECT ON {mariadb.name}.{table} TO {user}@'%'")
+    for table in ("schema", "history", "dead_letters", "states", "watermarks", "late", "seen"):
+        mariadb_server.execute(f"GRANT SELECT ON {mariadb.name}.kafka_stream_{table} TO {user}@'%'")
     writer = SqlOffsetStore(weak)
     writer.open()
     writer.initialise(STREAM, TOPIC, {0: 0}, None)
@@ -215,10 +215,11 @@ def test_tables_without_transactions_are_refused(
     assert f"is kept by {engine}, which does not roll back: run ALTER TABLE" in message
 
 
+@pytest.mark.parametrize("table", ["offsets", "states"])
 def test_tables_that_take_different_names_for_the_same_are_refused(
-    store: SqlOffsetStore, mariadb: MariadbDatabase
+    store: SqlOffsetStore, mariadb: MariadbDatabase, table: str
 ) -> None:
-    mariadb.execute("ALTER TABLE kafka_stream_offsets CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
+    mariadb.execute(f"ALTER TABLE kafka_stream_{table} CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
     message = _refusal(SqlOffsetStore(mariadb.url), ConfigurationError)
     assert "CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin" in message
     mariadb.execute(message.split("run ")[1])

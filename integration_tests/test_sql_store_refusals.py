@@ -179,8 +179,9 @@ def test_sessions_that_end_between_two_batches_cost_one_attempt_whatever_the_poo
     assert next_offsets(store) == {P0: 9}
 
 
-def test_unlogged_tables_are_refused(store: SqlOffsetStore, postgres: PostgresDatabase) -> None:
-    postgres.execute("ALTER TABLE kafka_stream_offsets SET UNLOGGED")
+@pytest.mark.parametrize("table", ["offsets", "topics", "dead_letters", "states", "watermarks", "late", "seen"])
+def test_unlogged_tables_are_refused(store: SqlOffsetStore, postgres: PostgresDatabase, table: str) -> None:
+    postgres.execute(f"ALTER TABLE kafka_stream_{table} SET UNLOGGED")
     with pytest.raises(ConfigurationError, match="SET LOGGED"):
         store.open()
 

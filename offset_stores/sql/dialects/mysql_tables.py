@@ -15,7 +15,8 @@ _ENGINE = text(
 )
 _COLLATIONS = text(
     "SELECT column_name FROM information_schema.columns WHERE table_schema = coalesce(:schema, DATABASE()) "
-    "AND table_name = :table AND column_name IN ('stream', 'topic', 'owner') AND right(collation_name, 4) <> '_bin'"
+    "AND table_name = :table AND column_name IN ('stream', 'topic', 'owner', 'state') "
+    "AND right(collation_name, 4) <> '_bin'"
 )
 
 

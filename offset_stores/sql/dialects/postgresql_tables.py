@@ -27,7 +27,9 @@ def refuse_readers(connection: Connection, where: str) -> None:
 
 def refuse_unfit(connection: Connection, tables: Tables, where: str) -> None:
     """Refuse unlogged tables, and missing privileges. Raises ``ConfigurationError``, ``NotAuthorized``."""
-    for table in (tables.topics, tables.offsets, tables.dead_letters):
+    written_by_all = (tables.topics, tables.offsets)
+    written_by_some = (tables.dead_letters, tables.states, tables.watermarks, tables.late, tables.seen)
+    for table in (*written_by_all, *written_by_some):
         name = connection.dialect.identifier_preparer.format_table(table)
         kind, granted = connection.execute(
             text(
@@ -42,7 +44,7 @@ def refuse_unfit(connection: Connection, tables: Tables, where: str) -> None:
                 f"table {name} in {where} is unlogged or temporary: a crash would empty it while the results "
                 f"stay; run ALTER TABLE {name} SET LOGGED"
             )
-        if not granted and table is not tables.dead_letters:  # which not every stream writes
+        if not granted and table in written_by_all:
             raise NotAuthorized(
                 f"this user may not read and write table {name} in {where}: GRANT SELECT, INSERT, UPDATE on it"
             )
