@@ -143,8 +143,12 @@ class DirectStream:
             RuntimeError: it is running already, or this process is a fork of one where it runs.
         """
         run = self._begin()
-        run.on_thread()
-        self._started = run
+        before, self._started = self._started, run  # at once: a listener of this run may start the next one
+        try:
+            run.on_thread()
+        except BaseException:
+            self._started = before
+            raise
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> bool:
         """Finish the batch in hand and leave; after ``timeout_s`` the batch will not be committed any more.

@@ -11,6 +11,7 @@ from kafka_stream import DirectStream, StreamListener, StreamState
 from kafka_stream.batch import Batch
 from kafka_stream.errors import ProcessingError
 from kafka_stream.progress import RunSummary
+from kafka_stream.running.run import Run
 from kafka_stream.testing import MemoryKafka
 from tests.simulation import ResultsStore, ResultsTransaction, eventually, write
 
@@ -33,18 +34,20 @@ class Restarting(StreamListener):
     """Starts its stream again when that has ended, once."""
 
     stream: DirectStream
+    first: Run | None
 
     def __init__(self) -> None:
         self.begun = threading.Event()
 
     def on_stop(self, error: BaseException | None) -> None:
         if error is not None:
+            self.first = self.stream._run
             self.stream.start()
             self.begun.set()
 
 
 def test_a_stream_that_a_listener_starts_again_has_nothing_of_the_old_run(
-    kafka: MemoryKafka, store: ResultsStore
+    kafka: MemoryKafka, store: ResultsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
 
@@ -56,10 +59,20 @@ def test_a_stream_that_a_listener_starts_again_has_nothing_of_the_old_run(
 
     listener = Restarting()
     stream = listener.stream = _stream(kafka, store, sink=failing_once, listeners=[listener])
+    on_thread = Run.on_thread
+    runs: list[Run] = []
+
+    def on_thread_for_long(run: Run) -> None:
+        """As if who starts the first run came to nothing more before the second one has begun."""
+        runs.append(run)
+        on_thread(run)
+        assert len(runs) > 1 or listener.begun.wait(20)
+
+    monkeypatch.setattr(Run, "on_thread", on_thread_for_long)
     stream.start()
-    first = stream._run
     assert listener.begun.wait(20)
     eventually(lambda: len(store.rows) == 40, "the second run reads everything")
+    first = listener.first
     assert first is not None
     with pytest.raises(ProcessingError, match="the first time"):
         first.wait(20)
