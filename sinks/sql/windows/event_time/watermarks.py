@@ -1,0 +1,73 @@
+"""How far event time has come: a watermark for each partition, and the least of them for the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from kafka_stream.sinks.sql.windows.event_time.lateness import Placed
+from kafka_stream.types import TopicPartition
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What is known of a partition; of an idle one that never had a record, nothing but that."""
+
+    event_time_us: int | None = None
+    watermark_us: int | None = None
+    is_idle: bool = False
+
+    def after(self, largest_us: int, lateness_us: int) -> Mark:
+        """Behind records of which the last in event time is this one; it never goes back."""
+        return Mark(
+            _later(self.event_time_us, largest_us), _later(self.watermark_us, largest_us - lateness_us), is_idle=False
+        )
+
+
+NOTHING: Final = Mark()
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Those of a stream: ``partitions`` are all of its open ones, other members' too."""
+
+    partitions: Sequence[TopicPartition]
+    by_partition: Mapping[TopicPartition, Mark]
+
+    def of(self, partition: TopicPartition) -> Mark:
+        """That of a partition."""
+        return self.by_partition.get(partition, NOTHING)
+
+    def after(self, placed: Iterable[Placed], lateness_us: int) -> dict[TopicPartition, Mark]:
+        """Those of the partitions that have these records, behind them."""
+        return {one.events.partition: self.of(one.events.partition).after(one.largest, lateness_us) for one in placed}
+
+    def idle(self, caught_up_s: Mapping[TopicPartition, float], idle_after_s: float) -> dict[TopicPartition, Mark]:
+        """Those of the partitions that have been read to their end for so long, and were not known to be idle."""
+        return {
+            partition: replace(self.of(partition), is_idle=True)
+            for partition, since_s in sorted(caught_up_s.items())
+            if since_s >= idle_after_s and not self.of(partition).is_idle
+        }
+
+    def changed(self, changes: Mapping[TopicPartition, Mark]) -> Marks:
+        """With these instead."""
+        missing = [partition for partition in changes if partition not in set(self.partitions)]
+        return Marks([*self.partitions, *missing], {**self.by_partition, **changes})
+
+    @property
+    def stream_watermark_us(self) -> int | None:
+        """The least of all partitions that are not idle, if each has one; of nothing but idle ones the largest.
+
+        So it is the same in whichever order the last ones become idle.
+        """
+        active = [self.of(it).watermark_us for it in self.partitions if not self.of(it).is_idle]
+        if active:
+            return None if None in active else min(it for it in active if it is not None)
+        known = [it for partition in self.partitions if (it := self.of(partition).watermark_us) is not None]
+        return max(known, default=None)
+
+
+def _later(stored_us: int | None, us: int) -> int:
+    return us if stored_us is None else max(stored_us, us)
