@@ -2,5 +2,20 @@
 
 from kafka_stream.sinks.sql.rows import Delete
 from kafka_stream.sinks.sql.sink import SqlSink
+from kafka_stream.sinks.sql.windows.event_time.aggregates import Count, Max, Mean, Min, Sum
+from kafka_stream.sinks.sql.windows.event_time.definitions import Session, Sliding, Tumbling
+from kafka_stream.sinks.sql.windows.sink import WindowSink
 
-__all__ = ["Delete", "SqlSink"]
+__all__ = [
+    "Count",
+    "Delete",
+    "Max",
+    "Mean",
+    "Min",
+    "Session",
+    "Sliding",
+    "SqlSink",
+    "Sum",
+    "Tumbling",
+    "WindowSink",
+]

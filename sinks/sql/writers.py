@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.sinks.sql.changes import Changes
+from kafka_stream.sinks.sql.facts import TableFacts
 from kafka_stream.sinks.sql.mysql_writer import MySQLWriter
 from kafka_stream.sinks.sql.postgres.writer import PostgresWriter
 from kafka_stream.sinks.sql.sqlite_writer import SQLiteWriter
@@ -37,6 +38,11 @@ class Writer(Protocol):
         Raises:
             RowRefused: the database refused one.
         """
+
+
+def facts_of(connection: Connection, target: Target, schema: str | None) -> TableFacts:
+    """What the database says of a table; where its dialect is not known here, nothing."""
+    return _WRITERS.get(connection.dialect.name, StatementWriter).facts_of(connection, target, schema)
 
 
 def writer_for(target: Target, rules: Rules, connection: Connection) -> Writer:

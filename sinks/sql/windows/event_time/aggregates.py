@@ -179,8 +179,7 @@ class Planner:
             raise ConfigurationError(
                 f"{self._where}: Count() goes into {name!r}, a column of {column.type!r}; it takes one of integers"
             )
-        place = self._part(name, Fold.COUNT, column.type, values)
-        self._finals[name] = lambda parts: parts[place] or 0  # none: older than the column
+        self._finals[name] = _FinalCount(self._part(name, Fold.COUNT, column.type, values))
 
     def _mean(self, name: str, aggregate: Mean, values: Values) -> None:
         if values.kind is Kind.INTEGER:
@@ -191,7 +190,7 @@ class Planner:
         argument = self._argument(name, aggregate, summed)
         total = self._part(f"{name}_sum", Fold.SUM, type_, summed, argument)
         count = self._part(f"{name}_count", Fold.COUNT_VALUES, BigInteger(), Values(Kind.INTEGER), argument)
-        self._finals[name] = lambda parts: mean(parts[total], parts[count], values)
+        self._finals[name] = _FinalMean(total, count, values)
 
     def _argument(self, name: str, aggregate: _Aggregate, values: Values) -> int:
         self._arguments.append((f"{aggregate!r} for {name!r}", aggregate.argument, values))
@@ -200,6 +199,24 @@ class Planner:
     def _part(self, name: str, fold: Fold, type_: TypeEngine[Any], values: Values, argument: int | None = None) -> int:
         self._parts.append(Part(name, fold, type_, values, argument))
         return len(self._parts) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _FinalCount:
+    place: int
+
+    def __call__(self, parts: Sequence[Any]) -> int:
+        return parts[self.place] or 0  # none: they are older than the column
+
+
+@dataclass(frozen=True, slots=True)
+class _FinalMean:
+    total: int
+    count: int
+    values: Values
+
+    def __call__(self, parts: Sequence[Any]) -> Any:
+        return mean(parts[self.total], parts[self.count], self.values)
 
 
 def _sum_of_mean(values: Values) -> tuple[Values, TypeEngine[Any]]:

@@ -1,0 +1,51 @@
+"""Windows that close: their rows are written, and ``on_close`` is told, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from sqlalchemy import exc
+
+from kafka_stream.errors import KafkaStreamError, StatementRefused
+from kafka_stream.sinks.sql.sink import SqlSink
+from kafka_stream.sinks.sql.stateful.transaction import StatefulTransaction
+from kafka_stream.sinks.sql.windows.options import OnClose
+from kafka_stream.sinks.sql.windows.rows import Closed, rows_of
+from kafka_stream.sinks.sql.windows.tables import WindowTables
+
+
+class Closing:
+    """Writes closed windows. Its sinks remember what they know of the table."""
+
+    def __init__(self, tables: WindowTables, on_close: OnClose | None, where: str) -> None:
+        self._tables = tables
+        self._on_close = on_close
+        self._where = where
+        self._inserting = SqlSink(tables.target.table, list, "error")
+        self._replacing = SqlSink(tables.target.table, list, "update")
+
+    def write(self, closed: Sequence[Closed], corrected: Sequence[Closed], transaction: StatefulTransaction) -> None:
+        """The rows of windows that close now, and of those that were closed and have become others.
+
+        Raises:
+            StatementRefused: the table takes a row not, or ``on_close`` fails: no record is to blame.
+        """
+        with self._blaming_no_record("the rows of closed windows could not be written"):
+            for sink, windows in ((self._inserting, closed), (self._replacing, corrected)):
+                if windows:
+                    sink.write(sink.prepare(rows_of(windows, self._tables)), transaction)
+        if self._on_close is not None and (closed or corrected):
+            with self._blaming_no_record("on_close failed"):
+                self._on_close(rows_of([*closed, *corrected], self._tables), transaction)
+
+    @contextmanager
+    def _blaming_no_record(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except KafkaStreamError:
+            raise
+        except Exception as error:
+            if isinstance(error, exc.DBAPIError) and not isinstance(error, exc.DataError | exc.IntegrityError):
+                raise  # the store knows which of these pass by themselves
+            raise StatementRefused(f"{self._where}: {what} ({type(error).__name__})") from error

@@ -1,0 +1,123 @@
+"""The panes that are open, of tumbling and sliding windows: records are added to them, and windows made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, delete, select
+
+from kafka_stream.sinks.sql.stateful.transaction import StatefulTransaction
+from kafka_stream.sinks.sql.windows.adding import Adding
+from kafka_stream.sinks.sql.windows.event_time.combining import Cell, Parts, by_cell, chosen
+from kafka_stream.sinks.sql.windows.event_time.definitions import Sliding, Tumbling
+from kafka_stream.sinks.sql.windows.event_time.lateness import Placed
+from kafka_stream.sinks.sql.windows.event_time.sliding import Pane, WindowsOfPanes
+from kafka_stream.sinks.sql.windows.keyed import is_one_of
+from kafka_stream.sinks.sql.windows.rows import Closed
+from kafka_stream.sinks.sql.windows.standing import Standing
+from kafka_stream.sinks.sql.windows.tables import PANE, WindowTables
+
+Chosen = Sequence[tuple[Placed, frozenset[int]]]
+"""Of each partition its records, and the places of those that are left out."""
+
+
+@dataclass(frozen=True)
+class Added:
+    """The records of a batch, ready to be added as long as no others than these are left out."""
+
+    of: Chosen
+    changes: Any
+
+
+class OpenPanes:
+    """What is kept of open windows: a row for each pane and key. Everything in it is for one window definition."""
+
+    adds_alone = False
+    """Whether nobody else may write while records are added."""
+
+    def __init__(
+        self, tables: WindowTables, definition: Tumbling | Sliding, standing: Standing, kept_us: int = 0
+    ) -> None:
+        """``kept_us`` is for how long panes stay behind the last window that needs them."""
+        self._tables = tables
+        self._standing = standing
+        self.place = definition.panes
+        self._panes = definition.panes
+        self._per_window = definition.panes_per_window
+        self._kept_us = kept_us
+        self._windows = WindowsOfPanes(definition.panes, definition.panes_per_window, tables.plan.parts)
+        self._adding = Adding(tables)
+
+    def closable(self, watermark_us: int) -> int:
+        """The last end of a window at or before a watermark."""
+        return self._panes.starts([watermark_us])[0]
+
+    def spans(self, one: Placed, place: int) -> Iterator[tuple[int, int]]:
+        """The windows that a record belongs to, by start and end."""
+        start = one.starts[place]
+        for number in range(self._per_window):
+            yield self._panes.shifted(start, number + 1 - self._per_window), self._panes.shifted(start, number + 1)
+
+    def prepare(self, of: Chosen) -> Added:
+        """Combined by pane and key; pure."""
+        cells = by_cell(chosen(of), self._tables.plan.parts) if of else {}
+        return Added(of, self._adding.prepare(self._rows(cells)))
+
+    def add(self, added: Added, transaction: StatefulTransaction) -> None:
+        """Add them to what is open."""
+        self._adding.write(added.changes, transaction)
+
+    def closed(self, transaction: StatefulTransaction, after_us: int | None, until_us: int) -> list[Closed]:
+        """The windows that end behind ``after_us`` and not behind ``until_us``."""
+        table = self._tables.open
+        reached = [table.c[PANE] < until_us]
+        if after_us is not None:
+            reached.append(table.c[PANE] >= self._panes.shifted(after_us, 1 - self._per_window))
+        return list(self._made(self._read(transaction.connection, reached), after_us, until_us))
+
+    def forget(self, transaction: StatefulTransaction, until_us: int) -> None:
+        """Delete the panes that no window needs which ends behind this time."""
+        oldest_us = self._panes.shifted(until_us, 1 - self._per_window) - self._kept_us
+        transaction.connection.execute(delete(self._tables.open).where(self._tables.open.c[PANE] < oldest_us))
+
+    def corrected(self, transaction: StatefulTransaction, cells: Collection[Cell], until_us: int) -> list[Closed]:
+        """The windows that these panes are of, and that do not end behind ``until_us``."""
+        starts, keys = [start for start, _ in cells], [key for _, key in cells]
+        ends = {
+            (form, self._panes.shifted(start, number))
+            for start, form in zip(starts, self._standing.forms(keys), strict=True)
+            for number in range(1, self._per_window + 1)
+        }
+        table = self._tables.open
+        of_keys = is_one_of(table, self._tables.key, [self._tables.key_values(key) for key in set(keys)])
+        first = self._panes.shifted(min(starts), 1 - self._per_window)
+        reached = [table.c[PANE] < until_us, table.c[PANE] >= first, of_keys]
+        made = list(self._made(self._read(transaction.connection, reached), None, until_us))
+        forms = self._standing.forms([one.key for one in made])
+        return [one for one, form in zip(made, forms, strict=True) if (form, one.end_us) in ends]
+
+    def _rows(self, cells: dict[Cell, Parts]) -> list[tuple[Any, ...]]:
+        if len(self._tables.key) == 1:
+            return [(start, key, *parts) for (start, key), parts in cells.items()]
+        return [(start, *key, *parts) for (start, key), parts in cells.items()]
+
+    def _read(self, connection: Connection, where: Iterable[ColumnElement[bool]]) -> dict[Any, list[Pane]]:
+        """The panes of each key, in order of time."""
+        table, width, parts = self._tables.open, len(self._tables.key), self._tables.plan.parts
+        names = [PANE, *self._tables.key, *(part.name for part in parts)]
+        read = select(*(table.c[name] for name in names)).where(*where).order_by(table.c[PANE])
+        rows = connection.execute(read).all()
+        keys = [self._tables.key_of(row[1 : width + 1]) for row in rows]
+        reads = [part.values.read for part in parts]
+        found: dict[Any, tuple[Any, list[Pane]]] = {}
+        for row, key, form in zip(rows, keys, self._standing.forms(keys), strict=True):
+            pane = [convert(value) for convert, value in zip(reads, row[width + 1 :], strict=True)]
+            found.setdefault(form, (key, []))[1].append((row[0], pane))
+        return dict(found.values())
+
+    def _made(self, panes: dict[Any, list[Pane]], after_us: int | None, until_us: int) -> Iterator[Closed]:
+        for key, of_key in panes.items():
+            for start, end, parts in self._windows.closed(of_key, after_us, until_us):
+                yield Closed(start, end, key, parts)
