@@ -77,7 +77,7 @@ def test_on_postgres(on_postgres: tuple[sa.Connection, Cases], data: st.DataObje
     found = cases.found[data.draw(st.sampled_from(sorted(cases.found)))]
     with pytest.MonkeyPatch.context() as patch:
         least = data.draw(st.sampled_from([1, 3, 100]))
-        patch.setattr(postgres_writer, "_LEAST_ROWS", dict.fromkeys(("error", "ignore", "update"), least))
+        patch.setattr(postgres_writer, "_LEAST_ROWS", dict.fromkeys(("error", "ignore", "update", "merge"), least))
         check(connection, found, data.draw(examples(found) | hot(found)))
 
 

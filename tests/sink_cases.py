@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
 from kafka_stream.sinks.sql import Delete, SqlSink
+from kafka_stream.sinks.sql.rows import OnConflict
 from tests.sink_law import Transaction
-from tests.sink_tables import Mode
 
 METADATA = sa.MetaData()
 
@@ -32,6 +33,12 @@ CHILDREN = _table("case_children", _id(), sa.Column("of", sa.ForeignKey(PARENTS.
 DOCUMENTS = _table(
     "case_documents", _id(), sa.Column("title", sa.String(40)), sa.Column("body", sa.Text, nullable=False)
 )
+PRICES = _table(
+    "case_prices",
+    sa.Column("price", sa.Numeric(9, 2), primary_key=True),
+    sa.Column("title", sa.String(40)),
+    sa.Column("body", sa.Text, nullable=False),
+)
 TREE = _table("case_tree", _id(), sa.Column("parent", sa.ForeignKey("case_tree.id")))
 LOG = _table(
     "case_log", sa.Column("n", sa.Integer, primary_key=True), sa.Column("a", sa.String(9)), sa.Column("b", sa.String(9))
@@ -43,7 +50,7 @@ class Given:
     """What is in a table, what a batch brings, and what is there afterwards."""
 
     table: sa.Table
-    mode: Mode
+    mode: OnConflict
     stored: Sequence[Any]
     given: Sequence[Any]
     expected: Sequence[tuple[Any, ...]]
@@ -71,6 +78,13 @@ CASES: dict[str, Given] = {
         [(1, "old", "long"), (2, "old", "long")],
         [{"id": 1, "title": "new"}, {"id": 2, "title": "new"}, {"id": 1}],
         [(1, "new", "long"), (2, "new", "long")],
+    ),
+    "the same by a key of so many digits": Given(
+        PRICES,
+        "update",
+        [(Decimal("1.25"), "old", "long")],
+        [{"price": Decimal("1.25"), "title": "new"}],
+        [(Decimal("1.25"), "new", "long")],
     ),
     "rows of several shapes that refer to each other": Given(
         TREE,

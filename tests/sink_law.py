@@ -123,6 +123,8 @@ class Reference:
             self._insert(row)
         elif self.mode == "ignore":
             self._insert_new(row, key)
+        elif self.mode == "merge":
+            self._insert_or_merge(row, key)
         elif not self._change(row, key):
             self._insert(row)
 
@@ -136,6 +138,33 @@ class Reference:
         except IntegrityError as error:
             if not is_duplicate(error) or (self.case.sink_key is not None and not self._is_there(key)):
                 raise
+
+    def _insert_or_merge(self, row: dict[str, Any], key: Sequence[Any]) -> None:
+        if self._lacks_values(row) and self._is_there(key):
+            self._merge(row, key)
+            return
+        try:
+            with self.connection.begin_nested():
+                self._insert(row)
+        except IntegrityError as error:
+            if not is_duplicate(error) or not self._is_there(key):
+                raise
+            self._merge(row, key)
+
+    def _lacks_values(self, row: dict[str, Any]) -> bool:
+        return any(not it.nullable and not it.primary_key and it.key not in row for it in self.case.table.columns)
+
+    def _merge(self, row: dict[str, Any], key: Sequence[Any]) -> None:
+        """The sum of the one column, the greatest of the other, as a plain program has them."""
+        old = self.connection.execute(sa.select(self.case.table).where(self._is(key))).one()
+        given = {
+            name: [it for it in (getattr(old, name), row[name]) if it is not None] for name in ("a", "b") if name in row
+        }
+        values = {
+            name: None if not found else sum(found) if name == "a" else max(found) for name, found in given.items()
+        }
+        if values:
+            self.connection.execute(sa.update(self.case.table).where(self._is(key)).values(values))
 
     def _change(self, row: dict[str, Any], key: Sequence[Any]) -> bool:
         values = {name: value for name, value in row.items() if name not in self.case.key}
@@ -194,14 +223,14 @@ Example: TypeAlias = tuple[Mode, list[Any], list[Any], list[int], bool]
 
 def examples(case: Case) -> st.SearchStrategy[Example]:
     """Whatever may happen to a table."""
-    modes: st.SearchStrategy[Mode] = st.sampled_from(("error", "ignore", "update"))
+    modes: st.SearchStrategy[Mode] = st.sampled_from(("error", "ignore", "update", "merge"))
     places, is_new = st.lists(st.integers(1, 6), max_size=2), st.integers(0, 9).map(lambda number: number == 9)
     return modes.flatmap(lambda m: st.tuples(st.just(m), changes(case), changes(case), places, is_new))
 
 
 def hot(case: Case) -> st.SearchStrategy[Example]:
     """Changes that come again and again to the first keys of a table."""
-    modes: st.SearchStrategy[Mode] = st.sampled_from(("ignore", "update"))
+    modes: st.SearchStrategy[Mode] = st.sampled_from(("ignore", "update", "merge"))
     return st.tuples(modes, changes(case, 2), changes(case, 2), st.just([]), st.just(False))
 
 

@@ -12,10 +12,11 @@ from uuid import UUID
 import sqlalchemy as sa
 from hypothesis import strategies as st
 
-from kafka_stream.sinks.sql import SqlSink
+from kafka_stream.sinks.sql import Add, Greatest, Merge, SqlSink
 
-Mode = Literal["error", "ignore", "update"]
+Mode = Literal["error", "ignore", "update", "merge"]
 Type = Callable[[], Any]
+MERGE = Merge(a=Add, b=Greatest)
 AT = datetime(2025, 3, 1, 12)
 ID = UUID("0f0e0d0c-0b0a-0908-0706-050403020100")
 
@@ -65,7 +66,8 @@ class Case:
 
     def new_sink(self, mode: Mode) -> SqlSink:
         """One that has seen nothing."""
-        return SqlSink(self.table, lambda rows: rows, mode, key=self.sink_key)
+        on_conflict = MERGE if mode == "merge" else mode
+        return SqlSink(self.table, lambda rows: rows, on_conflict, key=self.sink_key)
 
     def read(self, connection: sa.Connection) -> Any:
         """What is in the tables; numbers that the database gave count by their order only."""

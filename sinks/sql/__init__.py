@@ -1,5 +1,7 @@
 """Rows into a table of the database that keeps the offsets, in the same transaction."""
 
+from kafka_stream.sinks.sql.merging.aggregates import Add, Computed, Greatest, Latest, Least
+from kafka_stream.sinks.sql.merging.merge import Merge
 from kafka_stream.sinks.sql.rows import Delete
 from kafka_stream.sinks.sql.sink import SqlSink
 from kafka_stream.sinks.sql.windows.event_time.aggregates import Count, Max, Mean, Min, Sum
@@ -7,10 +9,16 @@ from kafka_stream.sinks.sql.windows.event_time.definitions import Session, Slidi
 from kafka_stream.sinks.sql.windows.sink import WindowSink
 
 __all__ = [
+    "Add",
+    "Computed",
     "Count",
     "Delete",
+    "Greatest",
+    "Latest",
+    "Least",
     "Max",
     "Mean",
+    "Merge",
     "Min",
     "Session",
     "Sliding",

@@ -20,8 +20,9 @@ from sqlalchemy import Dialect
 from kafka_stream.sinks.sql.facts import TableFacts
 from kafka_stream.sinks.sql.folding import Folding, Keyed
 from kafka_stream.sinks.sql.keys import comparison
+from kafka_stream.sinks.sql.merging.grouping import Grouping
 from kafka_stream.sinks.sql.narrowing import Part, parts_of
-from kafka_stream.sinks.sql.rows import Key, Layout, OnConflict, Run, Values
+from kafka_stream.sinks.sql.rows import Key, Layout, Resolution, Run, Values
 from kafka_stream.sinks.sql.target import Target
 
 _PART = 10_000
@@ -94,9 +95,18 @@ class Doubt:
 class Arrangement:
     """Puts the changes of batches into groups. Safe to use from several threads."""
 
-    def __init__(self, target: Target, on_conflict: OnConflict, facts: TableFacts, dialect: Dialect) -> None:
+    def __init__(
+        self,
+        target: Target,
+        on_conflict: Resolution,
+        facts: TableFacts,
+        dialect: Dialect,
+        merged: Grouping | None = None,
+    ) -> None:
+        """``merged`` says how the rows of each key are brought together where they are merged."""
         self._target = target
         self._on_conflict = on_conflict
+        self._merged = merged
         self._columns = {name: facts.columns.get(column.name) for name, column in target.columns.items()}
         self._comparable = comparison(target, facts, dialect)
         self._folding = Folding(target, on_conflict, facts, dialect)
@@ -114,12 +124,18 @@ class Arrangement:
         if keyed is None:
             return _in_parts(changes) if is_single else replace(changes, groups=_as_given(given))
         keyed = self._folding.of(keyed)
-        if is_single:
-            return replace(changes, groups=[_in_key_order(*keyed[0])])
-        moved = _scheduled(keyed)
-        contends = len(moved) > 1 and (self._on_conflict == "update" or any(layout is None for layout, _ in given))
-        contended = _all_keys(keyed, len(self._target.key)) if contends else ()
-        return replace(changes, groups=[_in_key_order(*group) for group in moved], contended=contended)
+        moved = keyed if is_single else _scheduled(keyed)
+        changes_rows = self._on_conflict in ("update", "merge") or any(layout is None for layout, _ in given)
+        contended = _all_keys(keyed, len(self._target.key)) if len(moved) > 1 and changes_rows else ()
+        return replace(changes, groups=list(self._grouped(moved)), contended=contended)
+
+    def _grouped(self, moved: Sequence[Keyed]) -> Iterator[Group]:
+        for layout, values, keys in moved:
+            if self._merged is None or layout is None:
+                yield _in_key_order(layout, values, keys)
+            else:
+                for rows, of_rows in self._merged.of(layout, values, keys):
+                    yield _in_key_order(layout, rows, of_rows)
 
     def _keyed(self, given: Sequence[Run]) -> Sequence[Keyed] | None:
         """The runs with their keys; ``None`` if what they come to may depend on their order."""

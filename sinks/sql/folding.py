@@ -17,7 +17,7 @@ from sqlalchemy import Dialect
 
 from kafka_stream.sinks.sql.facts import ColumnFacts, TableFacts
 from kafka_stream.sinks.sql.fitting import fitting
-from kafka_stream.sinks.sql.rows import Key, Layout, OnConflict
+from kafka_stream.sinks.sql.rows import Key, Layout, Resolution
 from kafka_stream.sinks.sql.target import Target
 
 Keyed: TypeAlias = tuple[Layout | None, Sequence[Any], Sequence[Key]]
@@ -29,9 +29,9 @@ _NO_CHANGE: Final = object()
 class Folding:
     """Folds the changes of batches whose keys Python tells apart, and which may change places."""
 
-    def __init__(self, target: Target, on_conflict: OnConflict, facts: TableFacts, dialect: Dialect) -> None:
+    def __init__(self, target: Target, on_conflict: Resolution, facts: TableFacts, dialect: Dialect) -> None:
         self._target = target
-        self._folds = on_conflict != "error" and facts.bare and facts.takes_unicode
+        self._folds = on_conflict in ("ignore", "update") and facts.bare and facts.takes_unicode
         self._last_decides = on_conflict == "update"
         self._stands_alone = facts.stands_alone
         self._all_columns = set(facts.columns)

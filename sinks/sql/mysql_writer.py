@@ -33,7 +33,8 @@ from kafka_stream.sinks.sql.changes import Changes, Group
 from kafka_stream.sinks.sql.facts import ColumnFacts
 from kafka_stream.sinks.sql.mysql_catalog import MySQLFacts, facts_of
 from kafka_stream.sinks.sql.rows import Layout, Values
-from kafka_stream.sinks.sql.statement_writer import Inserted, Rules, StatementWriter
+from kafka_stream.sinks.sql.rules import Rules
+from kafka_stream.sinks.sql.statement_writer import Inserted, StatementWriter
 from kafka_stream.sinks.sql.statements import Statement, chunks
 from kafka_stream.sinks.sql.target import Target
 
@@ -189,7 +190,11 @@ class MySQLWriter(StatementWriter):
         if self._on_conflict == "error" or self._tries:
             return statement
         of = self._target.columns
-        changes = [] if self._on_conflict == "ignore" else [of[n] for n in columns if n not in self._target.key]
+        changed: Sequence[tuple[Any, Any]] = ()
+        if self._assigning is not None:
+            changed = self._assigning.of(columns)
+        elif self._on_conflict == "update":
+            changed = [(of[n], func.values(of[n])) for n in columns if n not in self._target.key]
         if self._conflict_key:
             key = [of[name] for name in self._conflict_key]
             first = (key[0].key, self._if_same(key))
@@ -197,7 +202,7 @@ class MySQLWriter(StatementWriter):
             column = next(iter(of.values()))
             first = (column.key, column)  # nothing changes
         # VALUES(): MySQL's newer "AS new" is not MariaDB's, and keeps the driver from joining rows into one statement.
-        return statement.on_duplicate_key_update([first, *((c.key, func.values(c)) for c in changes)])
+        return statement.on_duplicate_key_update([first, *((c.key, value) for c, value in changed)])
 
     def _if_same(self, key: list[Any]) -> ColumnElement[Any]:
         """The key's first column as it is; an overflow if the row that was found has another key.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import Any, Final, Literal, TypeAlias
@@ -13,6 +13,7 @@ from kafka_stream.errors import ProcessingError
 from kafka_stream.sinks.sql.target import Target
 
 OnConflict: TypeAlias = Literal["error", "ignore", "update"]
+Resolution: TypeAlias = OnConflict | Literal["merge"]
 Values: TypeAlias = tuple[Any, ...]
 Key: TypeAlias = Hashable
 """A row's key: the bare value if it is one column, which sorts and hashes faster, otherwise a tuple."""
@@ -67,9 +68,13 @@ Run: TypeAlias = tuple[Layout | None, list[Any]]
 class RowReader:
     """Reads rows of one table, in the order given. Safe to use from several threads."""
 
-    def __init__(self, target: Target, on_conflict: OnConflict) -> None:
+    def __init__(
+        self, target: Target, on_conflict: Resolution, beside: Mapping[str, Collection[str]] | None = None
+    ) -> None:
+        """``beside`` are the columns that a row must have if it has the one of that name."""
         self._target = target
-        self._needs_key = on_conflict == "update"
+        self._needs_key = on_conflict in ("update", "merge")
+        self._beside = beside or {}
         self._layouts: dict[tuple[str, ...], Layout] = {}
         self.full = self._layout(tuple(target.columns))
 
@@ -170,6 +175,9 @@ class RowReader:
         if not names:
             raise self.refusal(f"row {number} is an empty mapping")
         columns = tuple(name for name in self._target.columns if name in names)
+        for name in columns:
+            if missing := [other for other in self._beside.get(name, ()) if other not in columns]:
+                raise self.refusal(f"row {number} has {name!r}, which is merged by {missing[0]!r}, and not that")
         layout = self._layout(columns)
         if len(columns) == 1:
             return layout, lambda row: (row[columns[0]],)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, delete
 
 from kafka_stream.errors import ConfigurationError, ProcessingError
+from kafka_stream.protocols import StateDescription
 from kafka_stream.sinks.sql.changes import Changes
+from kafka_stream.sinks.sql.merging.merge import Merge, Merging
 from kafka_stream.sinks.sql.narrowing import RowRefused
 from kafka_stream.sinks.sql.refusals import refusal
-from kafka_stream.sinks.sql.rows import OnConflict, RowReader
-from kafka_stream.sinks.sql.statement_writer import Rules
+from kafka_stream.sinks.sql.rows import OnConflict, Resolution, RowReader
+from kafka_stream.sinks.sql.rules import Rules
+from kafka_stream.sinks.sql.stateful.registration import Registration
 from kafka_stream.sinks.sql.target import Target
 from kafka_stream.sinks.sql.writers import Writer, writer_for
-from kafka_stream.types import Writes
+from kafka_stream.types import TopicPartition, Writes
 
 _ASYNC_BELONGS = (
     "what has to be awaited belongs in the stream's prepare, which may be async def: "
@@ -48,7 +51,10 @@ class SqlSink:
     - ``"ignore"``: the first one stays. Without ``key=`` that is so for everything that is unique in the table.
     - ``"update"``: the last one stays; the columns it has replace the stored ones.
 
-    ``"update"`` and ``Delete`` need a key: the primary key, or the columns of a unique constraint named by ``key``.
+    - ``Merge(…)``: the columns that it names are made of both, such as sums; the others keep what they are.
+
+    ``"update"``, ``Merge`` and ``Delete`` need a key: the primary key, or the columns of a unique constraint named by
+    ``key``.
     A batch comes to what its changes come to one by one, each as a statement of its own, in the order given; a row is
     refused only by its own statement, and the error names its record. Where nothing but the key ties rows together,
     and Python can tell keys apart as the database does, they are written in few statements and in key order, so that
@@ -64,31 +70,22 @@ class SqlSink:
         self,
         table: Any,
         to_rows: Callable[[Any], Iterable[Any]],
-        on_conflict: OnConflict = "error",
+        on_conflict: OnConflict | Merge = "error",
         *,
         key: Sequence[str] | None = None,
     ) -> None:
         self._target = target = Target.of(table, key)
-        if on_conflict not in ("error", "ignore", "update"):
-            raise ConfigurationError(
-                f"on_conflict={on_conflict!r} of the SqlSink for table {target.name} is unknown; "
-                "choose 'error', 'ignore' or 'update'"
-            )
+        resolution = _resolution(on_conflict, target)
         _check_to_rows(to_rows, target)
-        if on_conflict == "update" and not target.key:
-            raise ConfigurationError(
-                f'on_conflict="update" needs a key, but table {target.name} has no primary key; give it one, '
-                "or name a unique constraint's columns with key=(…)"
-            )
-        if generated := [name for name in target.key if name not in target.columns and on_conflict == "update"]:
-            raise ConfigurationError(
-                f'on_conflict="update" needs a key that rows can hold, but {generated[0]!r} of table {target.name} is '
-                "computed by the database; name a unique constraint's columns with key=(…)"
-            )
+        if resolution in ("update", "merge"):
+            _check_key(resolution, target)
+        self._merging = Merging.of(on_conflict, target) if isinstance(on_conflict, Merge) else None
+        self._states = _states(on_conflict, target)
+        self._registration = [Registration(state) for state in self._states]
         self._to_rows = to_rows
-        self._on_conflict = on_conflict
-        self._conflict_key = target.key if on_conflict == "update" or key is not None else ()
-        self._reader = RowReader(target, on_conflict)
+        self._on_conflict = resolution
+        self._conflict_key = target.key if resolution in ("update", "merge") or key is not None else ()
+        self._reader = RowReader(target, resolution, self._merging.reads_new if self._merging else None)
         self._writer: tuple[object, Writer] | None = None
 
     @property
@@ -145,6 +142,8 @@ class SqlSink:
         connection = transaction.connection
         if not len(prepared):
             return
+        for registration in self._registration:
+            registration.through(transaction)
         if self._writer is None:  # the table is looked at first
             go_on()
             go_on = _nothing
@@ -153,18 +152,61 @@ class SqlSink:
         except RowRefused as refused:
             raise refusal(self._target.name, prepared, refused, self._rows_of) from refused.__cause__
 
+    def states(self) -> Sequence[StateDescription]:
+        """The table, where rows are merged: what is in it depends on what was."""
+        return self._states
+
+    def clear(self, transaction: SqlTransaction, partitions: Sequence[TopicPartition]) -> Mapping[str, int]:
+        """Delete all rows of the table, where rows are merged; of whose records they are nobody can tell."""
+        if not self._states:
+            return {}
+        return {self._target.name: transaction.connection.execute(delete(self._target.table)).rowcount}
+
     def _writer_of(self, connection: Connection) -> Writer:
         """What writes through such connections; it looks at the table once."""
         schemas = connection.get_execution_options().get("schema_translate_map") or {}
         known = (connection.dialect, schemas)
         if self._writer is None or self._writer[0] != known:
-            rules = Rules(self._on_conflict, self._conflict_key, schemas)
+            rules = Rules(self._on_conflict, self._conflict_key, schemas, self._merging)
             self._writer = (known, writer_for(self._target, rules, connection))
         return self._writer[1]
 
 
 def _nothing() -> None:
     """In place of a ``go_on`` that was called."""
+
+
+def _resolution(on_conflict: Any, target: Target) -> Resolution:
+    if isinstance(on_conflict, Merge):
+        return "merge"
+    known: Sequence[Resolution] = ("error", "ignore", "update")
+    if on_conflict not in known:
+        raise ConfigurationError(
+            f"on_conflict={on_conflict!r} of the SqlSink for table {target.name} is unknown; "
+            "choose 'error', 'ignore', 'update' or Merge(…)"
+        )
+    return next(it for it in known if it == on_conflict)
+
+
+def _states(on_conflict: Any, target: Target) -> Sequence[StateDescription]:
+    if not isinstance(on_conflict, Merge):
+        return ()
+    details = {name: how.told for name, how in on_conflict.columns.items()}
+    return (StateDescription(target.name, "merge", target.name, target.key, {"columns": details}),)
+
+
+def _check_key(resolution: Resolution, target: Target) -> None:
+    what = "on_conflict=Merge(…)" if resolution == "merge" else f'on_conflict="{resolution}"'
+    if not target.key:
+        raise ConfigurationError(
+            f"{what} needs a key, but table {target.name} has no primary key; give it one, "
+            "or name a unique constraint's columns with key=(…)"
+        )
+    if generated := [name for name in target.key if name not in target.columns]:
+        raise ConfigurationError(
+            f"{what} needs a key that rows can hold, but {generated[0]!r} of table {target.name} is "
+            "computed by the database; name a unique constraint's columns with key=(…)"
+        )
 
 
 def _check_to_rows(to_rows: Any, target: Target) -> None:

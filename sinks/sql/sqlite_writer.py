@@ -18,8 +18,9 @@ from sqlalchemy import Connection, Dialect, bindparam, exc
 from kafka_stream.sinks.sql.changes import Changes, Group
 from kafka_stream.sinks.sql.facts import TableFacts
 from kafka_stream.sinks.sql.rows import Values
+from kafka_stream.sinks.sql.rules import Rules
 from kafka_stream.sinks.sql.sqlite_catalog import facts_of
-from kafka_stream.sinks.sql.statement_writer import Rules, StatementWriter
+from kafka_stream.sinks.sql.statement_writer import StatementWriter
 from kafka_stream.sinks.sql.statements import Converter, Prepared, chunks
 from kafka_stream.sinks.sql.target import Target
 

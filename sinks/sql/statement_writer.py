@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -29,9 +28,13 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from kafka_stream.errors import KafkaStreamError
 from kafka_stream.sinks.sql.changes import Arrangement, Changes, Doubt, Group
 from kafka_stream.sinks.sql.facts import UNKNOWN, TableFacts
+from kafka_stream.sinks.sql.merging.assignments import Assigning
+from kafka_stream.sinks.sql.merging.combining import Combining
+from kafka_stream.sinks.sql.merging.grouping import Grouping
 from kafka_stream.sinks.sql.narrowing import Narrowing, Part, RowRefused, RowSuspected
-from kafka_stream.sinks.sql.rows import OnConflict, Values
-from kafka_stream.sinks.sql.statements import Composed, Converter, Prepared, Statement
+from kafka_stream.sinks.sql.rows import Values
+from kafka_stream.sinks.sql.rules import Rules
+from kafka_stream.sinks.sql.statements import Composed, Prepared, Statement
 from kafka_stream.sinks.sql.target import Target
 
 _INSERTS: dict[str, Callable[[Any], Any]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
@@ -39,19 +42,6 @@ _SAVEPOINT = "kafka_stream_batch"
 
 Inserted: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 """What an INSERT's ``values`` takes: a row, or several."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a writer is to do: ``schemas`` is the connection's ``schema_translate_map``."""
-
-    on_conflict: OnConflict
-    conflict_key: tuple[str, ...]
-    schemas: Mapping[str | None, str | None] = field(default_factory=dict)
-
-    def schema(self, target: Target) -> str | None:
-        """Where the table is."""
-        return self.schemas.get(target.table.schema, target.table.schema)
 
 
 class StatementWriter:
@@ -70,8 +60,17 @@ class StatementWriter:
         self._on_conflict = rules.on_conflict
         self._conflict_key = rules.conflict_key
         self._facts = facts
-        self._arrangement = Arrangement(target, rules.on_conflict, facts, dialect)
+        self._assigning = merged = None
+        if rules.merging is not None:
+            self._assigning = Assigning(rules.merging, target, dialect)
+            merged = Grouping(Combining(target, rules.merging, facts, dialect), self._least_round())
+        self._arrangement = Arrangement(target, rules.on_conflict, facts, dialect, merged)
         self._statements: dict[tuple[str, ...], Statement] = {}
+
+    @classmethod
+    def _least_round(cls) -> int | None:
+        """See ``Grouping``."""
+        return None
 
     @classmethod
     def facts_of(cls, connection: Connection, target: Target, schema: str | None) -> TableFacts:
@@ -183,7 +182,7 @@ class StatementWriter:
 
     def _only_changes(self, columns: tuple[str, ...]) -> bool:
         """Whether an INSERT of these columns is refused even where there is a row that it would only change."""
-        if self._on_conflict != "update" or len(columns) == len(self._target.columns):
+        if self._on_conflict not in ("update", "merge") or len(columns) == len(self._target.columns):
             return False
         omitted = [it for name, it in self._target.columns.items() if name not in columns]
         facts = self._facts.columns
@@ -206,16 +205,17 @@ class StatementWriter:
 
     def _change(self, names: Sequence[str]) -> ClauseElement:
         """The UPDATE of these columns, without any of the ``Table``; a look for the row if there are none."""
-        plain, parameters = self._plain_table, [f"v{i}" for i in range(len(names) + len(self._target.key))]
-        of = {name: plain.c[self._target.table_columns[name].name] for name in (*names, *self._target.key)}
-        matches = [
-            of[name] == self._as_kept(of[name], bindparam(parameter, type_=of[name].type))
-            for name, parameter in zip(self._target.key, parameters[len(names) :], strict=True)
-        ]
-        if not names:
+        plain, key = self._plain_table, self._target.key
+        of = {name: plain.c[it.name] for name, it in self._target.table_columns.items()}
+        given = {name: bindparam(f"v{i}", type_=of[name].type) for i, name in enumerate((*names, *key))}
+        matches = [of[name] == self._as_kept(of[name], given[name]) for name in key]
+        changed: list[Any] = [(of[name], given[name]) for name in names]
+        if self._assigning is not None:
+            kept = {name: self._as_kept(of[name], it) for name, it in given.items()}
+            changed = [(of[name], it) for name, it in self._assigning.with_parameters(of, kept)]
+        if not changed:
             return select(literal_column("1")).select_from(plain).where(*matches)
-        changed = {of[name]: bindparam(p, type_=of[name].type) for name, p in zip(names, parameters, strict=False)}
-        return update(plain).where(*matches).values(changed)
+        return update(plain).where(*matches).ordered_values(*changed)
 
     @property
     def _plain_table(self) -> TableClause:
@@ -268,22 +268,18 @@ class StatementWriter:
                 statement = statement.on_conflict_do_update(index_elements=self._conflict_columns(), set_=updated)
             else:
                 statement = statement.on_conflict_do_nothing(index_elements=self._conflict_columns())
+        elif self._assigning is not None and (merged := self._assigning.of(columns)):
+            by_key = {column.key: value for column, value in merged}
+            statement = statement.on_conflict_do_update(index_elements=self._conflict_columns(), set_=by_key)
+        elif self._assigning is not None:
+            statement = statement.on_conflict_do_nothing(index_elements=self._conflict_columns())
         return statement  # type: ignore[no-any-return]
 
     def _composed(self, statement: ClauseElement, columns: tuple[str, ...]) -> Statement:
         """The statement as the driver takes it, unless it has more parameters than the row: Python-side defaults."""
-        compiled = self._compiled(statement)
-        names = tuple(f"v{i}" for i in range(len(columns)))
-        in_order = tuple(compiled.positiontup or ()) if self._dialect.positional else names
-        if set(compiled.params) != set(names) or in_order != names:
-            return Composed(statement, names)
         types = [self._target.table_columns[name].type for name in columns]
-        converters = [Converter.of(type_, self._dialect) for type_ in types]
-        return Prepared(
-            compiled.string,
-            None if self._dialect.positional else names,
-            tuple((i, converter) for i, converter in enumerate(converters) if converter is not None),
-        )
+        prepared = Prepared.of(self._compiled(statement), types, self._dialect)
+        return prepared or Composed(statement, tuple(f"v{i}" for i in range(len(columns))))
 
     def _compiled(self, statement: ClauseElement) -> SQLCompiler:
         options: dict[str, Any] = {}

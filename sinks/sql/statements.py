@@ -8,6 +8,7 @@ from operator import itemgetter
 from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Dialect, LargeBinary
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
 from kafka_stream.sinks.sql.rows import Values
@@ -45,11 +46,27 @@ class Prepared:
     sql: str
     names: tuple[str, ...] | None  # for drivers that take parameters by name
     converters: tuple[tuple[int, Converter], ...]
+    order: tuple[int, ...] | None = None  # which of a row's values goes where, if not each in its place
+
+    @classmethod
+    def of(cls, compiled: SQLCompiler, types: Sequence[TypeEngine[Any]], dialect: Dialect) -> Prepared | None:
+        """A statement of the parameters ``v0``, ``v1``, … of these types; ``None`` if it has others, too."""
+        names = tuple(f"v{i}" for i in range(len(types)))
+        if not set(compiled.params) <= set(names):
+            return None
+        converters = [Converter.of(type_, dialect) for type_ in types]
+        order = tuple(map(names.index, compiled.positiontup or ())) if dialect.positional else None
+        return cls(
+            compiled.string,
+            None if dialect.positional else names,
+            tuple((i, converter) for i, converter in enumerate(converters) if converter is not None),
+            None if order == tuple(range(len(types))) else order,
+        )
 
     def run(self, connection: Connection, rows: Sequence[Values]) -> None:
         """Execute it for each row."""
         for chunk in chunks(rows):
-            parameters: Sequence[Any] = self._converted(chunk)
+            parameters: Sequence[Any] = self._placed(self._converted(chunk))
             if (names := self.names) is not None:
                 parameters = [dict(zip(names, row, strict=True)) for row in parameters]
             # One row by itself: psycopg's pipeline takes longer to open and close than the row.
@@ -57,11 +74,14 @@ class Prepared:
 
     def counted(self, connection: Connection, rows: Sequence[Values]) -> int:
         """Execute it for each row, all at once; the number of rows that were found."""
-        parameters: Sequence[Any] = self._converted(rows)
+        parameters: Sequence[Any] = self._placed(self._converted(rows))
         if (names := self.names) is not None:
             parameters = [dict(zip(names, row, strict=True)) for row in parameters]
         result = connection.exec_driver_sql(self.sql, parameters if len(parameters) > 1 else parameters[0])
         return len(result.fetchall()) if result.returns_rows else result.rowcount
+
+    def _placed(self, rows: Sequence[Values]) -> Sequence[Values]:
+        return rows if self.order is None else [tuple(row[i] for i in self.order) for row in rows]
 
     def _converted(self, rows: Sequence[Values]) -> Sequence[Values]:
         needed = [

@@ -12,8 +12,9 @@ from kafka_stream.sinks.sql.changes import Changes
 from kafka_stream.sinks.sql.facts import TableFacts
 from kafka_stream.sinks.sql.mysql_writer import MySQLWriter
 from kafka_stream.sinks.sql.postgres.writer import PostgresWriter
+from kafka_stream.sinks.sql.rules import Rules
 from kafka_stream.sinks.sql.sqlite_writer import SQLiteWriter
-from kafka_stream.sinks.sql.statement_writer import Rules, StatementWriter
+from kafka_stream.sinks.sql.statement_writer import StatementWriter
 from kafka_stream.sinks.sql.target import Target
 
 _WRITERS: dict[str, type[StatementWriter]] = {
@@ -55,7 +56,7 @@ def writer_for(target: Target, rules: Rules, connection: Connection) -> Writer:
     if rules.on_conflict != "error" and dialect.name not in _WRITERS:
         *others, last = _WRITERS
         raise ConfigurationError(
-            f'on_conflict="{rules.on_conflict}" of the SqlSink for table {target.name} works on {", ".join(others)} '
+            f"{rules.told} of the SqlSink for table {target.name} works on {', '.join(others)} "
             f'and {last}, not on {dialect.name}; use on_conflict="error", or a function that writes what '
             f"{dialect.name} understands"
         )

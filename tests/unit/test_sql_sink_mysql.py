@@ -11,7 +11,7 @@ from sqlalchemy.dialects.mysql import mysqldb, pymysql
 
 from kafka_stream.sinks.sql.mysql_catalog import MySQLFacts
 from kafka_stream.sinks.sql.mysql_writer import MySQLWriter
-from kafka_stream.sinks.sql.statement_writer import Rules
+from kafka_stream.sinks.sql.rules import Rules
 from kafka_stream.sinks.sql.statements import Prepared
 from kafka_stream.sinks.sql.target import Target
 

@@ -47,7 +47,8 @@ from kafka_stream.sinks.sql.postgres.copying import (
     psycopg_of,
 )
 from kafka_stream.sinks.sql.rows import Values
-from kafka_stream.sinks.sql.statement_writer import Rules, StatementWriter
+from kafka_stream.sinks.sql.rules import Rules
+from kafka_stream.sinks.sql.statement_writer import StatementWriter
 from kafka_stream.sinks.sql.statements import Prepared, chunks
 from kafka_stream.sinks.sql.target import Target
 
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 
     Cursor: TypeAlias = psycopg.Cursor[Values]
 
-_LEAST_ROWS = {"error": 30, "ignore": 500, "update": 500}
+_LEAST_ROWS = {"error": 30, "ignore": 500, "update": 500, "merge": 500}
 """From how many rows on it is quicker: a few statements more, and a temporary table where there may be conflicts."""
 
 _SAVEPOINT = "kafka_stream_copy"
@@ -73,6 +74,10 @@ class PostgresWriter(StatementWriter):
         super().__init__(target, dialect, rules, facts)
         self._encoders: dict[tuple[str, ...], RowEncoder] = {}
         self._questions: dict[tuple[str, ...], Mapping[str, Any] | None] = {}
+
+    @classmethod
+    def _least_round(cls) -> int | None:
+        return _LEAST_ROWS["merge"]
 
     @classmethod
     def facts_of(cls, connection: Connection, target: Target, schema: str | None) -> TableFacts:
@@ -123,7 +128,7 @@ class PostgresWriter(StatementWriter):
             return cast(value, postgresql.TIMESTAMP(timezone=column.type.timezone, precision=facts.digits))
         if isinstance(column.type, Time):
             return cast(value, postgresql.TIME(timezone=column.type.timezone, precision=facts.digits))
-        return func.round(cast(value, Numeric), facts.digits)
+        return func.round(cast(value, Numeric), literal_column(str(facts.digits)))
 
     def _insert_rows(self, connection: Connection, group: Group, encoded: Any) -> None:
         if not self._is_for_copy(group):
@@ -158,7 +163,8 @@ class PostgresWriter(StatementWriter):
 
         That one cannot change a row twice, which is known before it is tried, or the server says so.
         """
-        changes_twice = self._on_conflict == "update" and group.are_distinct is False and not self._facts.bare
+        takes_last = self._on_conflict == "update" and self._facts.bare  # of each key
+        changes_twice = self._on_conflict in ("update", "merge") and group.are_distinct is False and not takes_last
         return len(group.rows) >= _LEAST_ROWS[self._on_conflict] and not changes_twice and not group.plain
 
     def _copies(self, connection: Connection, group: Group, encoded: EncodedRows | None) -> bool:
