@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.sinks.sql import Sliding, Tumbling
 from kafka_stream.sinks.sql.windows.event_time.aggregates import Fold, Part
+from kafka_stream.sinks.sql.windows.event_time.combining import Columns, by_pane
 from kafka_stream.sinks.sql.windows.event_time.durations import DAY_US, SECOND_US, duration_us
 from kafka_stream.sinks.sql.windows.event_time.panes import EvenPanes, moment, us_of
 from kafka_stream.sinks.sql.windows.event_time.sessions import Stretch, merged
@@ -64,6 +65,27 @@ def test_running_totals_are_those_that_are_computed_anew(
             parts = [recomputed(part, column) for part, column in zip(PARTS, zip(*inside, strict=True), strict=True)]
             expected.append(((end - per_window) * STEP, end * STEP, parts))
     assert [(start, end, list(parts)) for start, end, parts in found] == expected
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.sampled_from("abc"), st.integers(-9, 9) | st.none()), max_size=40),
+    st.integers(1, 4),
+)
+def test_records_are_combined_by_pane_and_key_however_many_panes_there_are(
+    records: list[tuple[int, str, int | None]], length: int
+) -> None:
+    starts = [time - time % length for time, _, _ in records]
+    values = [value for _, _, value in records]
+    columns = Columns(starts, [key for _, key, _ in records], [values, [], [], values])
+    parts = [PARTS[0], replace(PARTS[1], argument=0), replace(PARTS[4], argument=3), replace(PARTS[5], argument=3)]
+    found = {
+        (start, key): of for start, it in by_pane(columns, parts) for key, *of in zip(it.cells, *it.parts, strict=True)
+    }
+    expected: dict[tuple[int, str], list[Any]] = {}
+    for start, (_, key, value) in zip(starts, records, strict=True):
+        before = expected.get((start, key), [None] * 4)
+        expected[start, key] = [part.fold.of(a, b) for part, a, b in zip(parts, before, [1, *[value] * 3], strict=True)]
+    assert found == expected
 
 
 ZONES = ["Europe/Berlin", "America/Sao_Paulo", "Australia/Lord_Howe", "Asia/Kathmandu", "UTC"]

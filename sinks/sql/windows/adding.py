@@ -2,47 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, or_
+from sqlalchemy import Connection
 
-from kafka_stream.sinks.sql.stateful.transaction import StatefulTransaction
-from kafka_stream.sinks.sql.stateful.upsert import upsert
+from kafka_stream.sinks.sql.changes import Changes
+from kafka_stream.sinks.sql.merging.aggregates import Add, Aggregate, Greatest, Least
+from kafka_stream.sinks.sql.merging.merge import Merge
+from kafka_stream.sinks.sql.sink import SqlSink
 from kafka_stream.sinks.sql.windows.event_time.aggregates import Fold, Part
 from kafka_stream.sinks.sql.windows.tables import WindowTables
 
 
+@dataclass(frozen=True, slots=True)
+class _Connected:
+    """All that is shown of a transaction: panes are a part of the windows, and no state of their own."""
+
+    connection: Connection
+
+
 class Adding:
-    """Adds to the table of open panes; rows are of all its columns, each of another key."""
+    """Adds to the table of open panes; rows are of all its columns."""
 
     def __init__(self, tables: WindowTables) -> None:
-        self._tables = tables
+        merge = Merge({part.name: _merged(part) for part in tables.plan.parts})
+        self._sink = SqlSink(tables.open, list, merge)
 
-    def prepare(self, rows: Sequence[tuple[Any, ...]]) -> Sequence[Mapping[str, Any]]:
-        """In key order, so that two members that add to the same panes wait for each other; pure."""
-        width = 1 + len(self._tables.key)
-        try:
-            ordered = sorted(rows, key=lambda row: row[:width])
-        except TypeError:
-            ordered = sorted(rows, key=lambda row: (row[0], repr(row[1:width])))
-        names = self._tables.open.columns.keys()
-        return [dict(zip(names, row, strict=True)) for row in ordered]
+    def prepare(self, rows: Sequence[tuple[Any, ...]]) -> Changes:
+        """What is to be done, as far as it can be before the transaction; pure."""
+        return self._sink.prepare(rows)
 
-    def write(self, rows: Sequence[Mapping[str, Any]], transaction: StatefulTransaction) -> None:
+    def write(self, changes: Changes, connection: Connection) -> None:
         """Add them."""
-        if rows:
-            connection = transaction.connection
-            connection.execute(upsert(connection.dialect, self._tables.open, self._changes), rows)
-
-    def _changes(self, new: Any) -> dict[str, ColumnElement[Any]]:
-        old = self._tables.open.c
-        return {part.name: _merged(part, old[part.name], new[part.name]) for part in self._tables.plan.parts}
+        self._sink.write(changes, _Connected(connection))
 
 
-def _merged(part: Part, old: Any, new: Any) -> ColumnElement[Any]:
-    """What the parts of a pane and of new records are together; where one is NULL, the other."""
+def _merged(part: Part) -> Aggregate:
     if part.fold.adds:
-        return func.coalesce(old + new, old, new)
-    is_next = new < old if part.fold is Fold.LEAST else new > old
-    return case((or_(old.is_(None), is_next), new), else_=old)
+        return Add()
+    return Least() if part.fold is Fold.LEAST else Greatest()

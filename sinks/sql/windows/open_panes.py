@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, select
 
 from kafka_stream.sinks.sql.stateful.transaction import StatefulTransaction
 from kafka_stream.sinks.sql.windows.adding import Adding
-from kafka_stream.sinks.sql.windows.event_time.combining import Cell, Parts, by_cell, chosen
+from kafka_stream.sinks.sql.windows.event_time.combining import Cell, Combined, by_pane, chosen
 from kafka_stream.sinks.sql.windows.event_time.definitions import Sliding, Tumbling
 from kafka_stream.sinks.sql.windows.event_time.lateness import Placed
 from kafka_stream.sinks.sql.windows.event_time.sliding import Pane, WindowsOfPanes
@@ -62,12 +63,12 @@ class OpenPanes:
 
     def prepare(self, of: Chosen) -> Added:
         """Combined by pane and key; pure."""
-        cells = by_cell(chosen(of), self._tables.plan.parts) if of else {}
-        return Added(of, self._adding.prepare(self._rows(cells)))
+        found = by_pane(chosen(of), self._tables.plan.parts) if of else ()
+        return Added(of, self._adding.prepare([row for start, it in found for row in self._rows(start, it)]))
 
     def add(self, added: Added, transaction: StatefulTransaction) -> None:
         """Add them to what is open."""
-        self._adding.write(added.changes, transaction)
+        self._adding.write(added.changes, transaction.connection)
 
     def closed(self, transaction: StatefulTransaction, after_us: int | None, until_us: int) -> list[Closed]:
         """The windows that end behind ``after_us`` and not behind ``until_us``."""
@@ -98,10 +99,9 @@ class OpenPanes:
         forms = self._standing.forms([one.key for one in made])
         return [one for one, form in zip(made, forms, strict=True) if (form, one.end_us) in ends]
 
-    def _rows(self, cells: dict[Cell, Parts]) -> list[tuple[Any, ...]]:
-        if len(self._tables.key) == 1:
-            return [(start, key, *parts) for (start, key), parts in cells.items()]
-        return [(start, *key, *parts) for (start, key), parts in cells.items()]
+    def _rows(self, start: int, found: Combined) -> Iterable[tuple[Any, ...]]:
+        keys = [found.cells] if len(self._tables.key) == 1 else zip(*found.cells, strict=True)
+        return zip(repeat(start, len(found.cells)), *keys, *found.parts, strict=True)
 
     def _read(self, connection: Connection, where: Iterable[ColumnElement[bool]]) -> dict[Any, list[Pane]]:
         """The panes of each key, in order of time."""

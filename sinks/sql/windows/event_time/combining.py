@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import localcontext
-from itertools import chain, compress
+from itertools import chain, compress, groupby
 from typing import Any, TypeAlias
 
 from kafka_stream.sinks.sql.windows.event_time.aggregates import Fold, Part
@@ -18,6 +18,10 @@ Cell: TypeAlias = tuple[int, Any]
 
 Parts: TypeAlias = list[Any]
 """What is kept of each aggregate, in the order of the plan."""
+
+
+_FEW = 6
+"""Panes of a batch whose records are looked through once for each of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,47 +58,78 @@ def _joined(columns: Iterable[tuple[Sequence[Any], list[bool] | None]]) -> Seque
     return found[0] if len(found) == 1 else list(chain.from_iterable(found))
 
 
-def by_cell(records: Columns, parts: Sequence[Part]) -> dict[Cell, Parts]:
-    """What the records come to, by pane and key."""
-    cells = list(zip(records.starts, records.keys, strict=True))
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """What records come to by cell: the cells, and each part of all of them."""
+
+    cells: Sequence[Any]
+    parts: Sequence[Sequence[Any]]
+
+
+def by_pane(records: Columns, parts: Sequence[Part]) -> Iterator[tuple[int, Combined]]:
+    """What the records come to by key, pane by pane."""
+    starts = set(records.starts)
+    if len(starts) == 1:
+        yield starts.pop(), combined(records.keys, records.columns, parts)
+        return
+    if len(starts) > _FEW:
+        yield from _by_many_panes(records, parts)
+        return
+    for start in sorted(starts):
+        is_in = [it == start for it in records.starts]
+        columns = [list(compress(column, is_in)) for column in records.columns]
+        yield start, combined(list(compress(records.keys, is_in)), columns, parts)
+
+
+def _by_many_panes(records: Columns, parts: Sequence[Part]) -> Iterator[tuple[int, Combined]]:
+    found = combined(list(zip(records.starts, records.keys, strict=True)), records.columns, parts)
+    rows = sorted(zip(found.cells, *found.parts, strict=True), key=lambda row: row[0][0])
+    for start, of in groupby(rows, key=lambda row: row[0][0]):
+        cells, *columns = zip(*of, strict=True)
+        yield start, Combined([key for _, key in cells], columns)
+
+
+def combined(cells: Sequence[Any], columns: Sequence[Sequence[Any]], parts: Sequence[Part]) -> Combined:
+    """What records come to, each of which is in one of these cells."""
     counts = Counter(cells)
     with localcontext(EXACT):
         found = [
-            counts if part.argument is None else _FOLDS[part.fold](cells, records.columns[part.argument])
-            for part in parts
+            counts if part.argument is None else _FOLDS[part.fold](cells, columns[part.argument]) for part in parts
         ]
-    return {cell: [of.get(cell) for of in found] for cell in counts}
+    return Combined(list(counts), [list(map(of.get, counts)) for of in found])
 
 
-def _counted(cells: Sequence[Cell], values: Sequence[Any]) -> dict[Cell, Any]:
+def _counted(cells: Sequence[Any], values: Sequence[Any]) -> dict[Any, Any]:
     return Counter(cell for cell, value in zip(cells, values, strict=True) if value is not None)
 
 
-def _summed(cells: Sequence[Cell], values: Sequence[Any]) -> dict[Cell, Any]:
-    sums: dict[Cell, Any] = defaultdict(int)
+def _summed(cells: Sequence[Any], values: Sequence[Any]) -> dict[Any, Any]:
+    sums: dict[Any, Any] = defaultdict(int)
+    if type(None) in set(map(type, values)):
+        is_there = [value is not None for value in values]
+        cells, values = list(compress(cells, is_there)), list(compress(values, is_there))
     for cell, value in zip(cells, values, strict=True):
-        if value is not None:
-            sums[cell] += value
+        sums[cell] += value
     return sums
 
 
-def _least(cells: Sequence[Cell], values: Sequence[Any]) -> dict[Cell, Any]:
-    found: dict[Cell, Any] = {}
+def _least(cells: Sequence[Any], values: Sequence[Any]) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
     for cell, value in zip(cells, values, strict=True):
         if value is not None and (cell not in found or value < found[cell]):
             found[cell] = value
     return found
 
 
-def _greatest(cells: Sequence[Cell], values: Sequence[Any]) -> dict[Cell, Any]:
-    found: dict[Cell, Any] = {}
+def _greatest(cells: Sequence[Any], values: Sequence[Any]) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
     for cell, value in zip(cells, values, strict=True):
         if value is not None and (cell not in found or value > found[cell]):
             found[cell] = value
     return found
 
 
-_FOLDS: dict[Fold, Callable[[Sequence[Cell], Sequence[Any]], dict[Cell, Any]]] = {
+_FOLDS: dict[Fold, Callable[[Sequence[Any], Sequence[Any]], dict[Any, Any]]] = {
     Fold.COUNT_VALUES: _counted,
     Fold.SUM: _summed,
     Fold.LEAST: _least,

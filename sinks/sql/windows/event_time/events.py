@@ -64,8 +64,9 @@ class EventReader:
     def _times(self, messages: Sequence[Message], values: Sequence[Any]) -> Sequence[int]:
         if self.time is None:
             stamps = [message.timestamp() for message in messages]
-            if (place := _first(kind == TIMESTAMP_NOT_AVAILABLE for kind, _ in stamps)) is not None:
-                raise self._refused(messages[place], "the record has no timestamp, and the sink no time=…")
+            if TIMESTAMP_NOT_AVAILABLE in {kind for kind, _ in stamps}:
+                place = _first(kind == TIMESTAMP_NOT_AVAILABLE for kind, _ in stamps)
+                raise self._refused(messages[place or 0], "the record has no timestamp, and the sink no time=…")
             times = [stamp_ms * 1_000 for _, stamp_ms in stamps]
         else:
             times = self._given_times(messages, self._called(self.time, "time", messages, values))
@@ -87,20 +88,26 @@ class EventReader:
         if self.key is None:
             return [()] * len(values)
         keys = self._called(self.key, "key", messages, values)
-        if self.width == 1:
-            if tuple in set(map(type, keys)):
-                keys = [key[0] if type(key) is tuple and len(key) == 1 else key for key in keys]
-            wrong = {tuple, list, dict, set}
-            place = None if wrong.isdisjoint(map(type, keys)) else _first(type(key) in wrong for key in keys)
-        else:
-            place = _first(type(key) is not tuple or len(key) != self.width for key in keys)
-        if place is not None:
-            wanted = "one value" if self.width == 1 else f"a tuple of {self.width} values"
-            raise self._refused(messages[place], f"key gave a {type(keys[place]).__name__}, not {wanted}")
-        nulls = _first(key is None for key in keys) if self.width == 1 else _first(None in key for key in keys)
-        if nulls is not None:
-            raise self._refused(messages[nulls], "key gave None, which no key column holds")
+        classes = set(map(type, keys))
+        if self.width == 1 and tuple in classes:
+            keys = [key[0] if type(key) is tuple and len(key) == 1 else key for key in keys]
+            classes = set(map(type, keys))
+        if self.width > 1 or not classes.isdisjoint(_NO_KEYS):
+            self._check_keys(messages, keys)
         return keys
+
+    def _check_keys(self, messages: Sequence[Message], keys: Sequence[Any]) -> None:
+        """Raise ``RecordError`` if one of them is no key."""
+        is_single = self.width == 1
+        wrong = (
+            type(key) in _NO_KEYS if is_single else type(key) is not tuple or len(key) != self.width for key in keys
+        )
+        if (place := _first(wrong)) is not None:
+            wanted = "one value" if is_single else f"a tuple of {self.width} values"
+            given = "None, which no key column holds" if keys[place] is None else f"a {type(keys[place]).__name__}"
+            raise self._refused(messages[place], f"key gave {given}, not {wanted}")
+        if not is_single and (place := _first(None in key for key in keys)) is not None:
+            raise self._refused(messages[place], "key gave None, which no key column holds")
 
     def _column(
         self, messages: Sequence[Message], given: Sequence[Any], what: str, of: Callable[[Any], Any], values: Values
@@ -131,6 +138,9 @@ class EventReader:
 
     def _refused(self, message: Message, reason: str) -> RecordError:
         return RecordError.of(message, f"{self.where}: {reason}")
+
+
+_NO_KEYS = {tuple, list, dict, set, type(None)}
 
 
 def _first(found: Any) -> int | None:

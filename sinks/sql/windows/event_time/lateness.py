@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import accumulate, compress
+from operator import not_
 from typing import TypeAlias
 
 from kafka_stream.sinks.sql.windows.event_time.definitions import Session
@@ -50,14 +51,14 @@ def placed(events: Events, window: Panes | Session, lateness_us: int) -> Placed:
     """The events, placed."""
     starts = events.times if isinstance(window, Session) else window.starts(events.times)
     deadlines = _deadlines(starts, window)
-    seen = chain([NEVER], accumulate(events.times, max))
-    late = frozenset(
-        place
-        for place, (deadline, largest) in enumerate(zip(deadlines, seen, strict=False))
-        if deadline + lateness_us <= largest
-    )
-    on_time = [it for place, it in enumerate(deadlines) if place not in late] if late else deadlines
-    return Placed(events, starts, deadlines, late, min(on_time, default=-NEVER), max(events.times, default=NEVER))
+    largest, soonest = max(events.times, default=NEVER), min(deadlines, default=-NEVER)
+    if soonest + lateness_us > largest:  # none can be late, in whatever order they come
+        return Placed(events, starts, deadlines, frozenset(), soonest, largest)
+    seen = accumulate([NEVER, *events.times], max)
+    passed = [deadline + lateness_us <= before for deadline, before in zip(deadlines, seen, strict=False)]
+    if any(passed):
+        soonest = min(compress(deadlines, map(not_, passed)), default=-NEVER)
+    return Placed(events, starts, deadlines, frozenset(compress(range(len(passed)), passed)), soonest, largest)
 
 
 def _deadlines(starts: Sequence[int], window: Panes | Session) -> Sequence[int]:

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Any
 
 from kafka_stream.sinks.sql.windows.event_time.aggregates import Part
-from kafka_stream.sinks.sql.windows.event_time.combining import Columns, Parts, by_cell, folded
+from kafka_stream.sinks.sql.windows.event_time.combining import Columns, Parts, combined, folded
 from kafka_stream.sinks.sql.windows.event_time.values import EXACT
 
 
@@ -39,6 +39,7 @@ def merged(stretches: Iterable[Stretch], gap_us: int, parts: Sequence[Part]) -> 
 def sessions_of(records: Columns, gap_us: int, parts: Sequence[Part]) -> dict[Any, list[Stretch]]:
     """The sessions of a batch's records by key."""
     by_key: dict[Any, list[Stretch]] = {}
-    for (time, key), found in by_cell(records, parts).items():
-        by_key.setdefault(key, []).append(Stretch(time, time, found))
+    found = combined(list(zip(records.starts, records.keys, strict=True)), records.columns, parts)
+    for (time, key), *of in zip(found.cells, *found.parts, strict=True):
+        by_key.setdefault(key, []).append(Stretch(time, time, of))
     return {key: merged(stretches, gap_us, parts) for key, stretches in by_key.items()}
