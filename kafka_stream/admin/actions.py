@@ -55,8 +55,15 @@ def apply_change(
     Raises:
         CommandRefused, StoreUnavailable, SinkUnavailable: nothing was changed.
     """
+    store.open()
+    deciding = discarding(decide, range_sinks)
+    return patiently(store, lambda: store.change(stream, partitions, action, deciding))
 
-    def discarding(stored: Mapping[TopicPartition, StoredPosition]) -> Sequence[Change]:
+
+def discarding(decide: Decide, range_sinks: Sequence[RangeSink]) -> Decide:
+    """The same decision, after which sinks discard what is planned of the partitions that move."""
+
+    def decided(stored: Mapping[TopicPartition, StoredPosition]) -> Sequence[Change]:
         changes = decide(stored)
         for change in changes:
             before = stored.get(change.topic_partition)
@@ -67,8 +74,7 @@ def apply_change(
                     sink.discard(planned)
         return changes
 
-    store.open()
-    return patiently(store, lambda: store.change(stream, partitions, action, discarding))
+    return decided
 
 
 def patiently(store: AdministeredStore, act: Callable[[], T]) -> T:
@@ -87,4 +93,4 @@ def patiently(store: AdministeredStore, act: Callable[[], T]) -> T:
             time.sleep(delay_s)
 
 
-__all__ = ["PATIENCE_S", "apply_change", "new_action", "operator", "patiently"]
+__all__ = ["PATIENCE_S", "apply_change", "discarding", "new_action", "operator", "patiently"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from kafka_stream.admin.actions import apply_change, new_action
 from kafka_stream.admin.refusals import refuse, why_not_moved
 from kafka_stream.admin.reset import missing
+from kafka_stream.admin.state.kept import in_words
 from kafka_stream.errors import CommandRefused, StoreUnavailable
 from kafka_stream.protocols import Action, ActionKind, AdministeredStore, Change, HistoryEntry, RangeSink
 from kafka_stream.types import StoredPosition, TopicPartition
@@ -152,6 +153,11 @@ def _why_not(entry: HistoryEntry, stored: Mapping[TopicPartition, StoredPosition
     since = f"the {entry.action.kind} at {entry.at.isoformat(timespec='seconds')}"
     if entry.from_offset is None:
         return f"{tp} was not stored before {since}, so there is nothing to put back; delete the stream instead"
+    if entry.cleared:
+        return (
+            f"{since} has cleared what sinks had kept, {in_words(entry.cleared)}, which cannot be put back: reset {tp} "
+            f"to {entry.from_offset} if that is meant"
+        )
     if found is None:
         return f"{tp} is not stored any more"
     if found.next_offset != entry.until_offset:

@@ -91,7 +91,8 @@ class HistoryEntry:
     ``from_offset`` is ``None`` for what was not there before; ``leader_epoch`` and ``topic_id`` are those it had, kept
     for admin actions, so that they can be undone. ``records``, ``duration_s``, ``attempt`` (the number of the one that
     went well, from 1) and ``dead_letters`` are those of the whole batch, else ``None``. Of several in a row, told
-    together, ``attempt`` is the highest, and the others are sums.
+    together, ``attempt`` is the highest, and the others are sums. ``cleared`` is what the whole action has deleted of
+    state that sinks keep: how many rows of each table.
     """
 
     at: datetime
@@ -106,6 +107,7 @@ class HistoryEntry:
     code_version: str | None = None
     attempt: int | None = None
     dead_letters: int | None = None
+    cleared: Mapping[str, int] | None = None
 
 
 @runtime_checkable

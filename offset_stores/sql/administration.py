@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +19,8 @@ from kafka_stream.protocols import Action, ActionKind, Change, Decide, HistoryEn
 from kafka_stream.types import PositionState, StoredPosition, TopicPartition
 
 _LONGEST_REASON = 1000
+Beside = Callable[[Connection], Mapping[str, int]]
+"""What else is done in a change's transaction, behind it: rows are deleted, so many of each table."""
 _UNOWNED: Mapping[str, Any] = {"owner": None, "owner_host": None, "code_version": None}
 
 
@@ -33,15 +36,27 @@ def topics(access: Access, connection: Connection, stream: str) -> dict[str, Top
     return {row.topic: _status(row) for row in rows}
 
 
+def nothing_beside(_: Connection) -> Mapping[str, int]:
+    """A change of offsets alone."""
+    return {}
+
+
 def change(
-    access: Access, stream: str, partitions: Collection[TopicPartition], action: Action, decide: Decide
+    access: Access,
+    stream: str,
+    partitions: Collection[TopicPartition],
+    action: Action,
+    decide: Decide,
+    beside: Beside = nothing_beside,
 ) -> Mapping[TopicPartition, StoredPosition]:
     """Lock, decide, move and remember; see ``AdministeredStore``."""
     ordered = sorted(set(partitions))
 
     def work(connection: Connection) -> Mapping[TopicPartition, StoredPosition]:
         if not was_done(access, connection, stream, action):
-            _change(access, connection, stream, ordered, action, decide)
+            entries = _change(access, connection, stream, ordered, action, decide)
+            cleared = beside(connection)
+            remember(access, connection, stream, [replace(entry, cleared=cleared or None) for entry in entries])
         return access.read(connection, stream, ordered)
 
     return access.with_locks(
@@ -55,7 +70,8 @@ def rehearse(access: Access, stream: str, changes: Sequence[Change]) -> None:
     action = Action(uuid.uuid4().hex, ActionKind.MIGRATE, "a rehearsal")
 
     def work(connection: Connection) -> None:
-        _change(access, connection, stream, ordered, action, lambda _: changes)
+        entries = _change(access, connection, stream, ordered, action, lambda _: changes)
+        remember(access, connection, stream, entries)
         raise _RehearsedError
 
     with suppress(_RehearsedError):
@@ -118,14 +134,15 @@ def _change(
     ordered: Sequence[TopicPartition],
     action: Action,
     decide: Decide,
-) -> None:
+) -> list[HistoryEntry]:
+    """What is to be remembered of it."""
     # The markers first, as a takeover does: none comes in between, not even of partitions without a row.
     markers = _locked_markers(access, connection, stream, {tp.topic for tp in ordered})
     found = _locked(access, connection, _rows(access, stream, ordered))
     changes = sorted(decide(found), key=lambda c: c.topic_partition)
     _move(access, connection, stream, found, changes)
     _reopen(access, connection, stream, markers, changes)
-    remember(access, connection, stream, _moved(action, found, changes))
+    return _moved(action, found, changes)
 
 
 def _locked_markers(
@@ -260,4 +277,4 @@ def _status(row: Any) -> TopicStatus:
     return TopicStatus(TopicState(row.state), row.state_reason, row.topic_id, row.started_at)
 
 
-__all__ = ["change", "close_topics", "live_owners", "rehearse", "streams", "topics"]
+__all__ = ["Beside", "change", "close_topics", "live_owners", "nothing_beside", "rehearse", "streams", "topics"]

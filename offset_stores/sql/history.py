@@ -1,14 +1,15 @@
 """The history table: one row per action, whose ``moves`` are JSON, one array per partition.
 
 ``[topic, partition, from_offset, until_offset]``, with leader epoch and topic id of before behind them where they are
-known. Behind those of the first one are the batch's number of attempts and of dead letters. Code that does not know
-what comes last does not look at it; kinds of actions that this code does not know are passed over.
+known. Behind those of the first one are the batch's number of attempts and of dead letters, and the rows of state that
+were deleted of each table. Code that does not know what comes last does not look at it; kinds of actions that this code
+does not know are passed over.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -63,6 +64,14 @@ def stops(access: Access, connection: Connection, stream: str, owners: Collectio
     return set(connection.execute(query).scalars())
 
 
+def cleared_by(access: Access, connection: Connection, stream: str, action: Action) -> Mapping[str, int]:
+    """The rows of state that an action has deleted of each table; nothing of one that is not remembered."""
+    history = access.tables.history
+    query = select(history).where(history.c.stream == stream, history.c.action == action.id)
+    entries = [entry for row in connection.execute(query) for entry in _entries(row)]
+    return (entries[0].cleared or {}) if entries else {}
+
+
 def latest(
     access: Access, connection: Connection, stream: str, limit: int, kinds: Collection[ActionKind]
 ) -> list[HistoryEntry]:
@@ -75,7 +84,7 @@ def latest(
 
 def _row(stream: str, entries: Sequence[HistoryEntry]) -> dict[str, Any]:
     first = entries[0]
-    moves = [
+    moves: list[list[Any]] = [
         [
             e.topic_partition.topic,
             e.topic_partition.partition,
@@ -86,7 +95,7 @@ def _row(stream: str, entries: Sequence[HistoryEntry]) -> dict[str, Any]:
         ]
         for e in entries
     ]
-    moves[0] += [first.attempt, first.dead_letters]
+    moves[0] += [first.attempt, first.dead_letters, None if first.cleared is None else dict(first.cleared)]
     return {
         "stream": stream,
         "at": first.at,
@@ -112,7 +121,7 @@ def _entries(row: Any) -> list[HistoryEntry]:
     action = Action(row.action, ActionKind(row.kind), row.actor)
     found = []
     moves = json.loads(row.moves)
-    attempt, dead_letters = (*moves[0][_OF_THE_BATCH:], None, None)[:2]
+    attempt, dead_letters, cleared = (*moves[0][_OF_THE_BATCH:], None, None, None)[:3]
     for topic, partition, from_offset, until_offset, *before in moves:
         leader_epoch, topic_id = (*before, None, None)[:2]
         found.append(
@@ -129,9 +138,10 @@ def _entries(row: Any) -> list[HistoryEntry]:
                 code_version=row.code_version,
                 attempt=attempt,
                 dead_letters=dead_letters,
+                cleared=cleared,
             )
         )
     return found
 
 
-__all__ = ["latest", "record", "remember", "stops", "was_done"]
+__all__ = ["cleared_by", "latest", "record", "remember", "stops", "was_done"]

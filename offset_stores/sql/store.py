@@ -15,7 +15,7 @@ from kafka_stream.offset_stores.sql import engine as engines
 from kafka_stream.offset_stores.sql import history as histories
 from kafka_stream.offset_stores.sql import schema as schemas
 from kafka_stream.offset_stores.sql.access import Access
-from kafka_stream.offset_stores.sql.dead_letters.store import SqlLetterStore
+from kafka_stream.offset_stores.sql.state.store import SqlStateStore
 from kafka_stream.offset_stores.sql.tables import DEFAULT_PREFIX, own_tables
 from kafka_stream.offset_stores.sql.transaction import SqlTransaction
 from kafka_stream.offset_stores.sql.transactions.latest import Transactions
@@ -36,7 +36,7 @@ _SCHEMA_LOCK_TIMEOUT_S = 30.0
 _LONGEST_LOCK_TIMEOUT_S = 3600.0
 
 
-class SqlOffsetStore(SqlLetterStore):
+class SqlOffsetStore(SqlStateStore):
     """Keeps positions in tables of the database that the results go to, and commits both together.
 
     ``url_or_engine`` is a SQLAlchemy URL (``postgres://`` and ``postgresql://`` mean psycopg) or the application's

@@ -35,6 +35,20 @@ def mock_brokers() -> Iterator[str]:
     producer.close()
 
 
+@pytest.fixture(scope="session")
+def brokers() -> Iterator[str]:
+    """A mock cluster with 100 records in each of four partitions of "orders"."""
+    producer = Producer(
+        {"bootstrap.servers": "none", "test.mock.num.brokers": 1, "log_level": 0}, logger=logging.getLogger("mock")
+    )
+    for number in range(400):
+        producer.produce("orders", str(number), partition=number % 4)
+    assert producer.flush(30) == 0
+    found = producer.list_topics(timeout=30).brokers.values()
+    yield ",".join(f"{broker.host}:{broker.port}" for broker in found)
+    producer.close()
+
+
 @pytest.fixture
 def invoke(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Invoke]:
     """Run the console script in an empty directory, with nothing set in the environment."""

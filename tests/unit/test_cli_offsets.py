@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
 
 from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.types import Owner, TopicPartition
@@ -33,20 +31,6 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 }
 ONE_STREAM = sorted(COMMANDS.keys() - {"streams"})
 CHANGING = ("reset", "delete", "import", "undo")
-
-
-@pytest.fixture(scope="module")
-def brokers() -> Iterator[str]:
-    """A mock cluster with 100 records in each of four partitions of "orders"."""
-    producer = Producer(
-        {"bootstrap.servers": "none", "test.mock.num.brokers": 1, "log_level": 0}, logger=logging.getLogger("mock")
-    )
-    for number in range(400):
-        producer.produce("orders", str(number), partition=number % 4)
-    assert producer.flush(30) == 0
-    found = producer.list_topics(timeout=30).brokers.values()
-    yield ",".join(f"{broker.host}:{broker.port}" for broker in found)
-    producer.close()
 
 
 @pytest.fixture

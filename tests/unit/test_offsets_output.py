@@ -19,6 +19,7 @@ from kafka_stream.admin.reset_plan import ToOffset, plan_reset
 from kafka_stream.cli.offsets import rows
 from kafka_stream.cli.offsets.describe import View
 from kafka_stream.cli.offsets.reset import show_plan
+from kafka_stream.cli.offsets.state import StateInReset, say_warning
 from kafka_stream.cli.output import Output, print_rows
 from kafka_stream.protocols import Action, ActionKind, HistoryEntry, TopicInfo
 from kafka_stream.types import Owner, PlanKind, PositionState, StoredPosition, TopicPartition
@@ -70,8 +71,8 @@ def history() -> list[HistoryEntry]:
     reset = Action("a" * 32, ActionKind.RESET, "ada@desk")
     return [
         HistoryEntry(NOW, batch, A, 40, 90, records=45, duration_s=0.0123456, code_version="v7"),
-        HistoryEntry(NOW - timedelta(hours=1), reset, A, 90, 40),
-        HistoryEntry(NOW - timedelta(hours=1), reset, B, None, 0),
+        HistoryEntry(NOW - timedelta(hours=1), reset, A, 90, 40, cleared={"totals": 120, "visits": 0}),
+        HistoryEntry(NOW - timedelta(hours=1), reset, B, None, 0, cleared={"totals": 120, "visits": 0}),
     ]
 
 
@@ -94,10 +95,12 @@ def show_streams(output: Output) -> None:
 def show_reset(output: Output) -> None:
     logs = {A: ResetLog(0, 100, 100), B: ResetLog(0, 10, 10), C: ResetLog(50, 100, 120), D: ResetLog(0, 9, 9)}
     plan = plan_reset(ToOffset(20), logs, {A: stored(90), B: stored(3), C: stored(60), D: POSITIONS[B]})
+    state = StateInReset(not_rewound={"totals": 120, "visits": 1})
     if output is Output.TABLE:
         show_plan(plan, "plan for orders in x")
+        say_warning(str(state.warning()), output)
     else:
-        print_rows([rows.reset_row(partition) for partition in plan.partitions], output)
+        print_rows([{**rows.reset_row(partition), **state.row()} for partition in plan.partitions], output)
 
 
 def show_history(output: Output) -> None:
@@ -173,7 +176,7 @@ PLANNED = plan_reset(ToOffset(1), {A: ResetLog(0, 9, 9)}, {}).partitions[0]
 FIELDS: Mapping[str, tuple[tuple[str, ...], rows.Row]] = {
     "describe": (rows.PARTITION_FIELDS, rows.partition_row(described(POSITIONS, None, NOW)[0])),
     "streams": (rows.STREAM_FIELDS, rows.stream_row("orders", described(POSITIONS, None, NOW))),
-    "reset": (rows.RESET_FIELDS, rows.reset_row(PLANNED)),
+    "reset": (rows.RESET_FIELDS, {**rows.reset_row(PLANNED), **StateInReset().row()}),
     "import, migrate, undo": (rows.MOVE_FIELDS, rows.move_row(A, 1, 2)),
     "history": (rows.HISTORY_FIELDS, rows.history_row(history()[0])),
     "history without one": (rows.LAST_KNOWN_FIELDS, rows.last_known_row(A, POSITIONS[A])),

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from kafka_stream.cli.offsets.confirmation import YesOption, confirm
+from kafka_stream.cli.offsets.state import warn_of_state
 from kafka_stream.cli.offsets.target import StreamOptions, connected
 from kafka_stream.cli.option_classes import takes
 from kafka_stream.cli.output import Output, print_rows
@@ -43,6 +44,7 @@ def delete(options: DeleteOptions) -> None:
     with connected(options) as target:
         store = target.administered()
         target.positions()
+        warn_of_state(target, options.output, moved="rewound")
         what = f"topic(s) {', '.join(options.topic)} of stream" if options.topic else "stream"
         confirm(f"Delete the offsets of {what} {target.stream!r} in {store.describe()}?", yes=options.yes)
         deleted = close(store, target.stream, options.topic or None)

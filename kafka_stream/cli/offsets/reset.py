@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from kafka_stream.cli.offsets.confirmation import ExecuteOption, YesOption, confirm_on_terminal
+from kafka_stream.cli.offsets.confirmation import confirm_on_terminal
+from kafka_stream.cli.offsets.reset_options import TARGETS, ResetOptions
 from kafka_stream.cli.offsets.rows import (
     LESS_IMPORTANT_OF_RESETS,
     RESET_FIELDS,
@@ -19,106 +17,17 @@ from kafka_stream.cli.offsets.rows import (
     reset_notes,
     reset_row,
 )
-from kafka_stream.cli.offsets.target import StreamOptions, connected
+from kafka_stream.cli.offsets.state import StateInReset, say_warning, state_in_reset
+from kafka_stream.cli.offsets.target import Target, connected
 from kafka_stream.cli.option_classes import takes
 from kafka_stream.cli.options import read_file
 from kafka_stream.cli.output import Output, print_rows
 
 if TYPE_CHECKING:
     from kafka_stream.admin import reset_plan
+    from kafka_stream.admin.reset import Reset
     from kafka_stream.admin.reset_plan import ResetPlan
     from kafka_stream.admin.targets import Selection
-
-TARGETS = (
-    "--to-earliest, --to-latest, --to-current, --to-offset, --shift-by, --to-datetime, --by-duration or --from-file"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class ResetOptions(StreamOptions):
-    """Which partitions, and where to; the words are those of Kafka's own tool."""
-
-    topic: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--topic",
-            metavar="T[:0,1-3]",
-            envvar="KAFKA_STREAM_TOPIC",
-            help="A topic, or some of its partitions; may be repeated.",
-        ),
-    ] = None
-    all_topics: Annotated[
-        bool,
-        typer.Option(
-            "--all-topics", envvar="KAFKA_STREAM_ALL_TOPICS", help="All partitions that have a stored offset."
-        ),
-    ] = False
-    to_earliest: Annotated[
-        bool, typer.Option("--to-earliest", envvar="KAFKA_STREAM_TO_EARLIEST", help="To the first offset.")
-    ] = False
-    to_latest: Annotated[
-        bool,
-        typer.Option(
-            "--to-latest",
-            envvar="KAFKA_STREAM_TO_LATEST",
-            help="To the high watermark; skips what open transactions have written, too.",
-        ),
-    ] = False
-    to_current: Annotated[
-        bool,
-        typer.Option(
-            "--to-current", envvar="KAFKA_STREAM_TO_CURRENT", help="Where it is; with --export, a copy to go back to."
-        ),
-    ] = False
-    to_offset: Annotated[
-        int | None, typer.Option("--to-offset", metavar="N", envvar="KAFKA_STREAM_TO_OFFSET", help="To this offset.")
-    ] = None
-    shift_by: Annotated[
-        int | None,
-        typer.Option(
-            "--shift-by",
-            metavar="N",
-            envvar="KAFKA_STREAM_SHIFT_BY",
-            help="So many offsets on, or back if it is negative.",
-        ),
-    ] = None
-    to_datetime: Annotated[
-        str | None,
-        typer.Option(
-            "--to-datetime",
-            metavar="ISO",
-            envvar="KAFKA_STREAM_TO_DATETIME",
-            help="To the first record at or after this time, such as 2026-01-31T08:00; UTC if it has no zone.",
-        ),
-    ] = None
-    by_duration: Annotated[
-        str | None,
-        typer.Option(
-            "--by-duration",
-            metavar="ISO8601",
-            envvar="KAFKA_STREAM_BY_DURATION",
-            help="To the first record that is not older, such as P7D or PT1H30M.",
-        ),
-    ] = None
-    from_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--from-file",
-            metavar="FILE",
-            envvar="KAFKA_STREAM_FROM_FILE",
-            help="To the offsets in a file of topic,partition,offset lines, as --export prints them; - reads stdin.",
-        ),
-    ] = None
-    execute: ExecuteOption = False
-    export: Annotated[
-        bool,
-        typer.Option(
-            "--export",
-            envvar="KAFKA_STREAM_EXPORT",
-            help="Print topic,partition,offset lines, which --from-file and Kafka's own tool read.",
-        ),
-    ] = False
-    yes: YesOption = False
 
 
 @takes(ResetOptions)
@@ -134,33 +43,84 @@ def reset(options: ResetOptions) -> None:
     with a planned range that is not committed (unless --app names a stream
     whose sink can discard it), a closed one. `offsets undo` puts back what was
     moved.
+
+    What sinks keep as state is not rewound, which is said, unless
+    --with-state-reset clears it in the same transaction.
     """
     from kafka_stream.admin.refusals import refuse
-    from kafka_stream.admin.reset import execute_reset, prepare_reset
 
     selections = _selections(options)
     with connected(options) as target:
-        where = _where_to(options, target.stream)
-        store, sinks = target.administered(), target.range_sinks()
-        target.positions()
-        prepared = prepare_reset(store, target.stream, target.cluster(), where, selections)
-        plan = prepared.plan(store.positions(target.stream), sinks)
+        store = target.administered()
+        prepared, plan, state = _planned(target, options, selections)
+        refusals = [*(str(partition.refusal) for partition in plan.refused), *state.refusals]
         # What is refused is no list of offsets: --from-file, or Kafka's tool, would take the rest of it for one.
-        is_last_word = (plan.refused and not options.export) or not (options.execute or plan.refused)
+        is_last_word = (refusals and not options.export) or not (options.execute or refusals)
         if is_last_word or (options.output is Output.TABLE and not options.export):
-            _show(plan, options, f"plan for {target.stream} in {store.describe()}")
-        refuse(target.stream, store.describe(), [str(partition.refusal) for partition in plan.refused])
+            _show(plan, state, options, f"plan for {target.stream} in {store.describe()}")
+        _warn(state, options)
+        refuse(target.stream, store.describe(), refusals)
         if not options.execute:
             _say(options, "Nothing was changed; add --execute to do it.")
             return
-        confirm_on_terminal(f"Move {len(plan.offsets())} partition(s) of {target.stream!r}?", yes=options.yes)
-        done = execute_reset(store, prepared, range_sinks=sinks)
+        confirm_on_terminal(_question(target, plan, state), yes=options.yes)
+        done, cleared = _executed(target, prepared, options)
         if done != plan or options.output is not Output.TABLE or options.export:
-            _show(done, options, f"done for {target.stream} in {store.describe()}")
+            _show(done, replace(state, cleared=cleared), options, f"done for {target.stream} in {store.describe()}")
         _say(options, f"{len(done.offsets())} partition(s) were moved.")
+        _say_cleared(options, cleared)
 
 
-def _show(plan: ResetPlan, options: ResetOptions, title: str) -> None:
+def _planned(
+    target: Target, options: ResetOptions, selections: Sequence[Selection] | None
+) -> tuple[Reset, ResetPlan, StateInReset]:
+    """What is to be done, what that comes to now, and what becomes of state."""
+    from kafka_stream.admin.reset import prepare_reset
+
+    where = _where_to(options, target.stream)
+    store = target.administered()
+    target.positions()
+    prepared = prepare_reset(store, target.stream, target.cluster(), where, selections)
+    plan = prepared.plan(store.positions(target.stream), target.range_sinks())
+    clears, clears_shared = options.with_state_reset, options.clear_shared_state
+    return prepared, plan, state_in_reset(target, prepared, plan, clears=clears, clears_shared=clears_shared)
+
+
+def _executed(target: Target, prepared: Reset, options: ResetOptions) -> tuple[ResetPlan, Mapping[str, int]]:
+    """What was done, and how many rows of state were deleted of each table."""
+    from kafka_stream.admin.reset import execute_reset
+    from kafka_stream.admin.state.kept import keeping_state
+    from kafka_stream.admin.state.resetting import execute_state_reset
+
+    if not options.with_state_reset:
+        return execute_reset(target.administered(), prepared, range_sinks=target.range_sinks()), {}
+    return execute_state_reset(
+        keeping_state(target.store), prepared, sinks=target.sinks, clears_shared=options.clear_shared_state
+    )
+
+
+def _question(target: Target, plan: ResetPlan, state: StateInReset) -> str:
+    from kafka_stream.admin.state.kept import in_words
+
+    clearing = f", and clear {in_words(state.cleared)}" if state.cleared else ""
+    return f"Move {len(plan.offsets())} partition(s) of {target.stream!r}{clearing}?"
+
+
+def _warn(state: StateInReset, options: ResetOptions) -> None:
+    if (warning := state.warning()) is not None:
+        say_warning(warning, Output.CSV if options.export else options.output)
+
+
+def _say_cleared(options: ResetOptions, cleared: Mapping[str, int]) -> None:
+    from kafka_stream.admin.state.kept import in_words
+
+    if cleared:
+        _say(options, f"State was cleared: {in_words(cleared)}.")
+    elif options.with_state_reset:
+        _say(options, "No state was kept: nothing was cleared.")
+
+
+def _show(plan: ResetPlan, state: StateInReset, options: ResetOptions, title: str) -> None:
     from kafka_stream.admin.offsets_file import to_csv
 
     if options.export:
@@ -168,7 +128,8 @@ def _show(plan: ResetPlan, options: ResetOptions, title: str) -> None:
     elif options.output is Output.TABLE:
         show_plan(plan, title)
     else:
-        print_rows([reset_row(partition) for partition in plan.partitions], options.output, fields=RESET_FIELDS)
+        rows = [{**reset_row(partition), **state.row()} for partition in plan.partitions]
+        print_rows(rows, options.output, fields=RESET_FIELDS)
 
 
 def show_plan(plan: ResetPlan, title: str) -> None:
@@ -232,4 +193,4 @@ def _where_to(options: ResetOptions, stream: str) -> reset_plan.Target:
     return targets[0]
 
 
-__all__ = ["ResetOptions", "reset", "show_plan"]
+__all__ = ["reset", "show_plan"]

@@ -24,11 +24,12 @@ PARTITION_FIELDS = (
 STREAM_FIELDS = ("stream", "topics", "partitions", "owners", "lag", "last_commit_at", "marks")
 RESET_FIELDS = (
     *("topic", "partition", "from_offset", "to_offset", "skipped", "repeated", "clamped_from", "note", "refusal"),
+    *("not_rewound", "cleared"),
 )
 MOVE_FIELDS = ("topic", "partition", "from_offset", "to_offset")
 HISTORY_FIELDS = (
     *("at", "action", "topic", "partition", "from_offset", "until_offset", "records", "duration_s", "actor"),
-    *("code_version", "id"),
+    *("code_version", "cleared", "id"),
 )
 LAST_KNOWN_FIELDS = ("at", "topic", "partition", "until_offset", "actor")
 """The keys of each kind of row, in order: those of JSON's objects, and the header of CSV."""
@@ -48,7 +49,7 @@ LESS_IMPORTANT_OF_PARTITIONS = (
     *("end_offset", "owner", "lag_time"),
 )
 LESS_IMPORTANT_OF_STREAMS = ("partitions", "owners", "last_commit", "topics")
-LESS_IMPORTANT_OF_HISTORY = ("id", "code_version", "duration_s", "ago", "records", "actor", "from_offset")
+LESS_IMPORTANT_OF_HISTORY = ("id", "code_version", "duration_s", "cleared", "ago", "records", "actor", "from_offset")
 LESS_IMPORTANT_OF_LAST_KNOWN = ("ago", "actor")
 LESS_IMPORTANT_OF_RESETS = ("clamped_from",)
 """What a narrow terminal is spared, the first one first."""
@@ -170,7 +171,7 @@ def move_row(tp: TopicPartition, from_offset: int | None, to_offset: int | None)
 
 
 def history_row(entry: HistoryEntry) -> Row:
-    """One partition of something that happened; ``records`` and ``duration_s`` are those of its whole batch."""
+    """One partition of something that happened; ``records``, ``duration_s`` and ``cleared`` are of all together."""
     tp = entry.topic_partition
     return {
         "at": iso(entry.at),
@@ -183,6 +184,7 @@ def history_row(entry: HistoryEntry) -> Row:
         "duration_s": None if entry.duration_s is None else round(entry.duration_s, 3),
         "actor": entry.action.actor,
         "code_version": entry.code_version,
+        "cleared": None if entry.cleared is None else tables_and_rows(entry.cleared),
         "id": entry.action.id,
     }
 
@@ -209,6 +211,11 @@ def last_known_for_people(tp: TopicPartition, stored: StoredPosition, now: datet
     """The same with a time to the second, and how long ago that was."""
     row = {**last_known_row(tp, stored), "at": when(stored.changed_at)}
     return _after(row, "at", {"ago": ago(stored.changed_at, now)})
+
+
+def tables_and_rows(rows: Mapping[str, int]) -> list[str]:
+    """How many rows of each table, as ``table=rows``."""
+    return [f"{table}={count}" for table, count in sorted(rows.items())]
 
 
 def last_change(positions: Iterable[StoredPosition]) -> datetime | None:
@@ -280,5 +287,6 @@ __all__ = [
     "reset_row",
     "stream_for_people",
     "stream_row",
+    "tables_and_rows",
     "when",
 ]

@@ -14,6 +14,7 @@ import typer
 
 from kafka_stream.cli.offsets.confirmation import YesOption, confirm
 from kafka_stream.cli.offsets.rows import MOVE_FIELDS, move_row
+from kafka_stream.cli.offsets.state import warn_of_state
 from kafka_stream.cli.offsets.target import NamedStream, StreamOptions, Target, connected
 from kafka_stream.cli.option_classes import takes
 from kafka_stream.cli.options import read_file
@@ -114,6 +115,8 @@ def import_(options: ImportOptions) -> None:
                 for tp in sorted(wanted)
             ]
             print_rows(rows, options.output, f"plan for {target.stream} in {store.describe()}")
+        if any(tp in stored and stored[tp].next_offset != position.next_offset for tp, position in wanted.items()):
+            warn_of_state(target, options.output, moved="rewound")
         confirm(f"Store {len(wanted)} offset(s) of stream {target.stream!r}?", yes=options.yes)
         moved = import_offsets(store, target.stream, wanted, range_sinks=sinks)
     _report(moved, options.output, f"{len(moved.after)} offset(s) were stored.")
@@ -139,6 +142,7 @@ def migrate(options: MigrateOptions) -> None:
         into = NamedStream(None, options.to, options.kafka, options.kafka_config, source.stream)
         target = stack.enter_context(connected(into))
         source.positions()
+        warn_of_state(source, options.output, moved="migrated, and stays in the tables where it is")
         act = fence_and_migrate if options.fence else copy
         closing = ", closing it there for good" if options.fence else ""
         confirm(

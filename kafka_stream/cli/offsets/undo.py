@@ -11,6 +11,7 @@ import typer
 
 from kafka_stream.cli.offsets.confirmation import YesOption, confirm
 from kafka_stream.cli.offsets.rows import MOVE_FIELDS, Row, move_row
+from kafka_stream.cli.offsets.state import warn_of_state
 from kafka_stream.cli.offsets.target import NamedStream, StreamOptions, Target, connected
 from kafka_stream.cli.option_classes import takes
 from kafka_stream.cli.output import Output, print_rows
@@ -84,6 +85,7 @@ def _take_back(target: Target, other: Target, options: UndoOptions) -> None:
             for tp, position in sorted(planned.items())
         ],
     )
+    warn_of_state(other, options.output, moved="brought back with the offsets")
     question = f"Open stream {target.stream!r} again in {store.describe()}, closing it in {elsewhere.describe()}?"
     confirm(question, yes=options.yes)
     moved = take_back(store, elsewhere, target.stream, range_sinks=target.range_sinks())

@@ -1,0 +1,1 @@
+"""What operators do with the state that sinks keep: see it, look keys up, clear it together with a reset."""
