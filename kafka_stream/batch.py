@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
+from itertools import chain, compress
 from typing import Any
 
 from confluent_kafka import Message
@@ -147,6 +147,25 @@ class Batch:
         attempt = Batch(self.ranges, self._taken)
         object.__setattr__(attempt, "_rejected", {})
         return attempt
+
+    def keeping(self, wanted: Sequence[bool]) -> Batch:
+        """The same ranges with some of the records, by their place in ``messages``.
+
+        What is rejected of it is not rejected of the whole before ``take_rejections``.
+        """
+        kept: dict[TopicPartition, Sequence[Message]] = {}
+        begin = 0
+        for r in self.ranges:
+            taken = self._taken.get(r.topic_partition, ())
+            kept[r.topic_partition] = list(compress(taken, wanted[begin : begin + len(taken)]))
+            begin += len(taken)
+        part = Batch(self.ranges, kept)
+        return part if self._rejected is None else part.for_attempt()
+
+    def take_rejections(self, part: Batch) -> None:
+        """What was rejected of a part that ``keeping`` gave is rejected of the whole."""
+        if self._rejected is not None:
+            self._rejected.update(part._rejected or {})
 
     def _sharing(self, part: Batch) -> Batch:
         """A part of this batch: what is rejected of it, is of the whole."""

@@ -48,6 +48,7 @@ class StreamStatus:
     batches: int = 0
     records: int = 0
     dead_letters: int = 0
+    duplicates: int = 0
     batch_started_at: datetime | None = None
     committed_at: datetime | None = None
     error: BaseException | None = None
@@ -57,7 +58,7 @@ class StreamStatus:
 class RunSummary:
     """What one run did: committed batches and records, and from where to where each partition was moved.
 
-    ``dead_letters`` counts those of the records that were set aside.
+    ``dead_letters`` counts those of the records that were set aside, ``duplicates`` those that were kept back as such.
     """
 
     batches: int
@@ -65,6 +66,7 @@ class RunSummary:
     ranges: tuple[OffsetRange, ...]
     duration_s: float
     dead_letters: int = 0
+    duplicates: int = 0
 
 
 class StreamListener:

@@ -40,7 +40,7 @@ from kafka_stream.settings import (
 )
 from kafka_stream.source.kafka_source import KafkaSource, SourceLimits
 from kafka_stream.types import Guarantee, Owner
-from kafka_stream.user_code import sinks_of
+from kafka_stream.user_code import members_of, sinks_of
 
 REVOKE_TIMEOUT_S = 20.0
 LEAST_BUFFERED_RECORDS = 10_000
@@ -255,7 +255,7 @@ class DirectStream:
         if settings.on_error == "stop":
             return None
         tell = store.tell if isinstance(store, TellingStore) else lambda error: None
-        rules = Rejecting(settings.dead_letters, len(self._sinks), tell)
+        rules = Rejecting(settings.dead_letters, len(members_of(settings.sink)), tell)  # those behind a filter, too
         return Rescue(rules, stream=settings.name, code_version=settings.code_version)
 
     def _new_owner(self) -> Owner:

@@ -49,12 +49,17 @@ def checked_sinks(sink: Any) -> Any:
     Raises:
         ValueError: one of them cannot be a sink.
     """
-    for one in sink if isinstance(sink, list | tuple) else [sink]:
+    for one in members_of(sink):
         if one is not None:
             _check_sink(one)
     if isinstance(sink, list | tuple) and not sink:
         raise ValueError("sink is an empty list; give at least one")
     return sink
+
+
+def members_of(given: Any) -> Sequence[Any]:
+    """The sinks as they were given, each by itself."""
+    return given if isinstance(given, list | tuple) else [given]
 
 
 def sinks_of(given: Any) -> tuple[Sink, ...]:
@@ -64,7 +69,7 @@ def sinks_of(given: Any) -> tuple[Sink, ...]:
         ConfigurationError: a sink cannot be behind one that filters.
     """
     sinks: tuple[Sink, ...] = ()
-    for one in reversed(given if isinstance(given, list | tuple) else [given]):
+    for one in reversed(members_of(given)):
         sink = one if isinstance(one, Sink) else FunctionSink(one)
         sinks = (sink.before(sinks),) if isinstance(sink, FilteringSink) else (sink, *sinks)
     return sinks
@@ -81,10 +86,7 @@ def check_prepare(prepare: Callable[[Any], Any] | None, sink: Any) -> None:
         raise ValueError(
             f"{name_of(prepare)} is {kind}, and no sink can read what it gives: collect it, and return a list"
         )
-    if (
-        kind == "a generator function"
-        and (takers := most_takers(sink if isinstance(sink, list | tuple) else [sink])) > 1
-    ):
+    if kind == "a generator function" and (takers := most_takers(members_of(sink))) > 1:
         raise ValueError(one_shot(name_of(prepare), kind, takers))
 
 
@@ -140,4 +142,4 @@ def _refuse_arguments(write: Any) -> None:
         raise ValueError(f"sink must be a function write(prepared, transaction), and {refusal}")
 
 
-__all__ = ["FunctionSink", "check_prepare", "checked_sinks", "most_takers", "one_shot", "sinks_of"]
+__all__ = ["FunctionSink", "check_prepare", "checked_sinks", "members_of", "most_takers", "one_shot", "sinks_of"]

@@ -38,6 +38,7 @@ class Totals:
         self.batches = 0
         self.records = 0
         self.dead_letters = 0
+        self.duplicates = 0
         self.offsets = 0
 
     def add(self, progress: BatchProgress) -> None:
@@ -45,6 +46,7 @@ class Totals:
         self.batches += 1
         self.records += progress.records
         self.dead_letters += progress.dead_letters
+        self.duplicates += progress.duplicates
         self.offsets += sum(map(len, progress.ranges))
 
     def sentence(self) -> str:
@@ -52,9 +54,10 @@ class Totals:
         duration_s = max(self._clock() - self._started_at, 1e-9)
         rate = round(self.records / duration_s)
         aside = f", {thousands(self.dead_letters)} of them set aside as dead letters" if self.dead_letters else ""
+        kept_back = f", {thousands(self.duplicates)} of them duplicates" if self.duplicates else ""
         return (
-            f"{thousands(self.records)} records in {thousands(self.batches)} batches{aside}, {duration_s:.1f} s "
-            f"({thousands(rate)} records/s)"
+            f"{thousands(self.records)} records in {thousands(self.batches)} batches{aside}{kept_back}, "
+            f"{duration_s:.1f} s ({thousands(rate)} records/s)"
         )
 
 

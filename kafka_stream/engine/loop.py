@@ -364,7 +364,9 @@ class Loop:
     def _account(self, committed: BatchInHand, timings: Timings) -> None:
         if self._bounded is not None:
             self._bounded.moved_at = self._clock()
-        progress = self._reporter.committed(committed.plan, timings, self._failures + 1, self._processor.set_aside)
+        progress = self._reporter.committed(
+            committed.plan, timings, self._failures + 1, self._processor.set_aside, self._processor.duplicates
+        )
         self._planner.committed(committed.plan, committed.batch, progress.duration_s)
         self._recorder.committed(progress)
         self._listeners.on_batch(progress)

@@ -20,6 +20,7 @@ from kafka_stream.failures.rescue import Again, Rescue
 from kafka_stream.failures.results import Results, Writing
 from kafka_stream.progress import Listeners
 from kafka_stream.protocols import OffsetStore, OverlappingSink, RangeSink, Sink, StoreTransaction, TickingSink
+from kafka_stream.protocols.sinks import FilteredSink
 from kafka_stream.types import Claim, OffsetRange, Phase, TopicPartition
 from kafka_stream.user_code import FunctionSink
 from kafka_stream.user_results import Untouched, awaited, check_prepared, prepared_by, refuse_deferred
@@ -72,6 +73,7 @@ class BatchProcessor:
         self._sinks = tuple(sinks)
         self._by_range = [isinstance(sink, RangeSink) for sink in sinks]
         self._overlapping = [sink if isinstance(sink, OverlappingSink) else None for sink in sinks]
+        self._filtered = [sink if isinstance(sink, FilteredSink) else None for sink in sinks]
         self._is_shared = prepare is not None and len(self._sinks) > 1
         self._listeners = listeners
         self._rescue = rescue
@@ -179,6 +181,7 @@ class BatchProcessor:
             where_whole=self._write_whole if any(self._by_range) else None,
             attempted=attempted,
             set_aside=lambda: tell(Phase.AFTER_SET_ASIDE, claim.ranges),
+            duplicates=lambda: self._kept_back,
         )
         return self._rescue.commit(results, claim, writing, in_transaction, again)
 
@@ -198,6 +201,11 @@ class BatchProcessor:
     def set_aside(self) -> int:
         """How many dead letters are of the batch that was committed last."""
         return 0 if self._rescue is None else self._rescue.set_aside
+
+    @property
+    def duplicates(self) -> int:
+        """How many records of the batch that was committed last were kept back as duplicates."""
+        return self._kept_back if self._rescue is None else self._rescue.duplicates
 
     def committed(self) -> None:
         """What ``commit`` has written last is committed, as it said or as was found out since."""
@@ -253,6 +261,7 @@ class BatchProcessor:
 
     def _write(self, results: Results, transaction: Any, go_on: Callable[[], None], sinks: Sequence[bool]) -> None:
         """To those of the sinks that are wanted."""
+        self._kept_back = 0
         if not len(results.batch):
             return
         untouched = Untouched(results.values) if self._is_shared else None
@@ -262,6 +271,7 @@ class BatchProcessor:
             if untouched is not None:
                 untouched.check(sink.describe)
             self._write_to(number, value, transaction, go_on, results.batch)
+            self._kept_back += 0 if (filtered := self._filtered[number]) is None else filtered.duplicates
 
     def _write_whole(self, results: Results, transaction: Any) -> None:
         """To those that keep whole ranges."""

@@ -73,7 +73,9 @@ class Reporter:
         self.positions_changed()
         self.set(state=state, error=failure, batch_started_at=None)
 
-    def committed(self, plan: Plan, timings: Timings, attempt: int = 1, dead_letters: int = 0) -> BatchProgress:
+    def committed(
+        self, plan: Plan, timings: Timings, attempt: int = 1, dead_letters: int = 0, duplicates: int = 0
+    ) -> BatchProgress:
         """A batch is committed."""
         self._begun = ()
         for r in plan.ranges:
@@ -95,6 +97,7 @@ class Reporter:
             committed_at=datetime.now(UTC),
             attempt=attempt,
             dead_letters=dead_letters,
+            duplicates=duplicates,
         )
         self.set(
             positions=self._ownership.next_offsets(),
@@ -102,6 +105,7 @@ class Reporter:
             batches=progress.batch,
             records=self.status.records + progress.records,
             dead_letters=self.status.dead_letters + dead_letters,
+            duplicates=self.status.duplicates + duplicates,
             batch_started_at=None,
             committed_at=progress.committed_at,
         )
@@ -115,6 +119,7 @@ class Reporter:
             tuple(self._moved[tp] for tp in sorted(self._moved)),
             self._clock() - self._started_at,
             self.status.dead_letters,
+            self.status.duplicates,
         )
 
     def _lag(self) -> Mapping[TopicPartition, int | None]:

@@ -58,6 +58,8 @@ class Rescue:
         self._has_committed = self._commits = False
         self.set_aside = 0
         """How many letters are of the batch that was written last."""
+        self.duplicates = 0
+        """How many of its records sinks have kept back."""
 
     # ------------------------------------------------------------------------------------------------------- prepare
 
@@ -138,6 +140,7 @@ class Rescue:
         def write_all(transaction: RescuingTransaction) -> None:
             self._check_held(results, transaction)
             writing.everywhere(results, transaction)
+            self.duplicates = writing.duplicates()
             self._keep(results, self._rejected_late(results), claim, transaction, writing)
 
         try:
@@ -163,6 +166,7 @@ class Rescue:
                 hunt.is_spoiled(error)
 
     def _write_parts(self, hunt: Hunt, transaction: RescuingTransaction, writing: Writing, again: Again) -> None:
+        self.duplicates = 0
         while (part := hunt.next()) is not None:
             try:
                 with transaction.attempt():
@@ -175,6 +179,7 @@ class Rescue:
                 _refuse_end(error)
                 hunt.has_failed(error)
             else:
+                self.duplicates += writing.duplicates()
                 hunt.went_well(found)
             writing.attempted()
 

@@ -33,7 +33,8 @@ class Writing:
     """How a processor writes a batch, or a part of it; what fails is a ``KafkaStreamError``.
 
     ``everywhere`` writes to all sinks, ``where_undone`` to those whose writes an attempt undoes, ``where_whole`` to the
-    others, which keep whole ranges, if there are such. ``attempted`` and ``set_aside`` are told when that was done.
+    others, which keep whole ranges, if there are such. ``attempted`` and ``set_aside`` are told when that was done;
+    ``duplicates`` tells how many records sinks have kept back of what was written last.
     """
 
     everywhere: Write
@@ -41,6 +42,7 @@ class Writing:
     where_whole: Write | None
     attempted: Callable[[], None]
     set_aside: Callable[[], None]
+    duplicates: Callable[[], int]
 
 
 __all__ = ["Results", "Write", "Writing"]

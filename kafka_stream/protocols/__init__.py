@@ -37,6 +37,7 @@ from kafka_stream.protocols.listeners import (
     OffsetMirror,
 )
 from kafka_stream.protocols.sinks import (
+    FilteredSink,
     FilteringSink,
     OverlappingSink,
     RangeSink,
@@ -96,6 +97,7 @@ __all__ = [
     "Decide",
     "EventTime",
     "Failed",
+    "FilteredSink",
     "FilteringSink",
     "Header",
     "HistoryEntry",

@@ -15,7 +15,8 @@ class BatchProgress:
     """One committed batch's report about itself. Durations are in seconds; ``lag`` is in offsets, after this batch.
 
     ``lag`` is ``None`` for a partition whose end is not known. ``bytes`` counts record values. ``attempt`` is the
-    number of the attempt that went well, from 1; ``dead_letters`` counts those of the ``records`` that were set aside.
+    number of the attempt that went well, from 1; ``dead_letters`` counts those of the ``records`` that were set aside,
+    ``duplicates`` those that a ``Deduplicate`` has kept back.
     """
 
     stream: str
@@ -32,6 +33,7 @@ class BatchProgress:
     committed_at: datetime
     attempt: int = 1
     dead_letters: int = 0
+    duplicates: int = 0
 
     @property
     def duration_s(self) -> float:

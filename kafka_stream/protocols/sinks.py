@@ -103,6 +103,15 @@ class FilteringSink(Sink[TransactionT_contra], Protocol[TransactionT_contra]):
         """
 
 
+@runtime_checkable
+class FilteredSink(Sink[TransactionT_contra], Protocol[TransactionT_contra]):
+    """A sink that keeps records back from those behind it, such as a ``FilteringSink`` gives."""
+
+    @property
+    def duplicates(self) -> int:
+        """How many records the last ``write`` that succeeded has kept back."""
+
+
 @dataclass(frozen=True, slots=True)
 class StateDescription:
     """What a sink keeps, for operators: ``kind`` is ``"merge"``, ``"state"``, ``"windows"`` or ``"seen"``.
@@ -133,6 +142,7 @@ class StatefulSink(Sink[TransactionT_contra], Protocol[TransactionT_contra]):
 
 
 __all__ = [
+    "FilteredSink",
     "FilteringSink",
     "OverlappingSink",
     "RangeSink",

@@ -1,5 +1,6 @@
 """Rows into a table of the database that keeps the offsets, in the same transaction."""
 
+from kafka_stream.sinks.sql.deduplication.sink import Deduplicate
 from kafka_stream.sinks.sql.merging.aggregates import Add, Computed, Greatest, Latest, Least
 from kafka_stream.sinks.sql.merging.merge import Merge
 from kafka_stream.sinks.sql.rows import Delete
@@ -12,6 +13,7 @@ __all__ = [
     "Add",
     "Computed",
     "Count",
+    "Deduplicate",
     "Delete",
     "Greatest",
     "Latest",

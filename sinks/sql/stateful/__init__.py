@@ -1,1 +1,1 @@
-"""What sinks that keep state have in common: what they need of a transaction, their records, and their register."""
+"""What sinks that keep state have in common: what they need of a transaction, of records and of users; the register."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
 from kafka_stream.errors import ConfigurationError
+from kafka_stream.sinks.sql.stateful.durations import SECOND_US, duration_us, positive_us
+from kafka_stream.sinks.sql.stateful.functions import checked_function
 from kafka_stream.sinks.sql.windows.event_time.definitions import Definition, Duration, Session
-from kafka_stream.sinks.sql.windows.event_time.durations import SECOND_US, duration_us, positive_us
-from kafka_stream.sinks.sql.windows.event_time.functions import checked_function
 
 Late: TypeAlias = Literal["table", "dead-letter", "update"]
 OnClose: TypeAlias = Callable[[list[dict[str, Any]], Any], object]

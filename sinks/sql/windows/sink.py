@@ -11,12 +11,12 @@ from sqlalchemy import delete
 from kafka_stream.batch import Batch
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.protocols import StateDescription
+from kafka_stream.sinks.sql.stateful.functions import checked_function
 from kafka_stream.sinks.sql.stateful.records import records_of
 from kafka_stream.sinks.sql.stateful.transaction import StatefulTransaction
 from kafka_stream.sinks.sql.windows.event_time.aggregates import Aggregate
 from kafka_stream.sinks.sql.windows.event_time.definitions import Definition, Session, Sliding, Tumbling
 from kafka_stream.sinks.sql.windows.event_time.events import EventReader
-from kafka_stream.sinks.sql.windows.event_time.functions import checked_function
 from kafka_stream.sinks.sql.windows.event_time.lateness import Placed, placed
 from kafka_stream.sinks.sql.windows.ledger import Ledger
 from kafka_stream.sinks.sql.windows.open_panes import Added, OpenPanes

@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, Column, Double, Numeric
 from sqlalchemy.types import TypeEngine
 
 from kafka_stream.errors import ConfigurationError
-from kafka_stream.sinks.sql.windows.event_time.functions import checked_function
+from kafka_stream.sinks.sql.stateful.functions import checked_function
 from kafka_stream.sinks.sql.windows.event_time.values import EXACT, Kind, Values, values_of
 
 Of: TypeAlias = Callable[[Any], Any] | str

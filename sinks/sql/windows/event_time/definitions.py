@@ -7,7 +7,7 @@ from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
 from kafka_stream.errors import ConfigurationError
-from kafka_stream.sinks.sql.windows.event_time.durations import DAY_US, duration_us, positive_us
+from kafka_stream.sinks.sql.stateful.durations import DAY_US, duration_us, positive_us
 from kafka_stream.sinks.sql.windows.event_time.panes import DayPanes, EvenPanes, Panes, is_whole_days
 
 Duration: TypeAlias = str | timedelta

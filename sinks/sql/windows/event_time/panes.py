@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from kafka_stream.sinks.sql.windows.event_time.durations import DAY_US
+from kafka_stream.sinks.sql.stateful.durations import DAY_US
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
