@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import make_url
 
 from integration_tests.command_line import CommandLine
-from integration_tests.servers import KafkaServer, random_name
+from integration_tests.servers import KafkaServer
+from integration_tests.sql_roles import STATE_TABLES, Grants, Role, documented
 from kafka_stream import DirectStream
 from kafka_stream.errors import KafkaStreamError
 from kafka_stream.offset_stores.sql import SqlOffsetStore
@@ -22,104 +19,13 @@ from kafka_stream.protocols import Action, ActionKind, Change, HistoryEntry, Let
 from kafka_stream.testing import MemoryKafka
 from kafka_stream.testing.dead_letter_contract import letter
 from kafka_stream.testing.store_backend import OLDER, P0, P1, STREAM, TOPIC, claim_of, commit
-from tests.alembic_application import OPERATING
 from tests.sql_backend import SqlBackend, write
-
-Grants = Mapping[str, tuple[str, ...]]
-TABLES = ("offsets", "topics", "history", "dead_letters", "schema")
-STATE_TABLES = ("states", "watermarks", "late", "seen")
-
-
-def documented(of: str) -> Grants:
-    """A row of the page's table."""
-    lines = OPERATING.read_text().splitlines()
-    (row,) = [line for line in lines if line.startswith(f"| {of}") and line.count("|") == len(TABLES) + 2]
-    cells = [cell.strip() for cell in row.strip("|").split("|")][1:]
-    return {table: tuple(re.findall(r"[A-Z]+", cell)) for table, cell in zip(TABLES, cells, strict=True)}
-
 
 STREAM_GRANTS = documented("a stream")
 LOOKING = documented("`streams`")
-CHANGING = documented("`reset`")
+CHANGING = {**documented("`reset`"), **documented("`reset`, `import`", STATE_TABLES)}
 LETTERS = documented("`dead-letters`")
 CHECKING = documented("`schema check`")
-
-
-@dataclass
-class Role:
-    """Somebody who may do nothing but what was granted."""
-
-    run: Callable[[str], object]
-    name: str
-    grantee: str
-    url: str
-    owner: SqlOffsetStore
-
-    def grant(self, grants: Grants, but: tuple[str, str] | None = None) -> None:
-        for table, kinds in grants.items():
-            for kind in kinds:
-                if (table, kind) != but:
-                    self._grant(kind, table)
-        for table in STATE_TABLES if self.has_to_see_all else ():
-            if (table, "SELECT") != but:
-                self._grant("SELECT", table)
-
-    @property
-    def has_to_see_all(self) -> bool:
-        """Whether it cannot be told that a table is there without a right on it: on MariaDB."""
-        return bool(self._prefix)
-
-    def _grant(self, kind: str, table: str) -> None:
-        self.run(f"GRANT {kind} ON {self._prefix}kafka_stream_{table} TO {self.grantee}")
-
-    def initialise(self, topic: str, starts: Mapping[int, int]) -> None:
-        self.owner.initialise(topic, topic, starts, None)
-
-    def grant_on_results(self) -> None:
-        self.run(f"GRANT INSERT, SELECT ON {self._prefix}results TO {self.grantee}")
-        if not self._prefix:
-            self.run(f"GRANT USAGE ON results_id_seq TO {self.grantee}")
-
-    @property
-    def _prefix(self) -> str:
-        return f"{make_url(self.url).database}." if self.url.startswith("mysql") else ""
-
-    @contextmanager
-    def store(self) -> Iterator[SqlOffsetStore]:
-        found = SqlOffsetStore(self.url, tables="verify")
-        try:
-            yield found
-        finally:
-            found.close()
-
-
-@pytest.fixture
-def postgres_role(request: pytest.FixtureRequest) -> Iterator[Role]:
-    database = request.getfixturevalue("postgres")
-    owner = request.getfixturevalue("store")
-    name = random_name("role")
-    database.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'hush'")
-    url = make_url(database.url).set(username=name, password="hush").render_as_string(hide_password=False)
-    yield Role(database.execute, name, name, url, owner)
-    database.execute(f"DROP OWNED BY {name}")
-    database.execute(f"DROP ROLE {name}")
-
-
-@pytest.fixture
-def mariadb_role(request: pytest.FixtureRequest) -> Iterator[Role]:
-    server, database = request.getfixturevalue("mariadb_server"), request.getfixturevalue("mariadb")
-    owner = request.getfixturevalue("mariadb_store")
-    name = random_name("role")
-    server.execute(f"CREATE USER {name}@'%' IDENTIFIED BY 'hush'")
-    url = make_url(database.url).set(username=name, password="hush").render_as_string(hide_password=False)
-    yield Role(server.execute, name, f"{name}@'%'", url, owner)
-    server.execute(f"DROP USER {name}@'%'")
-
-
-@pytest.fixture(params=["postgres", "mariadb"])
-def role(request: pytest.FixtureRequest) -> Role:
-    found: Role = request.getfixturevalue(f"{request.param}_role")
-    return found
 
 
 def _entry(kind: ActionKind, number: str) -> HistoryEntry:
@@ -179,6 +85,7 @@ def _looks(store: SqlOffsetStore) -> None:
 def _changes(store: SqlOffsetStore) -> None:
     store.open()
     _looks(store)
+    store.states(STREAM)
     to_5 = [Change(P0, 5)]
     store.change(STREAM, [P0], Action("1", ActionKind.RESET, "me"), lambda found: to_5)
     store.close_topics(STREAM, [TOPIC], Action("2", ActionKind.DELETE, "me"), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,9 @@ from kafka_stream.cli.offsets.rows import Row, iso, tables_and_rows, when
 if TYPE_CHECKING:
     from kafka_stream.admin.state.kept import KeptState
     from kafka_stream.protocols import EventTime, LateRecords, OpenPane, WindowsNow
+
+Told = Callable[[datetime | None], str | None]
+"""How a time is written: ``iso`` for programs, ``when`` for people."""
 
 DESCRIBE_FIELDS = (
     *("state", "kind", "table", "key", "rows", "beside", "details", "closed_until", "registered_at", "code", "notes"),
@@ -26,6 +29,7 @@ WINDOW_FIELDS = (
 LESS_IMPORTANT_OF_STATES = ("registered", "details", "closed_until", "beside", "key", "kind")
 """What a narrow terminal is spared, the first one first."""
 _LONGEST_VALUE = 60
+_TABLES = ("open=", "late_records=")  # details that are names of tables, which are told beside their rows
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -51,6 +55,7 @@ def state_for_people(state: KeptState, *, has_code: bool) -> Row:
     """The same with empty lists left out, and times to the second."""
     row = {name: None if value == [] else value for name, value in state_row(state, has_code=has_code).items()}
     stored = state.stored
+    row["details"] = [each for each in row["details"] or () if not each.startswith(_TABLES)] or None
     row["closed_until"] = None if stored is None else when(moment(stored.closed_until_us))
     row["registered"] = when(state.registered_at)
     row["notes"] = row.pop("notes")
@@ -155,19 +160,20 @@ def partition_row(it: EventTime, *, holds_back: bool) -> Row:
 def partition_for_people(it: EventTime, *, holds_back: bool) -> Row:
     """The same in words."""
     row = dict(partition_row(it, holds_back=holds_back))
+    row |= {"event_time": when(moment(it.event_time_us)), "watermark": when(moment(it.watermark_us))}
     row["idle"] = "idle" if it.is_idle else None
     row["holds_back"] = ("holds it back" if it.watermark_us is not None else "no record yet") if holds_back else None
     return row
 
 
-def open_row(it: OpenPane) -> Row:
+def open_row(it: OpenPane, told: Told = iso) -> Row:
     """What is open from a time on; ``end`` is of sessions, the last record's time."""
-    return {"start": iso(moment(it.start_us)), "end": iso(moment(it.last_us)), "keys": it.keys}
+    return {"start": told(moment(it.start_us)), "end": told(moment(it.last_us)), "keys": it.keys}
 
 
-def late_row(it: LateRecords) -> Row:
+def late_row(it: LateRecords, told: Told = iso) -> Row:
     """A window, and how many records came late for it."""
-    return {"start": iso(moment(it.start_us)), "end": iso(moment(it.end_us)), "late": it.late}
+    return {"start": told(moment(it.start_us)), "end": told(moment(it.end_us)), "late": it.late}
 
 
 def names(found: Sequence[Any], most: int = 3) -> str:

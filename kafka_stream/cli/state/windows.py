@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kafka_stream.cli.offsets.rows import when
 from kafka_stream.cli.offsets.target import connected
 from kafka_stream.cli.option_classes import takes
 from kafka_stream.cli.output import Output, print_rows
@@ -81,11 +82,11 @@ def _show(state: KeptState, now: WindowsNow) -> None:
     by = f", held back by {names(whole.held_back_by)}" if held else ""
     sys.stdout.write(f"closed until {_said(closed_us)}; watermark {_said(whole.watermark_us)}{by}\n")
     if now.panes:
-        print_rows([open_row(it) for it in now.panes], Output.TABLE, _open_title(now))
+        print_rows([open_row(it, when) for it in now.panes], Output.TABLE, _open_title(now))
     else:
         sys.stdout.write("nothing is open\n" if now.open_panes == 0 else "the table of what is open is not there\n")
     if now.late:
-        print_rows([late_row(it) for it in now.late], Output.TABLE, "late records, by window")
+        print_rows([late_row(it, when) for it in now.late], Output.TABLE, "late records, by window")
 
 
 def _open_title(now: WindowsNow) -> str:
@@ -96,8 +97,6 @@ def _open_title(now: WindowsNow) -> str:
 
 
 def _said(microseconds: int | None) -> str:
-    from kafka_stream.cli.offsets.rows import when
-
     return when(moment(microseconds)) or "nothing yet"
 
 
