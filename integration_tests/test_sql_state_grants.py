@@ -14,7 +14,7 @@ from kafka_stream import DirectStream
 from kafka_stream.errors import KafkaStreamError
 from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.protocols import Action, ActionKind, Change, Clearing, Sink, StateDescription
-from kafka_stream.sinks.sql import Add, Count, Merge, SqlSink, Tumbling, WindowSink
+from kafka_stream.sinks.sql import Add, Count, Deduplicate, Merge, SqlSink, Tumbling, WindowSink
 from kafka_stream.sinks.sql.stateful.registry import register
 from kafka_stream.testing import MemoryKafka
 from kafka_stream.testing.store_backend import OLDER, P0, STREAM, TOPIC, claim_of
@@ -44,33 +44,39 @@ def _merging() -> Sequence[Sink]:
     return [SqlSink(TOTALS, lambda batch: [{"page": "a", "total": len(batch)}], on_conflict=Merge(total=Add))]
 
 
-def _windows() -> Sequence[Sink]:
-    def time(message: Any) -> datetime:
-        return datetime.fromtimestamp(int(message.value()), UTC)
+def _time(message: Any) -> datetime:
+    return datetime.fromtimestamp(int(message.value()), UTC)
 
+
+def _windows() -> Sequence[Sink]:
     aggregates = {"records": Count()}
-    return [WindowSink(VISITS, Tumbling("1 minute"), lambda _: "a", time, aggregates, retention="2 minutes")]
+    return [WindowSink(VISITS, Tumbling("1 minute"), lambda _: "a", _time, aggregates, retention="2 minutes")]
+
+
+def _deduplicating() -> Sequence[Sink]:
+    return [Deduplicate(lambda message: int(message.value()) // 300, "1 minute", time=_time), *_merging()]
 
 
 _windows()  # whose tables beside it are declared by it
 
 
 def _streams(sinks: Callable[[], Sequence[Sink]]) -> Callable[[SqlOffsetStore], None]:
-    """Windows that close, records that are late, and what is older than the retention."""
+    """Windows that close, records that are late, keys that come again and are forgotten, in two processes."""
 
     def run(store: SqlOffsetStore) -> None:
         kafka = MemoryKafka({"orders": 1})
-        for seconds in (1, 200, 5, 400, 600):
-            kafka.produce("orders", str(seconds))
-        DirectStream(
-            name="s",
-            topics=["orders"],
-            kafka=kafka,
-            store=store,
-            sink=sinks(),
-            assignment="static",
-            max_records_per_batch=1,
-        ).run(until="latest")
+        for times in ((1, 200, 5), (400, 600)):
+            for seconds in times:
+                kafka.produce("orders", str(seconds))
+            DirectStream(
+                name="s",
+                topics=["orders"],
+                kafka=kafka,
+                store=store,
+                sink=sinks(),
+                assignment="static",
+                max_records_per_batch=1,
+            ).run(until="latest")
 
     return run
 
@@ -99,6 +105,7 @@ STREAM_GRANTS = documented("a stream")
 DOING: dict[str, tuple[Callable[[SqlOffsetStore], object], Grants, Grants]] = {
     "merging": (_streams(_merging), STREAM_GRANTS, _of_state("`Merge`")),
     "windows": (_streams(_windows), STREAM_GRANTS, _of_state("`WindowSink`")),
+    "deduplicating": (_streams(_deduplicating), STREAM_GRANTS, _of_state("`Deduplicate`")),
     "looking": (_looks, documented("`state`"), _of_state("`state describe`")),
     "clearing": (_clears, documented("`reset`"), _of_state("`reset --with")),
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.protocols import StateDescription
+from kafka_stream.sinks.sql.deduplication.hashing import key_hash
 
 _OF_A_PARTITION = 2
 """The columns of topic and partition, which a key need not name."""
@@ -39,6 +40,11 @@ def meant_by(text: str) -> Sequence[Any]:
     return [*_meant(text), *product(*(list(_meant(part)) for part in parts))]
 
 
+def hashes_of(text: str) -> Sequence[bytes]:
+    """What ``Deduplicate`` knows these keys by."""
+    return [key_hash(key) for key in meant_by(text)]
+
+
 def _meant(text: str) -> Iterator[Any]:
     yield text
     yield bytes.fromhex(text.removeprefix("0x")) if _is_hex(text) else text.encode()
@@ -62,4 +68,4 @@ def _separated(text: str) -> list[str]:
         ) from None
 
 
-__all__ = ["meant_by", "parts_of"]
+__all__ = ["hashes_of", "meant_by", "parts_of"]

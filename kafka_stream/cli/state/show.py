@@ -68,11 +68,11 @@ def _the_one(target: Target, options: ShowOptions) -> StateDescription:
 def _rows(target: Target, described: StateDescription, key: str, limit: int) -> Sequence[Mapping[str, Any]]:
     """So many of them; says so on stderr if there are more."""
     from kafka_stream.admin.state.kept import keeping_state
-    from kafka_stream.admin.state.keys import parts_of
+    from kafka_stream.admin.state.keys import hashes_of, parts_of
 
     store = keeping_state(target.store)
     if described.kind == "seen":
-        found = store.find_seen(target.stream, described, (), key, limit + 1)
+        found = store.find_seen(target.stream, described, hashes_of(key), key, limit + 1)
     else:
         found = store.find_state(target.stream, described, parts_of(described, key), limit + 1)
     if len(found) > limit:
