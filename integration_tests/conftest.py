@@ -43,7 +43,6 @@ from integration_tests.servers import (
     ServerPorts,
     cluster_id,
 )
-from integration_tests.sql_roles import Role, role_of_mariadb, role_of_postgres
 from integration_tests.zookeeper_server import ZooKeeperServer
 from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.testing.store_backend import TOPIC
@@ -288,24 +287,3 @@ def command_line(orders: Orders, tmp_path: Path) -> Iterator[CommandLine]:
     )
     yield found
     found.end()
-
-
-@pytest.fixture
-def postgres_role(request: pytest.FixtureRequest) -> Iterator[Role]:
-    """A role of PostgreSQL in the test's database."""
-    with role_of_postgres(request) as found:
-        yield found
-
-
-@pytest.fixture
-def mariadb_role(request: pytest.FixtureRequest) -> Iterator[Role]:
-    """A user of MariaDB in the test's database."""
-    with role_of_mariadb(request) as found:
-        yield found
-
-
-@pytest.fixture(params=["postgres", "mariadb"])
-def role(request: pytest.FixtureRequest) -> Role:
-    """One of each."""
-    found: Role = request.getfixturevalue(f"{request.param}_role")
-    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -79,9 +79,13 @@ class Role:
             found.close()
 
 
+def role_of(request: pytest.FixtureRequest, database: str) -> AbstractContextManager[Role]:
+    """Somebody in the test's database, gone at the end."""
+    return (_role_of_mariadb if database == "mariadb" else _role_of_postgres)(request)
+
+
 @contextmanager
-def role_of_postgres(request: pytest.FixtureRequest) -> Iterator[Role]:
-    """Gone at the end."""
+def _role_of_postgres(request: pytest.FixtureRequest) -> Iterator[Role]:
     database = request.getfixturevalue("postgres")
     owner = request.getfixturevalue("store")
     name = random_name("role")
@@ -93,8 +97,7 @@ def role_of_postgres(request: pytest.FixtureRequest) -> Iterator[Role]:
 
 
 @contextmanager
-def role_of_mariadb(request: pytest.FixtureRequest) -> Iterator[Role]:
-    """Gone at the end."""
+def _role_of_mariadb(request: pytest.FixtureRequest) -> Iterator[Role]:
     server, database = request.getfixturevalue("mariadb_server"), request.getfixturevalue("mariadb")
     owner = request.getfixturevalue("mariadb_store")
     name = random_name("role")

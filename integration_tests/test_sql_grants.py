@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pytest
 
 from integration_tests.command_line import CommandLine
 from integration_tests.servers import KafkaServer
-from integration_tests.sql_roles import STATE_TABLES, Grants, Role, documented
+from integration_tests.sql_roles import STATE_TABLES, Grants, Role, documented, role_of
 from kafka_stream import DirectStream
 from kafka_stream.errors import KafkaStreamError
 from kafka_stream.offset_stores.sql import SqlOffsetStore
@@ -26,6 +26,18 @@ LOOKING = documented("`streams`")
 CHANGING = {**documented("`reset`"), **documented("`reset`, `import`", STATE_TABLES)}
 LETTERS = documented("`dead-letters`")
 CHECKING = documented("`schema check`")
+
+
+@pytest.fixture
+def mariadb_role(request: pytest.FixtureRequest) -> Iterator[Role]:
+    with role_of(request, "mariadb") as found:
+        yield found
+
+
+@pytest.fixture(params=["postgres", "mariadb"])
+def role(request: pytest.FixtureRequest) -> Iterator[Role]:
+    with role_of(request, request.param) as found:
+        yield found
 
 
 def _entry(kind: ActionKind, number: str) -> HistoryEntry:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from integration_tests.sql_roles import STATE_TABLES, TABLES, Grants, Role, documented
+from integration_tests.sql_roles import STATE_TABLES, TABLES, Grants, Role, documented, role_of
 from kafka_stream import DirectStream
 from kafka_stream.errors import KafkaStreamError
 from kafka_stream.offset_stores.sql import SqlOffsetStore
@@ -38,6 +38,12 @@ STATES = (
     StateDescription("visits", "windows", "visits", ("page",), {"open": "visits_open"}),
     StateDescription("once", "seen", "kafka_stream_seen", ("key_hash",)),
 )
+
+
+@pytest.fixture(params=["postgres", "mariadb"])
+def role(request: pytest.FixtureRequest) -> Iterator[Role]:
+    with role_of(request, request.param) as found:
+        yield found
 
 
 def _merging() -> Sequence[Sink]:
