@@ -18,7 +18,8 @@ _TABLE = text(
 )
 _COLUMNS = text(
     "SELECT column_name AS name, lower(data_type) AS type, collation_name AS collation_name, "
-    "coalesce(datetime_precision, numeric_scale) AS digits, is_nullable = 'YES' AS nullable, "
+    "coalesce(datetime_precision, numeric_scale) AS digits, character_maximum_length AS longest, "
+    "is_nullable = 'YES' AS nullable, "
     "column_default AS column_default, lower(extra) AS extra, coalesce(generation_expression, '') <> '' AS computed "
     "FROM information_schema.columns WHERE table_schema = coalesce(:schema, DATABASE()) AND table_name = :table"
 )
@@ -54,6 +55,8 @@ _KNOWN_COLLATION = re.compile(
     r"(bin|nopad_bin|general_ci|general_nopad_ci|unicode_ci|unicode_520_ci|0900_(ai|as)_c[is]|0900_bin|swedish_ci|"
     r"(nopad_)?a[is]_c[is])|uca1400_(nopad_)?a[is]_c[is]"
 )
+# Those that compare byte by byte, and spaces at the end, too.
+_BY_BYTES = re.compile(r"(utf8mb4|utf8mb3|utf8|latin1|ascii)_nopad_bin|utf8mb4_0900_bin")
 _CONSTANT = re.compile(r"NULL|[+-]?[\d.]+(e[+-]?\d+)?|'(''|[^'])*'|current_timestamp(\(\d?\))?", re.IGNORECASE)
 
 
@@ -120,6 +123,7 @@ def _column(row: Row[Any]) -> ColumnFacts:
     is_plain = default is None or _CONSTANT.fullmatch(default) or ("(" not in default and "default" not in row.extra)
     return ColumnFacts(
         kind=_kind(row.type, row.collation_name, row.digits),
+        longest=row.longest if row.type == "varchar" else None,
         digits=row.digits if row.type in _ROUNDED else None,
         is_required=not row.nullable and default is None and not is_numbered and not row.computed,
         depends_on_order=is_numbered or not is_plain,
@@ -129,6 +133,8 @@ def _column(row: Row[Any]) -> ColumnFacts:
 def _kind(type_: str, collation: str | None, digits: int | None) -> Kind:
     if type_ in _INTEGERS:
         return Kind.INTEGER
+    if type_ == "varchar" and _BY_BYTES.fullmatch(collation or ""):
+        return Kind.TEXT
     if type_ in _TEXTS and _KNOWN_COLLATION.fullmatch(collation or ""):
         return Kind.TEXT_WITHOUT_CASE
     if type_ == "datetime":

@@ -19,6 +19,8 @@ UPDATED = [
     Setup(late="update", retention=20),
     Setup(30, 10, late="update", retention=30),
     Setup(12, 4, lateness=3, late="update", retention=8),
+    Setup(gap=10, late="update", retention=30),
+    Setup(gap=10, lateness=5, late="update", retention=12),
 ]
 KEYS: dict[int, Sequence[Key]] = {0: [()], 1: [("a",), ("b",), ("B",)], 2: [("a", 1), ("a", 2), ("b", 1)]}
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy import exc
+from sqlalchemy import delete, exc
 
 from kafka_stream.errors import KafkaStreamError, StatementRefused
 from kafka_stream.sinks.sql.sink import SqlSink
 from kafka_stream.sinks.sql.stateful.transaction import StatefulTransaction
+from kafka_stream.sinks.sql.windows.event_time.panes import moment
+from kafka_stream.sinks.sql.windows.keyed import is_one_of
 from kafka_stream.sinks.sql.windows.options import OnClose
-from kafka_stream.sinks.sql.windows.rows import Closed, rows_of
-from kafka_stream.sinks.sql.windows.tables import WindowTables
+from kafka_stream.sinks.sql.windows.rows import Closed, Corrections, rows_of
+from kafka_stream.sinks.sql.windows.tables import START, WindowTables
 
 
 class Closing:
@@ -25,19 +28,28 @@ class Closing:
         self._inserting = SqlSink(tables.target.table, list, "error")
         self._replacing = SqlSink(tables.target.table, list, "update")
 
-    def write(self, closed: Sequence[Closed], corrected: Sequence[Closed], transaction: StatefulTransaction) -> None:
+    def write(self, closed: Sequence[Closed], corrected: Corrections, transaction: StatefulTransaction) -> None:
         """The rows of windows that close now, and of those that were closed and have become others.
 
         Raises:
             StatementRefused: the table takes a row not, or ``on_close`` fails: no record is to blame.
         """
         with self._blaming_no_record("the rows of closed windows could not be written"):
-            for sink, windows in ((self._inserting, closed), (self._replacing, corrected)):
+            self._delete(corrected.gone, transaction)
+            for sink, windows in ((self._inserting, closed), (self._replacing, corrected.windows)):
                 if windows:
                     sink.write(sink.prepare(rows_of(windows, self._tables)), transaction)
-        if self._on_close is not None and (closed or corrected):
+        told = [*closed, *corrected.windows]
+        if self._on_close is not None and told:
             with self._blaming_no_record("on_close failed"):
-                self._on_close(rows_of([*closed, *corrected], self._tables), transaction)
+                self._on_close(rows_of(told, self._tables), transaction)
+
+    def _delete(self, gone: Sequence[tuple[Any, int]], transaction: StatefulTransaction) -> None:
+        if gone:
+            target, key = self._tables.target, self._tables.key
+            names = [target.columns[name].key for name in (*key, START)]
+            keys = [(*self._tables.key_values(of), moment(start_us)) for of, start_us in gone]
+            transaction.connection.execute(delete(target.table).where(is_one_of(target.table, names, keys)))
 
     @contextmanager
     def _blaming_no_record(self, what: str) -> Iterator[None]:

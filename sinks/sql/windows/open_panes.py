@@ -16,7 +16,7 @@ from kafka_stream.sinks.sql.windows.event_time.definitions import Sliding, Tumbl
 from kafka_stream.sinks.sql.windows.event_time.lateness import Placed
 from kafka_stream.sinks.sql.windows.event_time.sliding import Pane, WindowsOfPanes
 from kafka_stream.sinks.sql.windows.keyed import is_one_of
-from kafka_stream.sinks.sql.windows.rows import Closed
+from kafka_stream.sinks.sql.windows.rows import Closed, Corrections
 from kafka_stream.sinks.sql.windows.standing import Standing
 from kafka_stream.sinks.sql.windows.tables import PANE, WindowTables
 
@@ -66,9 +66,15 @@ class OpenPanes:
         found = by_pane(chosen(of), self._tables.plan.parts) if of else ()
         return Added(of, self._adding.prepare([row for start, it in found for row in self._rows(start, it)]))
 
-    def add(self, added: Added, transaction: StatefulTransaction) -> None:
-        """Add them to what is open."""
+    def add(
+        self, added: Added, late: Collection[Cell], closed_us: int | None, transaction: StatefulTransaction
+    ) -> Corrections:
+        """Add them to what is kept; ``late`` are the panes and keys of those among them that are late."""
         self._adding.write(added.changes, transaction.connection)
+        ended = {(start, key) for start, key in late if closed_us is not None and start < closed_us}
+        if closed_us is None or not ended:
+            return Corrections()
+        return Corrections(self._corrected(transaction, ended, closed_us))
 
     def closed(self, transaction: StatefulTransaction, after_us: int | None, until_us: int) -> list[Closed]:
         """The windows that end behind ``after_us`` and not behind ``until_us``."""
@@ -83,7 +89,7 @@ class OpenPanes:
         oldest_us = self._panes.shifted(until_us, 1 - self._per_window) - self._kept_us
         transaction.connection.execute(delete(self._tables.open).where(self._tables.open.c[PANE] < oldest_us))
 
-    def corrected(self, transaction: StatefulTransaction, cells: Collection[Cell], until_us: int) -> list[Closed]:
+    def _corrected(self, transaction: StatefulTransaction, cells: Collection[Cell], until_us: int) -> list[Closed]:
         """The windows that these panes are of, and that do not end behind ``until_us``."""
         starts, keys = [start for start, _ in cells], [key for _, key in cells]
         ends = {

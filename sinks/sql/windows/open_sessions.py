@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +10,13 @@ from sqlalchemy import ColumnElement, Connection, delete, select
 
 from kafka_stream.sinks.sql.sink import SqlSink
 from kafka_stream.sinks.sql.stateful.transaction import StatefulTransaction
-from kafka_stream.sinks.sql.windows.event_time.combining import chosen
+from kafka_stream.sinks.sql.windows.event_time.combining import Cell, chosen
 from kafka_stream.sinks.sql.windows.event_time.definitions import Session
-from kafka_stream.sinks.sql.windows.event_time.lateness import Placed
+from kafka_stream.sinks.sql.windows.event_time.lateness import NEVER, Placed
 from kafka_stream.sinks.sql.windows.event_time.sessions import Stretch, merged, sessions_of
 from kafka_stream.sinks.sql.windows.keyed import is_one_of
 from kafka_stream.sinks.sql.windows.open_panes import Added, Chosen
-from kafka_stream.sinks.sql.windows.rows import Closed
+from kafka_stream.sinks.sql.windows.rows import Closed, Corrections
 from kafka_stream.sinks.sql.windows.standing import Standing
 from kafka_stream.sinks.sql.windows.tables import FIRST, LAST, WindowTables
 
@@ -31,17 +31,39 @@ class _OfKey:
     stretches: list[Stretch]
 
 
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """The sessions of a key that had records, before and after them."""
+
+    key: Any
+    before: Sequence[Stretch]
+    after: Sequence[Stretch]
+
+    @property
+    def gone(self) -> list[int]:
+        """The starts of those that begin earlier now."""
+        kept = {one.first for one in self.after}
+        return [one.first for one in self.before if one.first not in kept]
+
+    @property
+    def new(self) -> list[Stretch]:
+        """Those that are new, or have become others."""
+        return [one for one in self.after if one not in self.before]
+
+
 class OpenSessions:
     """What is kept of open sessions: a row for each."""
 
     adds_alone = True
     """Whether nobody else may write while records are added: what is there is read, and joined."""
 
-    def __init__(self, tables: WindowTables, definition: Session, standing: Standing) -> None:
+    def __init__(self, tables: WindowTables, definition: Session, standing: Standing, kept_us: int = 0) -> None:
+        """``kept_us`` is for how long sessions stay behind their close."""
         self.place = definition
         self._tables = tables
         self._standing = standing
         self._gap_us = definition.gap_us
+        self._kept_us = kept_us
         self._sink = SqlSink(tables.open, list, "update")
 
     def closable(self, watermark_us: int) -> int:
@@ -57,46 +79,74 @@ class OpenSessions:
         """Combined into sessions; pure."""
         return Added(of, sessions_of(chosen(of), self._gap_us, self._tables.plan.parts) if of else {})
 
-    def add(self, added: Added, transaction: StatefulTransaction) -> None:
-        """Merge them with what is open."""
+    def add(
+        self, added: Added, late: Collection[Cell], closed_us: int | None, transaction: StatefulTransaction
+    ) -> Corrections:
+        """Merge them with what is kept; which of them are late is seen by the closed sessions that they change."""
         by_key: dict[Any, list[Stretch]] = added.changes
         new: dict[Any, _OfKey] = {}
         for key, form in zip(by_key, self._standing.forms(list(by_key)), strict=True):
             new.setdefault(form, _OfKey(key, [])).stretches.extend(by_key[key])
-        forms = list(new)
+        forms, changes = list(new), list[_Change]()
         for begin in range(0, len(forms), _KEYS_AT_ONCE):
-            self._merge(transaction, {form: new[form] for form in forms[begin : begin + _KEYS_AT_ONCE]})
+            some = {form: new[form] for form in forms[begin : begin + _KEYS_AT_ONCE]}
+            changes += self._merge(transaction, some)
+        return self._corrections(changes, NEVER if closed_us is None else closed_us)
 
     def closed(self, transaction: StatefulTransaction, after_us: int | None, until_us: int) -> list[Closed]:
-        """The sessions that end not behind ``until_us``."""
-        ended = self._tables.open.c[LAST] <= until_us - self._gap_us
+        """The sessions that end behind ``after_us`` and not behind ``until_us``."""
+        last = self._tables.open.c[LAST]
+        ended = last <= until_us - self._gap_us
+        if after_us is not None:
+            ended &= last > after_us - self._gap_us
         return [
-            Closed(one.first, one.last + self._gap_us, of.key, one.parts)
+            self._closed(of.key, one)
             for of in self._read(transaction.connection, ended).values()
             for one in of.stretches
         ]
 
     def forget(self, transaction: StatefulTransaction, until_us: int) -> None:
-        """Delete the sessions that end not behind this time."""
-        ended = self._tables.open.c[LAST] <= until_us - self._gap_us
+        """Delete the sessions that end not behind this time, and are not kept for late records."""
+        ended = self._tables.open.c[LAST] <= until_us - self._gap_us - self._kept_us
         transaction.connection.execute(delete(self._tables.open).where(ended))
 
-    def _merge(self, transaction: StatefulTransaction, new: dict[Any, _OfKey]) -> None:
-        values = self._tables.key_values
-        of_keys = is_one_of(self._tables.open, self._tables.key, [values(of.key) for of in new.values()])
+    def _merge(self, transaction: StatefulTransaction, new: dict[Any, _OfKey]) -> list[_Change]:
+        of_keys = is_one_of(
+            self._tables.open, self._tables.key, [self._tables.key_values(of.key) for of in new.values()]
+        )
         stored = self._read(transaction.connection, of_keys)
-        gone: list[tuple[Any, ...]] = []
-        rows: list[tuple[Any, ...]] = []
+        changes = []
         for form, of in new.items():
-            key, before = values(of.key), stored[form].stretches if form in stored else []
-            after = merged([*before, *of.stretches], self._gap_us, self._tables.plan.parts)
-            kept = {one.first for one in after}
-            gone += [(*key, one.first) for one in before if one.first not in kept]
-            rows += [(*key, one.first, one.last, *one.parts) for one in after if one not in before]
+            before = stored.get(form, _OfKey(of.key, []))
+            after = merged([*before.stretches, *of.stretches], self._gap_us, self._tables.plan.parts)
+            changes.append(_Change(before.key, before.stretches, after))
+        self._write(transaction, changes)
+        return changes
+
+    def _write(self, transaction: StatefulTransaction, changes: Sequence[_Change]) -> None:
+        values = self._tables.key_values
+        gone = [(*values(of.key), first) for of in changes for first in of.gone]
         if gone:
             names = (*self._tables.key, FIRST)
             transaction.connection.execute(delete(self._tables.open).where(is_one_of(self._tables.open, names, gone)))
+        rows = [(*values(of.key), one.first, one.last, *one.parts) for of in changes for one in of.new]
         self._sink.write(self._sink.prepare(rows), transaction)
+
+    def _corrections(self, changes: Sequence[_Change], closed_us: int) -> Corrections:
+        """What has changed of sessions that were closed, and which of them are no more, or not as they were."""
+        ended_us = closed_us - self._gap_us
+        return Corrections(
+            [self._closed(of.key, one) for of in changes for one in of.new if one.last <= ended_us],
+            [
+                (of.key, one.first)
+                for of in changes
+                for one in of.before
+                if one.last <= ended_us and not any(it.first == one.first and it.last <= ended_us for it in of.after)
+            ],
+        )
+
+    def _closed(self, key: Any, one: Stretch) -> Closed:
+        return Closed(one.first, one.last + self._gap_us, key, one.parts)
 
     def _read(self, connection: Connection, where: ColumnElement[bool]) -> dict[Any, _OfKey]:
         """The sessions of each key, by the form in which keys are compared."""

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, get_args
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.sinks.sql.stateful.durations import SECOND_US, duration_us, positive_us
 from kafka_stream.sinks.sql.stateful.functions import checked_function
-from kafka_stream.sinks.sql.windows.event_time.definitions import Definition, Duration, Session
+from kafka_stream.sinks.sql.windows.event_time.definitions import Duration
 
 Late: TypeAlias = Literal["table", "dead-letter", "update"]
 OnClose: TypeAlias = Callable[[list[dict[str, Any]], Any], object]
@@ -39,7 +39,7 @@ class Options:
     name: str | None
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], window: Definition, where: str) -> Options:
+    def of(cls, given: Mapping[str, Any], where: str) -> Options:
         """What was given.
 
         Raises:
@@ -53,7 +53,10 @@ class Options:
         if late not in get_args(Late):
             raise ConfigurationError(f"late={late!r} of {where} is unknown; choose 'table', 'dead-letter' or 'update'")
         on_close, retention, name = (given.get(it) for it in ("on_close", "retention", "name"))
-        _check_update(late, retention, window, where)
+        if late == "update" and retention is None:
+            raise ConfigurationError(
+                f'late="update" of {where} needs retention=…, for how long closed windows can still be corrected'
+            )
         if name is not None and (not isinstance(name, str) or not 0 < len(name) <= 255):
             raise ConfigurationError(f"name={name!r} of {where} is no name; give a text of 1 to 255 characters")
         if on_close is not None:
@@ -65,18 +68,4 @@ class Options:
             positive_us(given.get("idle_after", "1 minute"), f"idle_after of {where}") / SECOND_US,
             None if retention is None else positive_us(retention, f"retention of {where}"),
             name,
-        )
-
-
-def _check_update(late: Late, retention: Any, window: Definition, where: str) -> None:
-    if late != "update":
-        return
-    if retention is None:
-        raise ConfigurationError(
-            f'late="update" of {where} needs retention=…, for how long closed windows can still be corrected'
-        )
-    if isinstance(window, Session):
-        raise ConfigurationError(
-            f'late="update" of {where} is for windows of panes; a late record may join sessions that are closed, so '
-            'keep it: late="table" or "dead-letter", or a larger allowed_lateness'
         )

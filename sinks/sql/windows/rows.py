@@ -23,6 +23,17 @@ class Closed:
     parts: Sequence[Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """What late records have made of windows that were closed: those whose rows are others now, and new ones.
+
+    ``gone`` are the keys and starts of sessions that are a part of others now, which may be open.
+    """
+
+    windows: Sequence[Closed] = ()
+    gone: Sequence[tuple[Any, int]] = ()
+
+
 def in_order(windows: Iterable[Closed]) -> list[Closed]:
     """Sorted by end and key; keys that have no order of their own go by their text."""
     found = list(windows)

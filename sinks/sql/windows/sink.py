@@ -64,7 +64,7 @@ class WindowSink:
     - ``late="table"``: kept in ``<table>_late``;
     - ``late="dead-letter"``: becomes a dead letter; the stream needs ``on_error="dead-letter"``, else it stops here;
     - ``late="update"``: goes into its windows for as long as ``retention``, whose rows are replaced, and given to
-      ``on_close`` again; what is older is kept in ``<table>_late``. Not for sessions.
+      ``on_close`` again; what is older is kept in ``<table>_late``. A session that becomes a part of another one goes.
 
     With ``retention``, rows of windows that ended so long before the last that closed are removed, some thousand at a
     time. ``name`` (the table's, by default) is what the store keeps watermarks under.
@@ -90,7 +90,7 @@ class WindowSink:
             )
         self._tables = tables = tables_of(table, aggregates or {}, key, sessions=isinstance(window, Session))
         self._where = where = f"the WindowSink for table {tables.name}"
-        self._options = kept = Options.of(options, window, where)
+        self._options = kept = Options.of(options, where)
         self._reader = EventReader(
             where,
             len(tables.key),
@@ -171,7 +171,7 @@ class WindowSink:
 
 
 def _opened(tables: WindowTables, window: Definition, options: Options, standing: Standing) -> OpenPanes | OpenSessions:
+    kept_us = (options.retention_us or 0) if options.late == "update" else 0
     if isinstance(window, Session):
-        return OpenSessions(tables, window, standing)
-    kept_us = options.retention_us or 0
-    return OpenPanes(tables, window, standing, kept_us if options.late == "update" else 0)
+        return OpenSessions(tables, window, standing, kept_us)
+    return OpenPanes(tables, window, standing, kept_us)

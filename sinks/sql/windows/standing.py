@@ -10,22 +10,24 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection, Table, inspect
 
 from kafka_stream.errors import ConfigurationError, ProcessingError
-from kafka_stream.sinks.sql.facts import ColumnFacts, Kind, TableFacts
+from kafka_stream.sinks.sql.facts import ColumnFacts, TableFacts
+from kafka_stream.sinks.sql.facts import Kind as Compared
 from kafka_stream.sinks.sql.keys import comparison
 from kafka_stream.sinks.sql.target import Target
 from kafka_stream.sinks.sql.windows.event_time.lateness import Placed
+from kafka_stream.sinks.sql.windows.event_time.values import Kind, Values
 from kafka_stream.sinks.sql.windows.tables import END, START, WindowTables
 from kafka_stream.sinks.sql.writers import facts_of
 
 _TOLD_APART = {
-    Kind.BOOLEAN,
-    Kind.BYTES,
-    Kind.DATE,
-    Kind.ENUM,
-    Kind.INTEGER,
-    Kind.TEXT,
-    Kind.TEXT_WITHOUT_CASE,
-    Kind.UUID,
+    Compared.BOOLEAN,
+    Compared.BYTES,
+    Compared.DATE,
+    Compared.ENUM,
+    Compared.INTEGER,
+    Compared.TEXT,
+    Compared.TEXT_WITHOUT_CASE,
+    Compared.UUID,
 }
 _MICROSECONDS = 6
 
@@ -59,6 +61,7 @@ class Standing:
         for name in self.tables.key:
             self._check_told_apart(name, facts, connection.dialect.name)
         self._check_moments(facts, connection.dialect.name)
+        self._check_decimals(facts, connection.dialect.name)
         self._compare = comparison(self._keys_alone(), facts, connection.dialect) if self.tables.key else None
         self._seen = (connection.dialect, schemas)
 
@@ -106,7 +109,7 @@ class Standing:
                 "Python does, so that keys could be mixed up: make it one of integers, texts with a collation that "
                 "goes by bytes, UUIDs, booleans, dates or bytes"
             )
-        self._folds_keys = self._folds_keys or kind is Kind.TEXT_WITHOUT_CASE
+        self._folds_keys = self._folds_keys or kind is Compared.TEXT_WITHOUT_CASE
 
     def _check_moments(self, facts: TableFacts, dialect: str) -> None:
         """MariaDB and MySQL cut off parts of seconds unless they are told not to."""
@@ -117,6 +120,18 @@ class Standing:
                     f"{self.where}: {name!r} keeps {digits} digits of a second on {dialect}, and windows begin and end "
                     "within one: make it DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), 'mysql', "
                     "'mariadb')"
+                )
+
+    def _check_decimals(self, facts: TableFacts, dialect: str) -> None:
+        """What a column rounds without being declared to, would be rounded as often as a batch ends."""
+        for part in self.tables.plan.parts:
+            column = self.tables.target.columns.get(part.name)
+            if column is None or part.values != Values(Kind.DECIMAL):
+                continue
+            if (digits := facts.columns.get(column.name, ColumnFacts()).digits) is not None:
+                raise ConfigurationError(
+                    f"{self.where}: {part.name!r} is declared as {column.type!r}, of which {dialect} keeps {digits} "
+                    "digits behind the point: declare how many it has, as in Numeric(12, 2)"
                 )
 
     def _keys_alone(self) -> Target:

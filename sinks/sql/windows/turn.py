@@ -20,7 +20,7 @@ from kafka_stream.sinks.sql.windows.open_panes import Added, OpenPanes
 from kafka_stream.sinks.sql.windows.open_sessions import OpenSessions
 from kafka_stream.sinks.sql.windows.options import Options
 from kafka_stream.sinks.sql.windows.retention import Retention
-from kafka_stream.sinks.sql.windows.rows import Closed
+from kafka_stream.sinks.sql.windows.rows import Corrections
 from kafka_stream.sinks.sql.windows.standing import Standing
 from kafka_stream.sinks.sql.windows.tables import WindowTables
 from kafka_stream.types import TopicPartition
@@ -69,10 +69,10 @@ class Turns:
         late = [it for one in placed for it in self._late(one, now)]
         taken = [one for one in late if self._is_taken(one, now.closed_us)]
         self._keep_late(late, batch, now)
-        self._add(placed, added, taken, now)
+        corrected = self._add(placed, added, taken, now)
         changed = now.marks.after(placed, self._options.lateness_us)
         self._ledger.keep(transaction, changed)
-        self._close(now, now.marks.changed(changed), self._corrected(taken, now))
+        self._close(now, now.marks.changed(changed), corrected)
 
     def tick(self, caught_up_s: Mapping[TopicPartition, float], transaction: StatefulTransaction) -> None:
         """Time has passed."""
@@ -82,7 +82,7 @@ class Turns:
         self._ledger.keep(transaction, idle)
         if self._closable(marks.changed(idle), closed_us) is not None:
             now = self._locked(transaction, lambda _: idle)
-            self._close(now, now.marks.changed(idle), [])
+            self._close(now, now.marks.changed(idle), Corrections())
         elif self._retention is not None and self._retention.has_more and closed_us is not None:
             self._retention.step(transaction, closed_us)
 
@@ -133,7 +133,7 @@ class Turns:
             left = [one for one in late if not self._is_taken(one, now.closed_us)]
             self._late_table.keep(left, now.transaction)
 
-    def _add(self, placed: Sequence[Placed], added: Added, taken: Sequence[LateRecord], now: _Locked) -> None:
+    def _add(self, placed: Sequence[Placed], added: Added, taken: Sequence[LateRecord], now: _Locked) -> Corrections:
         """As it was combined before the transaction, if no other records are left out than was thought."""
         left_out = {one.events.partition: one.late_at(now.floor_us(one.events.partition)) for one in placed}
         for late in taken:
@@ -141,17 +141,9 @@ class Turns:
         of = [(one, left_out[one.events.partition]) for one in placed]
         if any(without != one.late for one, without in of):
             added = self._open.prepare(of)
-        self._open.add(added, now.transaction)
+        return self._open.add(added, {one.cell for one in taken}, now.closed_us, now.transaction)
 
-    def _corrected(self, taken: Sequence[LateRecord], now: _Locked) -> list[Closed]:
-        """The windows that were closed, and get a late record."""
-        closed_us = now.closed_us
-        cells = {one.cell for one in taken if closed_us is not None and one.deadline_us <= closed_us}
-        if not cells or closed_us is None or isinstance(self._open, OpenSessions):
-            return []
-        return self._open.corrected(now.transaction, cells, closed_us)
-
-    def _close(self, now: _Locked, marks: Marks, corrected: Sequence[Closed]) -> None:
+    def _close(self, now: _Locked, marks: Marks, corrected: Corrections) -> None:
         until_us = self._closable(marks, now.closed_us) if now.may_close else None
         closed = [] if until_us is None else self._open.closed(now.transaction, now.closed_us, until_us)
         self._closing.write(closed, corrected, now.transaction)

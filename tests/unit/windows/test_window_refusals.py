@@ -13,7 +13,7 @@ from sqlalchemy.pool import StaticPool
 
 from kafka_stream.errors import ConfigurationError, ProcessingError, RecordError
 from kafka_stream.protocols import StatefulSink, TickingSink
-from kafka_stream.sinks.sql import Count, Max, Mean, Min, Session, Sliding, Sum, Tumbling, WindowSink
+from kafka_stream.sinks.sql import Count, Max, Mean, Min, Sliding, Sum, Tumbling, WindowSink
 from kafka_stream.testing import batch_of, message
 from kafka_stream.types import Claim, OffsetRange, Owner, TopicPartition
 from tests.window_world import STORED, Transaction
@@ -95,7 +95,6 @@ async def many_later(value: Any) -> AsyncIterator[Any]:
         (lambda: sink(on_close=lambda rows: None), "on_close .* cannot be called"),
         (lambda: sink(late="never"), "late='never' .* choose"),
         (lambda: sink(late="update"), "needs retention=…"),
-        (lambda: sink(window=Session("5s"), late="update", retention="1 day"), "may join sessions that are closed"),
         (lambda: sink(allowed_lateness="-5s"), "allowed_lateness .* negative"),
         (lambda: sink(idle_after="0s"), "idle_after .* longer than nothing"),
         (lambda: sink(retention="soon"), "retention .* no length of time"),
