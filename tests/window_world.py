@@ -139,7 +139,7 @@ class World:
     def tick(self, idle: set[int], *, commits: bool = True) -> list[Row]:
         """Time passes: these partitions are known to have had nothing for ten seconds, the others for five."""
         self.emitted = []
-        with self.transaction(self.partitions, commits=commits) as transaction:
+        with self.transaction(sorted(self.partitions), commits=commits) as transaction:
             caught_up_s = {TopicPartition(TOPIC, it): 10.0 if it in idle else 5.0 for it in self.partitions}
             self.sink.tick(caught_up_s, transaction)
         return self.emitted if commits else []
@@ -149,7 +149,7 @@ class World:
         """One that is committed, or taken back."""
         ranges = tuple(OffsetRange(TopicPartition(TOPIC, it), 0, 1) for it in partitions)
         claim = Claim(STREAM, Owner("a", "host"), ranges, {r.topic_partition: 1 for r in ranges}, {}, {})
-        known = [TopicPartition(TOPIC, it) for it in self.partitions]
+        known = [TopicPartition(TOPIC, it) for it in sorted(self.partitions)]
         with self.engine.connect() as connection, connection.begin() as begun:
             yield (transaction := Transaction(connection, claim, known))
             if not commits:
