@@ -8,7 +8,9 @@ import pytest
 from sqlalchemy import create_engine, inspect
 
 from kafka_stream.offset_stores.sql import SqlOffsetStore
-from kafka_stream.testing.store_backend import OLDER, P0, STREAM, commit, next_offsets
+from kafka_stream.protocols import Action, ActionKind, Change, Clearing, StateDescription
+from kafka_stream.sinks.sql.stateful.registry import register
+from kafka_stream.testing.store_backend import OLDER, P0, STREAM, claim_of, commit, next_offsets
 from tests.alembic_application import AlembicApplication, recipe
 from tests.sql_backend import SqlBackend
 
@@ -57,4 +59,28 @@ def test_the_tables_are_where_a_schema_translate_map_leads(backend: SqlBackend) 
     assert _works(store)
     assert inspect(engine).get_table_names() == ["results"]
     assert inspect(engine).has_table("kafka_stream_offsets", schema="tenant")
+    engine.dispose()
+
+
+def test_state_is_found_and_cleared_where_a_schema_translate_map_leads(backend: SqlBackend) -> None:
+    described = StateDescription("totals", "state", "totals", ("page",))
+    engine = create_engine(backend.url, execution_options={"schema_translate_map": {None: "tenant"}})
+    store = SqlOffsetStore(engine)
+    store.open()
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE tenant.totals (page text PRIMARY KEY, total int)")
+        connection.exec_driver_sql("CREATE TABLE totals (page text PRIMARY KEY, total int)")
+        for table in ("tenant.totals", "totals"):
+            connection.exec_driver_sql(f"INSERT INTO {table} VALUES ('{table}', 1)")
+    store.initialise(STREAM, "orders", {0: 0}, None)
+    with store.begin(claim_of(OLDER, {P0: (0, 5)}, store.take_over(STREAM, OLDER, [P0], {}))) as transaction:
+        register(transaction, described)
+        transaction.advance()
+        transaction.commit()
+    assert store.state_rows(STREAM, described) == {"totals": 1}
+    assert [row["page"] for row in store.find_state(STREAM, described, ["tenant.totals"], 2)] == ["tenant.totals"]
+    action = Action("1", ActionKind.RESET, "me")
+    assert store.change_and_clear(STREAM, [P0], action, lambda _: [Change(P0, 0)], Clearing([P0])) == {"totals": 1}
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT page FROM totals").scalars().all() == ["totals"]
     engine.dispose()

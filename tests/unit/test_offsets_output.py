@@ -98,7 +98,8 @@ def show_reset(output: Output) -> None:
     state = StateInReset(not_rewound={"totals": 120, "visits": 1})
     if output is Output.TABLE:
         show_plan(plan, "plan for orders in x")
-        say_warning(str(state.warning()), output)
+        for warning in state.warnings():
+            say_warning(warning, output)
     else:
         print_rows([{**rows.reset_row(partition), **state.row()} for partition in plan.partitions], output)
 

@@ -93,6 +93,11 @@ def table_rows(kept: Sequence[KeptState]) -> dict[str, int]:
     return {table: rows for state in kept for table, rows in state.rows.items() if rows is not None}
 
 
+def missing_tables(kept: Sequence[KeptState]) -> list[str]:
+    """The tables that are not there, or are nowhere that this user's sessions look."""
+    return sorted({table for state in kept for table, rows in state.rows.items() if rows is None})
+
+
 def in_words(rows: Mapping[str, int]) -> str:
     """``totals (120 rows) and visits (1 row)``."""
     told = [f"{table} ({count:,} {'row' if count == 1 else 'rows'})" for table, count in sorted(rows.items())]
@@ -110,6 +115,7 @@ __all__ = [
     "keeping_state",
     "kept_state",
     "known_state",
+    "missing_tables",
     "of_all_partitions",
     "stateful",
     "table_rows",

@@ -107,7 +107,7 @@ def _question(target: Target, plan: ResetPlan, state: StateInReset) -> str:
 
 
 def _warn(state: StateInReset, options: ResetOptions) -> None:
-    if (warning := state.warning()) is not None:
+    for warning in state.warnings():
         say_warning(warning, Output.CSV if options.export else options.output)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,26 +20,28 @@ if TYPE_CHECKING:
 class StateInReset:
     """What becomes of state with a reset: ``not_rewound`` stays as it is, ``cleared`` is (or was) deleted.
 
-    Both are rows by table. ``refusals`` forbid the reset.
+    Both are rows by table. ``missing`` are tables that are not found, ``refusals`` forbid the reset.
     """
 
     not_rewound: Mapping[str, int] = field(default_factory=dict)
     cleared: Mapping[str, int] = field(default_factory=dict)
+    missing: Sequence[str] = ()
     refusals: Sequence[str] = ()
 
     def row(self) -> Row:
         """For programs, beside each partition: ``table=rows``."""
         return {"not_rewound": tables_and_rows(self.not_rewound), "cleared": tables_and_rows(self.cleared)}
 
-    def warning(self) -> str | None:
-        """What is to be known before it is done, in a sentence; ``None`` where no state is kept."""
+    def warnings(self) -> Iterator[str]:
+        """What is to be known before it is done, in sentences; none where no state is kept."""
         from kafka_stream.admin.state.kept import in_words
 
         if self.cleared:
-            return f"state is cleared in the same transaction: {in_words(self.cleared)}"
+            yield f"state is cleared in the same transaction: {in_words(self.cleared)}"
         if self.not_rewound:
-            return f"{_not_rewound(self.not_rewound)}; --with-state-reset clears it in the same transaction"
-        return None
+            yield f"{_not_rewound(self.not_rewound)}; --with-state-reset clears it in the same transaction"
+        if self.missing:
+            yield f"state is not found: {', '.join(self.missing)}; was it dropped, or is it in another schema?"
 
 
 def state_in_reset(target: Target, reset: Reset, plan: ResetPlan, *, clears: bool, clears_shared: bool) -> StateInReset:
@@ -48,18 +50,19 @@ def state_in_reset(target: Target, reset: Reset, plan: ResetPlan, *, clears: boo
     Raises:
         ConfigurationError: state is to be cleared, and none is kept through such a store.
     """
-    from kafka_stream.admin.state.kept import keeping_state, kept_state, table_rows
+    from kafka_stream.admin.state.kept import keeping_state, kept_state, missing_tables, table_rows
     from kafka_stream.admin.state.resetting import plan_state_reset
     from kafka_stream.errors import ConfigurationError
 
     if clears:
         found = plan_state_reset(keeping_state(target.store), reset, target.sinks, clears_shared=clears_shared)
-        return StateInReset(cleared=found.rows, refusals=found.refusals)
+        return StateInReset(cleared=found.rows, missing=missing_tables(found.kept), refusals=found.refusals)
     if clears_shared:
         raise ConfigurationError("--clear-shared-state goes with --with-state-reset")
     if not any(p.from_offset is not None and p.to_offset not in (None, p.from_offset) for p in plan.partitions):
         return StateInReset()
-    return StateInReset(not_rewound=table_rows(kept_state(target.store, target.stream)))
+    kept = kept_state(target.store, target.stream)
+    return StateInReset(not_rewound=table_rows(kept), missing=missing_tables(kept))
 
 
 def warn_of_state(target: Target, output: Output, *, moved: str) -> None:

@@ -96,9 +96,9 @@ def count(
 ) -> dict[str, int | None]:
     """How many rows there are of each table, ``None`` of one that is not there."""
     counted: dict[str, int | None] = dict.fromkeys(table_names(described))
-    for table, rows in _of_users(connection, described, partitions):
+    for name, table, rows in _of_users(connection, described, partitions):
         query = select(func.count()).select_from(table)
-        counted[table.fullname] = connection.execute(query if rows is None else query.where(rows)).scalar_one()
+        counted[name] = connection.execute(query if rows is None else query.where(rows)).scalar_one()
     if described.kind == SEEN:
         seen = access.tables.seen
         rows = _of_stores(seen, stream, described, partitions)
@@ -116,9 +116,9 @@ def _cleared(
     """By the register: what the code does not know any more, or where the code is not at hand."""
     only = partitions if is_of_partitions(described) else None
     deleted = {}
-    for table, rows in _of_users(connection, described, only):
+    for name, table, rows in _of_users(connection, described, only):
         deleting = delete(table) if rows is None else delete(table).where(rows)
-        deleted[table.fullname] = connection.execute(deleting).rowcount
+        deleted[name] = connection.execute(deleting).rowcount
     tables = access.tables
     # Without a row in the register other windows may begin under their name.
     beside = {SEEN: (tables.watermarks,), WINDOWS: (tables.watermarks, tables.late, tables.states)}
@@ -132,16 +132,16 @@ def _cleared(
 
 def _of_users(
     connection: Connection, described: StateDescription, partitions: Collection[TopicPartition] | None
-) -> Iterator[tuple[Table, Rows]]:
-    """The user's tables that are there, and which of their rows are meant."""
+) -> Iterator[tuple[str, Table, Rows]]:
+    """The user's tables that are there, by the name that the sink gave, and which of their rows are meant."""
     for name in table_names(described):
         if (table := found_table(connection, name)) is None:
             continue
         if partitions is None or not is_of_partitions(described):
-            yield table, None
+            yield name, table, None
         else:
             topic, partition = partition_columns(described, table)
-            yield table, of_partitions((table.c[topic], table.c[partition]), partitions)
+            yield name, table, of_partitions((table.c[topic], table.c[partition]), partitions)
 
 
 def _of_stores(

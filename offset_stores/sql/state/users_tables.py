@@ -25,8 +25,13 @@ def table_names(described: StateDescription) -> list[str]:
 
 
 def found_table(connection: Connection, fullname: str) -> Table | None:
-    """The table with its columns; ``None`` if it is not there. A name may have dots of its own."""
-    for schema, name in _readings(fullname):
+    """The table with its columns; ``None`` if it is not there.
+
+    It is where the connection's ``schema_translate_map`` leads to. A name may have dots of its own.
+    """
+    translated = connection.get_execution_options().get("schema_translate_map") or {}
+    for named, name in _readings(fullname):
+        schema = translated.get(named, named)
         if inspect(connection).has_table(name, schema=schema):
             return Table(name, MetaData(), schema=schema, autoload_with=connection)
     return None

@@ -7,7 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from kafka_stream.admin.reset import prepare_reset
+from kafka_stream.admin.reset_plan import ToEarliest
+from kafka_stream.cli.offsets.state import StateInReset, state_in_reset
+from kafka_stream.cli.offsets.target import Target
+from kafka_stream.errors import ConfigurationError
+from kafka_stream.testing import MemoryOffsetStore
+from tests.admin_fakes import Brokers
 from tests.command_line import Ended, Invoke, one_sentence
 from tests.keeping_state import COUNTS, TOTALS
 from tests.unit.state.conftest import HERE, Reading, Running
@@ -128,3 +136,23 @@ def test_state_that_only_the_code_knows_is_cleared_by_its_sinks(
     done = offsets("reset", *where, "--with-state-reset", "--execute")
     assert done.status == 0, done.err
     assert (rows(TOTALS), rows(COUNTS)) == ({}, {})
+
+
+def test_a_table_that_is_not_found_is_said(offsets: Callable[..., Ended], url: str) -> None:
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        TOTALS.drop(connection)
+    engine.dispose()
+    for how in ((), ("--with-state-reset",)):
+        planned = offsets(*BACK, *how)
+        assert "! state is not found: totals; was it dropped, or is it in another schema?\n" in planned.out
+
+
+def test_a_store_that_state_is_not_kept_through_is_refused_before_anything_moves(fake_brokers: Brokers) -> None:
+    store = MemoryOffsetStore()
+    store.initialise("s", "orders", {0: 5, 1: 5}, None)
+    reset = prepare_reset(store, "s", fake_brokers, ToEarliest())
+    plan, target = reset.plan(store.positions("s")), Target(store, {}, name="s")
+    assert state_in_reset(target, reset, plan, clears=False, clears_shared=False).row() == StateInReset().row()
+    with pytest.raises(ConfigurationError, match="takes an SQL store"):
+        state_in_reset(target, reset, plan, clears=True, clears_shared=False)
