@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from sqlalchemy import Column, DateTime
+from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeEngine
 
 from kafka_stream.errors import ConfigurationError
@@ -17,6 +18,7 @@ from kafka_stream.errors import ConfigurationError
 _TRUTHS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
 _HEX = "0x"
 _LENGTH_OF_UUID = 32
+_LEAST, _MOST = -(2**63), 2**64 - 1  # of the largest columns, with a sign or without
 
 
 def value_of(column: Column[Any], text: str) -> Any:
@@ -29,6 +31,8 @@ def value_of(column: Column[Any], text: str) -> Any:
     try:
         if kind is str:
             return _text(column, text)
+        if kind is int:
+            return _number(column.type, text)
         if kind is datetime:
             return _moment(column.type, text)
         return _READ[kind](text) if kind in _READ else text
@@ -51,6 +55,16 @@ def _text(column: Column[Any], text: str) -> str:
     return text
 
 
+def _number(kind: TypeEngine[Any], text: str) -> int:
+    """MariaDB has no truth values, only numbers of one byte."""
+    if isinstance(kind, mysql.TINYINT) and text.lower() in _TRUTHS:
+        return int(_TRUTHS[text.lower()])
+    number = int(text)
+    if not _LEAST <= number <= _MOST:
+        raise ValueError(text)
+    return number
+
+
 def _moment(kind: TypeEngine[Any], text: str) -> datetime:
     """In UTC if it has no zone; without one where the column keeps none."""
     found = datetime.fromisoformat(text)
@@ -68,7 +82,6 @@ _READ: Mapping[type | None, Callable[[str], Any]] = {
     date: date.fromisoformat,
     Decimal: Decimal,
     float: float,
-    int: int,
     time: time.fromisoformat,
     uuid.UUID: uuid.UUID,
 }
