@@ -17,7 +17,7 @@ from kafka_stream import Batch
 from kafka_stream.offset_stores.zookeeper import ZooKeeperTransaction
 from kafka_stream.sinks.files import FileSink
 from kafka_stream.sinks.kafka import KafkaSink
-from kafka_stream.sinks.sql import SqlSink
+from kafka_stream.sinks.sql import Deduplicate, SqlSink
 from kafka_stream.sinks.zookeeper import Create, ZooKeeperSink
 from kafka_stream.types import Writes
 
@@ -30,6 +30,8 @@ RESULTS = sa.Table(
     sa.Column("value", sa.String(100)),
 )
 """Without any key."""
+MORE_RESULTS = RESULTS.to_metadata(sa.MetaData(), name="more_results")
+"""For a second sink."""
 
 
 def rows(batch: Batch) -> Iterator[dict[str, Any]]:
@@ -42,6 +44,17 @@ def rows(batch: Batch) -> Iterator[dict[str, Any]]:
             "record_key": key.decode() if isinstance(key, bytes) else key,
             "value": None if value is None else value.decode(),
         }
+
+
+def group_of(message: Any) -> bytes:
+    """What the records of one value are known by: all that follows "of"."""
+    group: bytes = message.value().partition(b" of ")[2]
+    return group
+
+
+def deduplicated(_: str) -> Any:
+    """Of each group one record, in two tables."""
+    return [Deduplicate(group_of, "1 day"), SqlSink(RESULTS, rows), SqlSink(MORE_RESULTS, rows)]
 
 
 def messages(batch: Batch) -> Iterator[Mapping[str, Any]]:
@@ -91,6 +104,7 @@ class KeyedSink:
 
 
 SINKS: Mapping[str, Callable[[str], Any]] = {
+    "deduplicated": deduplicated,
     "sql sink": lambda target: SqlSink(RESULTS, rows),
     "kafka sink": lambda target: KafkaSink(target, messages),
     "zookeeper sink": lambda target: ZooKeeperSink(znodes),
