@@ -228,7 +228,32 @@ def test_many_keys_take_few_statements(postgres: Any) -> None:
         for _ in range(2):
             member.process(member.batch(records, {FIRST: 3_000}))
         member.close()
-    assert said == ["WITH", "WITH", "SELECT", "WITH"]
+    assert said == ["WITH", "WITH", "INSERT", "WITH"]
+
+
+def test_a_key_that_is_forgotten_before_it_is_locked_is_new(postgres: Any) -> None:
+    """Somebody else forgets it between the statement that finds it and the one that locks it."""
+    table = passed()
+    records = {FIRST: [record_of(FIRST, at, key, 0) for at, key in enumerate("abab")]}
+    with engine_of(postgres.url) as engine, pytest.MonkeyPatch.context() as patch:
+        table.create(engine)
+        run_statement = postgres_rows.PostgresRows._run
+
+        def forgetting(rows: Any, statement: str, **parameters: Any) -> Any:
+            if "keys" in parameters:
+                deletion = "DELETE FROM kafka_stream_seen WHERE key_text = 'a'"
+                rows._connection.exec_driver_sql(deletion)
+            return run_statement(rows, statement, **parameters)
+
+        patch.setattr(postgres_rows.PostgresRows, "_run", forgetting)
+        member = Member(postgres.url, "one", table, "1 hour", [FIRST])
+        for _ in range(2):
+            member.process(member.batch(records, {FIRST: 2}))
+        member.close()
+        with engine.connect() as connection:
+            assert [offset for _, offset in rows_of(connection, table)] == [0, 1, 2]
+            kept = connection.exec_driver_sql('SELECT key_text, "offset", time_us FROM kafka_stream_seen ORDER BY 1')
+            assert list(map(tuple, kept)) == [("a", 2, 0), ("b", 1, 0)]
 
 
 def test_a_plain_program_lets_one_through_again_when_the_time_is_over() -> None:

@@ -80,7 +80,7 @@ def test_of_each_group_one_record_goes_on_through_every_crash(
     found, more_found = results(engine)
     engine.dispose()
     assert found == more_found
-    records: list[Record] = list(map(tuple, found))  # type: ignore[arg-type]
+    records: list[Record] = list(map(tuple, found))
     assert set(records) <= set(committed)
     assert groups(records) == Counter(groups(list(committed)).keys())
 

@@ -32,24 +32,28 @@ WITH {given}, noted AS (
 )
 SELECT key_hash FROM given EXCEPT SELECT key_hash FROM noted"""
 
+# An INSERT looks a key up in the index of all of it, whatever the planner thinks. A SELECT takes the other index while
+# nothing is known of the table: all rows of the stream, for each key. What is not there any more is inserted as NEVER.
 _LOCK = """
-SELECT key_hash, time_us FROM {seen}
-WHERE stream = %(stream)s AND state = %(state)s AND key_hash = ANY(%(keys)b::bytea[])
-ORDER BY key_hash FOR UPDATE"""
+INSERT INTO {seen} AS seen (stream, state, key_hash, key_text, topic, "partition", "offset", time_us, seen_at)
+SELECT %(stream)s, %(state)s, wanted.key_hash, '', '', 0, 0, %(never)s, %(now)s
+FROM unnest(%(keys)b::bytea[]) AS wanted(key_hash) ORDER BY wanted.key_hash
+ON CONFLICT (stream, state, key_hash) DO UPDATE SET time_us = seen.time_us
+RETURNING key_hash, time_us"""
+_NEVER = -(2**63)
 
 _CHANGE = """
 WITH {given}
-UPDATE {seen} AS seen
-SET key_text = given.key_text, topic = given.topic, "partition" = given."partition", "offset" = given."offset",
-    time_us = given.time_us, seen_at = %(now)s
-FROM given WHERE seen.stream = %(stream)s AND seen.state = %(state)s AND seen.key_hash = given.key_hash"""
+INSERT INTO {seen} (stream, state, key_hash, key_text, topic, "partition", "offset", time_us, seen_at)
+SELECT %(stream)s, %(state)s, key_hash, key_text, topic, "partition", "offset", time_us, %(now)s
+FROM given ORDER BY key_hash
+ON CONFLICT (stream, state, key_hash) DO UPDATE
+SET key_text = EXCLUDED.key_text, topic = EXCLUDED.topic, "partition" = EXCLUDED."partition",
+    "offset" = EXCLUDED."offset", time_us = EXCLUDED.time_us, seen_at = EXCLUDED.seen_at"""
 
 
 class PostgresRows:
-    """Inserts first, and asks only for the keys that were there. See ``SeenRows``.
-
-    The statements are planned each time: a plan that was made while the table was small reads all of it.
-    """
+    """Inserts first, and asks only for the keys that were there. See ``SeenRows``."""
 
     def __init__(self, transaction: StatefulTransaction, driver: psycopg.Connection[Any], state: str) -> None:
         self._connection = connection = transaction.connection
@@ -59,14 +63,13 @@ class PostgresRows:
 
     def note(self, rows: Sequence[SeenRow]) -> Mapping[Hash, int]:
         """As the port says. A key that was there may be forgotten by somebody before it is locked: then it is new."""
-        remembered: dict[Hash, int] = {}
-        while rows:
-            found = sorted(key for (key,) in self._run(_NOTE, **self._given(rows)))
-            if found:
-                remembered.update(self._run(_LOCK, keys=found))
-            were_there = set(found)
-            rows = [row for row in rows if row[0] in were_there and row[0] not in remembered]
-        return remembered
+        found = sorted(key for (key,) in self._run(_NOTE, **self._given(rows)))
+        if not found:
+            return {}
+        locked = dict(self._run(_LOCK, keys=found, never=_NEVER))
+        if forgotten := [row for row in rows if locked.get(row[0]) == _NEVER]:
+            self.change(forgotten)
+        return {key: time for key, time in locked.items() if time != _NEVER}
 
     def change(self, rows: Sequence[SeenRow]) -> None:
         """As the port says."""

@@ -60,20 +60,19 @@ class StatementRows:
         self._connection.execute(statement, self._parameters(rows))
 
     def _locked(self, keys: Sequence[Hash]) -> Iterator[tuple[Hash, int]]:
-        table = self._table
-        whole_keys = tuple_(table.c.stream, table.c.state, table.c.key_hash)
-        statement = (
-            select(table.c.key_hash, table.c.time_us)
-            .where(whole_keys.in_(bindparam("keys", expanding=True)))
-            .order_by(table.c.key_hash)
-            .with_for_update()
-            .with_hint(table, BY_KEY, "mysql")
-            .with_hint(table, BY_KEY, "mariadb")
-        )
-        mine = self._fixed["stream"], self._fixed["state"]
+        table, mine = self._table, (self._fixed["stream"], self._fixed["state"])
+        query = select(table.c.key_hash, table.c.time_us).order_by(table.c.key_hash).with_for_update()
+        is_mysql = self._connection.dialect.name in ("mysql", "mariadb")
+        wanted: Any = bindparam("keys", expanding=True)
+        if is_mysql:
+            whole_key = tuple_(table.c.stream, table.c.state, table.c.key_hash)
+            query = query.where(whole_key.in_(wanted)).with_hint(table, BY_KEY)
+        else:  # SQLite would read the whole table for the other one
+            query = query.where(table.c.stream == mine[0], table.c.state == mine[1], table.c.key_hash.in_(wanted))
         for begin in range(0, len(keys), KEYS_AT_ONCE):
-            wanted = [(*mine, key) for key in keys[begin : begin + KEYS_AT_ONCE]]
-            for key, time in self._connection.execute(statement, {"keys": wanted}):
+            chunk = keys[begin : begin + KEYS_AT_ONCE]
+            given = [(*mine, key) for key in chunk] if is_mysql else chunk
+            for key, time in self._connection.execute(query, {"keys": given}):
                 yield bytes(key), time
 
     def _is_inserted(self, rows: Sequence[SeenRow]) -> bool:
