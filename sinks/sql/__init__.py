@@ -5,12 +5,15 @@ from kafka_stream.sinks.sql.merging.aggregates import Add, Computed, Greatest, L
 from kafka_stream.sinks.sql.merging.merge import Merge
 from kafka_stream.sinks.sql.rows import Delete
 from kafka_stream.sinks.sql.sink import SqlSink
+from kafka_stream.sinks.sql.state import UNCHANGED, CachedLookup, StateSink, lookup
 from kafka_stream.sinks.sql.windows.event_time.aggregates import Count, Max, Mean, Min, Sum
 from kafka_stream.sinks.sql.windows.event_time.definitions import Session, Sliding, Tumbling
 from kafka_stream.sinks.sql.windows.sink import WindowSink
 
 __all__ = [
+    "UNCHANGED",
     "Add",
+    "CachedLookup",
     "Computed",
     "Count",
     "Deduplicate",
@@ -25,7 +28,9 @@ __all__ = [
     "Session",
     "Sliding",
     "SqlSink",
+    "StateSink",
     "Sum",
     "Tumbling",
     "WindowSink",
+    "lookup",
 ]

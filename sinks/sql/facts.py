@@ -17,8 +17,9 @@ class Kind(Enum):
     ENUM = auto()
     FLOAT = auto()  # of 64 bits
     INTEGER = auto()
-    TEXT = auto()  # byte by byte
-    TEXT_WITHOUT_CASE = auto()  # or without trailing spaces, but each printable character of ASCII is one of its own
+    TEXT = auto()  # character by character
+    TEXT_OF_WORDS = auto()  # as a language has it, but each printable character of ASCII is one of its own
+    TEXT_WITHOUT_CASE = auto()  # the same, but for upper and lower case
     TIMESTAMP = auto()  # to the microsecond
     TIMESTAMP_WITH_ZONE = auto()
     UUID = auto()
@@ -29,14 +30,15 @@ class Kind(Enum):
 class ColumnFacts:
     """A column.
 
-    ``longest`` is how many characters it keeps, ``digits`` how many after the point of a number or a second, where
-    there may be more, ``largest`` the integer up to which it keeps numbers, and down to its negative; ``None`` if that
-    is not known. ``is_required`` is a column that a new row must have a value for, ``is_optional`` one that is NULL in
-    a new row without it. The default of one that ``depends_on_order`` is not the same whichever row comes first: a
-    number of a sequence.
+    A text that is ``padded`` is compared without the spaces at its end. ``longest`` is how many characters it
+    keeps, ``digits`` how many after the point of a number or a second, where there may be more, ``largest`` the
+    integer up to which it keeps numbers, and down to its negative; ``None`` if that is not known. ``is_required``
+    is a column that a new row must have a value for, ``is_optional`` one that is NULL in a new row without it. The
+    default of one that ``depends_on_order`` is not the same whichever row comes first: a number of a sequence.
     """
 
     kind: Kind = Kind.OTHER
+    padded: bool = False
     longest: int | None = None
     digits: int | None = None
     largest: int | None = None

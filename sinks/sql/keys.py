@@ -1,7 +1,7 @@
 """Pure: which keys Python can tell apart as the database does. Where it cannot, the order given is kept.
 
-Two keys that are one for the database must be one here; the opposite is harmless. So only values of exactly one class
-are compared, in columns that keep each such value as it is.
+Two keys are one here exactly if they are one for the database. So only values of exactly one class are compared, in
+columns that keep each such value as it is.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import datetime as dt
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -20,6 +21,8 @@ from kafka_stream.sinks.sql.facts import ColumnFacts, Kind, TableFacts
 from kafka_stream.sinks.sql.rows import Key
 from kafka_stream.sinks.sql.target import Target
 
+_TEXTS = {Kind.TEXT, Kind.TEXT_OF_WORDS, Kind.TEXT_WITHOUT_CASE}
+
 Compare: TypeAlias = Callable[[Sequence[Any]], Sequence[Any] | None]
 """Values in a form in which they are equal if the database says so; ``None`` if that cannot be said of them."""
 
@@ -29,6 +32,7 @@ _CLASSES: dict[Kind, type] = {
     Kind.DATE: dt.date,
     Kind.INTEGER: int,
     Kind.TEXT: str,
+    Kind.TEXT_OF_WORDS: str,
     Kind.TEXT_WITHOUT_CASE: str,
     Kind.TIMESTAMP: dt.datetime,
     Kind.TIMESTAMP_WITH_ZONE: dt.datetime,
@@ -53,6 +57,15 @@ def comparison(target: Target, facts: TableFacts, dialect: Dialect) -> Callable[
         return list(zip(*columns, strict=True))
 
     return compare
+
+
+def incomparable(target: Target, facts: TableFacts, dialect: Dialect) -> str | None:
+    """The first column of a table's key of which Python can tell no two values apart; ``None`` if there is none."""
+    of_key = ((name, target.table_columns[name]) for name in target.key)
+    return next(
+        (name for name, it in of_key if _compare(it, facts.columns.get(it.name, ColumnFacts()), dialect) is _never),
+        None,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +103,7 @@ def is_plain(column: Column[Any], dialect: Dialect) -> bool:
 def _compare(column: Column[Any], facts: ColumnFacts, dialect: Dialect) -> Compare:
     if not is_plain(column, dialect):
         return _never
-    if isinstance(column.type, Uuid) and facts.kind in (Kind.TEXT, Kind.TEXT_WITHOUT_CASE):
+    if isinstance(column.type, Uuid) and facts.kind in _TEXTS:
         return _OfClass(uuid.UUID)  # kept as digits
     if facts.kind is Kind.ENUM:
         known = column.type.enum_class if isinstance(column.type, Enum) else None
@@ -98,12 +111,25 @@ def _compare(column: Column[Any], facts: ColumnFacts, dialect: Dialect) -> Compa
     if facts.kind not in _CLASSES:
         return _never
     known = _CLASSES[facts.kind]
-    if facts.kind is Kind.TEXT:
-        longest = facts.longest
-        return _OfClass(known, None if longest is None else lambda values: _fit(values, longest))
-    if facts.kind is Kind.TEXT_WITHOUT_CASE:
-        return _OfClass(known, _are_printable_ascii, lambda text: text.rstrip(" ").lower())
+    if facts.kind in _TEXTS:
+        return _compare_texts(facts)
     return _OfClass(known, {Kind.TIMESTAMP: _are_without_zone, Kind.TIMESTAMP_WITH_ZONE: _have_offsets}.get(facts.kind))
+
+
+def _compare_texts(facts: ColumnFacts) -> Compare:
+    conditions = [] if facts.kind is Kind.TEXT else [_are_printable_ascii]
+    if facts.longest is not None and not facts.padded:
+        conditions.append(partial(_fit, longest=facts.longest))
+    form = _FORMS[facts.kind is Kind.TEXT_WITHOUT_CASE, facts.padded]
+    return _OfClass(str, (lambda values: all(it(values) for it in conditions)) if conditions else None, form)
+
+
+_FORMS: dict[tuple[bool, bool], Callable[[str], str] | None] = {
+    (False, False): None,
+    (False, True): lambda text: text.rstrip(" "),
+    (True, False): str.lower,
+    (True, True): lambda text: text.rstrip(" ").lower(),
+}
 
 
 def _fit(values: Sequence[str], longest: int) -> bool:

@@ -18,8 +18,8 @@ _TABLE = text(
 )
 _COLUMNS = text(
     "SELECT column_name AS name, lower(data_type) AS type, collation_name AS collation_name, "
-    "coalesce(datetime_precision, numeric_scale) AS digits, character_maximum_length AS longest, "
-    "is_nullable = 'YES' AS nullable, "
+    "character_maximum_length AS longest, "
+    "coalesce(datetime_precision, numeric_scale) AS digits, is_nullable = 'YES' AS nullable, "
     "column_default AS column_default, lower(extra) AS extra, coalesce(generation_expression, '') <> '' AS computed "
     "FROM information_schema.columns WHERE table_schema = coalesce(:schema, DATABASE()) AND table_name = :table"
 )
@@ -55,8 +55,6 @@ _KNOWN_COLLATION = re.compile(
     r"(bin|nopad_bin|general_ci|general_nopad_ci|unicode_ci|unicode_520_ci|0900_(ai|as)_c[is]|0900_bin|swedish_ci|"
     r"(nopad_)?a[is]_c[is])|uca1400_(nopad_)?a[is]_c[is]"
 )
-# Those that compare byte by byte, and spaces at the end, too.
-_BY_BYTES = re.compile(r"(utf8mb4|utf8mb3|utf8|latin1|ascii)_nopad_bin|utf8mb4_0900_bin")
 _CONSTANT = re.compile(r"NULL|[+-]?[\d.]+(e[+-]?\d+)?|'(''|[^'])*'|current_timestamp(\(\d?\))?", re.IGNORECASE)
 
 
@@ -121,22 +119,31 @@ def _column(row: Row[Any]) -> ColumnFacts:
     # MySQL shows texts without quotes, and marks expressions; MariaDB shows texts in quotes.
     default = row.column_default
     is_plain = default is None or _CONSTANT.fullmatch(default) or ("(" not in default and "default" not in row.extra)
+    collation = row.collation_name or ""
     return ColumnFacts(
-        kind=_kind(row.type, row.collation_name, row.digits),
-        longest=row.longest if row.type == "varchar" else None,
+        kind=_kind(row.type, collation, row.digits),
+        padded="nopad" not in collation and "0900" not in collation,
+        longest=row.longest if row.type in _TEXTS else None,
+        nullable=bool(row.nullable),
         digits=row.digits if row.type in _ROUNDED else None,
         is_required=not row.nullable and default is None and not is_numbered and not row.computed,
         depends_on_order=is_numbered or not is_plain,
     )
 
 
-def _kind(type_: str, collation: str | None, digits: int | None) -> Kind:
+def _kind(type_: str, collation: str, digits: int | None) -> Kind:
     if type_ in _INTEGERS:
         return Kind.INTEGER
-    if type_ == "varchar" and _BY_BYTES.fullmatch(collation or ""):
-        return Kind.TEXT
-    if type_ in _TEXTS and _KNOWN_COLLATION.fullmatch(collation or ""):
-        return Kind.TEXT_WITHOUT_CASE
+    if type_ in _TEXTS and _KNOWN_COLLATION.fullmatch(collation):
+        return _kind_of_text(type_, collation)
     if type_ == "datetime":
         return Kind.TIMESTAMP if digits == 6 else Kind.OTHER
     return {"varbinary": Kind.BYTES, "date": Kind.DATE, "uuid": Kind.UUID}.get(type_, Kind.OTHER)
+
+
+def _kind_of_text(type_: str, collation: str) -> Kind:
+    if type_ == "char" and ("nopad" in collation or "0900" in collation):
+        return Kind.OTHER  # kept without the spaces at its end, but compared with them
+    if collation.endswith("_bin"):
+        return Kind.TEXT
+    return Kind.TEXT_OF_WORDS if collation.endswith("_cs") else Kind.TEXT_WITHOUT_CASE

@@ -45,7 +45,7 @@ class Attempts(OpenTransaction):
 
     @contextmanager
     def _attempt(self) -> Iterator[None]:
-        outer = self._begin_attempt()
+        outer, before = self._begin_attempt(), self._in_attempt
         self._in_attempt = True
         try:
             yield
@@ -54,7 +54,7 @@ class Attempts(OpenTransaction):
             self._undo_attempt(outer, error)
             raise
         finally:
-            self._in_attempt = False
+            self._in_attempt = before
         self._attempts_well += 1
 
     def _begin_attempt(self) -> NestedTransaction | None:
