@@ -33,13 +33,15 @@ class Target:
         return self.table.fullname
 
     @classmethod
-    def of(cls, table: Any, key: Sequence[str] | None) -> Target:
+    def of(cls, table: Any, key: Sequence[str] | None, taker: str = "SqlSink") -> Target:
         """The target for a ``Table`` or an ORM class; ``key`` of ``None`` means the primary key.
+
+        ``taker`` is who takes it, for errors.
 
         Raises:
             ConfigurationError: it is neither, it spans several tables, or ``key`` is not declared to be unique.
         """
-        found, columns = _table_of(table)
+        found, columns = _table_of(table, taker)
         name_of = {column: name for name, column in columns.items()}
         writable = {name: column for name, column in columns.items() if not _is_generated(column)}
         if key is None:
@@ -48,30 +50,30 @@ class Target:
         wanted = (key,) if isinstance(key, str) else tuple(key)
         if unknown := [name for name in wanted if name not in columns]:
             raise ConfigurationError(
-                f"key={wanted!r} of the SqlSink for table {found.fullname} names {unknown[0]!r}, which is no column "
+                f"key={wanted!r} of the {taker} for table {found.fullname} names {unknown[0]!r}, which is no column "
                 f"of it; its columns are {', '.join(columns)}"
             )
         if set(wanted) not in map(set, _unique_sets(found, name_of)) or len(set(wanted)) != len(wanted):
             raise ConfigurationError(
-                f"key={wanted!r} of the SqlSink for table {found.fullname} is neither its primary key nor a unique "
+                f"key={wanted!r} of the {taker} for table {found.fullname} is neither its primary key nor a unique "
                 "constraint of it; declare a UniqueConstraint on exactly these columns, in the Table and the database"
             )
         return cls(found, columns, writable, wanted)
 
 
-def _table_of(table: Any) -> tuple[Table, dict[str, Column[Any]]]:
+def _table_of(table: Any, taker: str) -> tuple[Table, dict[str, Column[Any]]]:
     """The table and its columns by the names that mappings use."""
     if isinstance(table, Table):
         return table, dict(table.columns)
     mapper = sqlalchemy_inspect(table, raiseerr=False) if isinstance(table, type) else None
     if not isinstance(mapper, Mapper):
         raise ConfigurationError(
-            f"SqlSink writes to a sqlalchemy Table or an ORM class, not to {type(table).__name__} {table!r}"
+            f"{taker} writes to a sqlalchemy Table or an ORM class, not to {type(table).__name__} {table!r}"
         )
     found = mapper.persist_selectable
     if not isinstance(found, Table):
         raise ConfigurationError(
-            f"the ORM class {table.__name__} is mapped to more than one table; give SqlSink the Table to write to"
+            f"the ORM class {table.__name__} is mapped to more than one table; give {taker} the Table to write to"
         )
     attributes = {column: attribute.key for attribute in mapper.column_attrs for column in attribute.columns}
     return found, {attributes.get(column, column.key): column for column in found.columns}

@@ -61,7 +61,7 @@ def writer_for(target: Target, rules: Rules, connection: Connection) -> Writer:
             f"{dialect.name} understands"
         )
     kind = _WRITERS.get(dialect.name, StatementWriter)
-    facts = facts_of(target, rules, connection)
+    facts = facts_of(connection, target, rules.schema(target))
     if rules.on_conflict != "error" and facts.is_table and target.key:
         key = [target.table_columns[name].name for name in target.key]
         if not facts.is_unique(key):
@@ -71,9 +71,3 @@ def writer_for(target: Target, rules: Rules, connection: Connection) -> Writer:
                 "add it there, or declare the table as it is"
             )
     return kind(target, dialect, rules, facts)
-
-
-def facts_of(target: Target, rules: Rules, connection: Connection) -> TableFacts:
-    """What the database says of a table."""
-    kind = _WRITERS.get(connection.dialect.name, StatementWriter)
-    return kind.facts_of(connection, target, rules.schema(target))

@@ -21,7 +21,7 @@ PUBLIC = {
     "kafka_stream.offset_stores.sql": {"SqlOffsetStore", "SqlTransaction", "define_tables"},
     "kafka_stream.offset_stores.zookeeper": {"ZooKeeperOffsetStore", "ZooKeeperTransaction"},
     "kafka_stream.sinks.files": {"FileSink"},
-    "kafka_stream.sinks.sql": {"Deduplicate", "SqlSink", "Delete"},
+    "kafka_stream.sinks.sql": {"Deduplicate", "Delete", "SqlSink", "StateSink", "lookup"},
     "kafka_stream.sinks.zookeeper": {"ZooKeeperSink"},
 }
 LIBRARY = [name_of(path) for path in modules(*SHIPPED) if not name_of(path).startswith("kafka_stream.cli")]

@@ -149,7 +149,7 @@ class _Remembered(threading.local):
 
 
 def _target_of(table: Any, key: Sequence[str] | None) -> Target:
-    target = Target.of(table, key)
+    target = Target.of(table, key, "look-up")
     if not target.key:
         raise ConfigurationError(
             f"rows of table {target.name} cannot be looked up: it has no primary key; name key=(…)"

@@ -29,7 +29,6 @@ from kafka_stream.errors import ConfigurationError
 from kafka_stream.sinks.sql.facts import ColumnFacts, Kind, TableFacts
 from kafka_stream.sinks.sql.rows import Key, Values
 from kafka_stream.sinks.sql.state.key_forms import KeyForms
-from kafka_stream.sinks.sql.statement_writer import Rules
 from kafka_stream.sinks.sql.target import Target
 from kafka_stream.sinks.sql.writers import facts_of
 
@@ -155,7 +154,8 @@ def looked_at(target: Target, connection: Connection) -> TableFacts:
         raise ConfigurationError(
             f"rows of table {target.name} can be read by their keys on {', '.join(others)} and {last}, not on {dialect}"
         )
-    return facts_of(target, Rules("update", target.key, schemas_of(connection)), connection)
+    schema = target.table.schema
+    return facts_of(connection, target, schemas_of(connection).get(schema, schema))
 
 
 def schemas_of(connection: Connection) -> Mapping[str | None, str | None]:

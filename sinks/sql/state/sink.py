@@ -68,7 +68,7 @@ class StateSink:
         cached_rows: int = 100_000,
         name: str | None = None,
     ) -> None:
-        self._target = target = Target.of(table, None)
+        self._target = target = Target.of(table, None, "StateSink")
         self._key = key
         self._key_columns = KeyColumns.of(target, scope, partition_columns)
         self._where = f"the StateSink for table {target.name}"

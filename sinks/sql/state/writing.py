@@ -11,9 +11,9 @@ from kafka_stream.errors import SinkUnavailable
 from kafka_stream.sinks.sql.changes import Changes
 from kafka_stream.sinks.sql.narrowing import RowRefused
 from kafka_stream.sinks.sql.rows import Layout, Run
+from kafka_stream.sinks.sql.rules import Rules
 from kafka_stream.sinks.sql.state.reading import schemas_of
 from kafka_stream.sinks.sql.state.updating import Decision
-from kafka_stream.sinks.sql.statement_writer import Rules
 from kafka_stream.sinks.sql.target import Target
 from kafka_stream.sinks.sql.writers import Writer, writer_for
 
@@ -126,6 +126,5 @@ class StateWriter:
 def is_duplicate(error: BaseException | None) -> bool:
     """Whether a unique key refused a row."""
     driver: Any = error.orig if isinstance(error, exc.IntegrityError) else None
-    if (sqlstate := getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None)) is not None:
-        return bool(sqlstate == "23505")
-    return driver is not None and driver.args[:1] == (1062,)
+    sqlstate = getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None)
+    return sqlstate == "23505" or getattr(driver, "args", ())[:1] == (1062,)
