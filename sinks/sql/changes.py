@@ -10,8 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice
-from operator import le
+from itertools import chain
 from typing import Any
 
 from confluent_kafka import Message
@@ -19,7 +18,7 @@ from sqlalchemy import Dialect
 
 from kafka_stream.sinks.sql.facts import TableFacts
 from kafka_stream.sinks.sql.folding import Folding, Keyed
-from kafka_stream.sinks.sql.keys import comparison
+from kafka_stream.sinks.sql.keys import comparison, order_of
 from kafka_stream.sinks.sql.merging.grouping import Grouping
 from kafka_stream.sinks.sql.narrowing import Part, parts_of
 from kafka_stream.sinks.sql.rows import Key, Layout, Resolution, Run, Values
@@ -134,8 +133,8 @@ class Arrangement:
             if self._merged is None or layout is None:
                 yield _in_key_order(layout, values, keys)
             else:
-                for rows, of_rows in self._merged.of(layout, values, keys):
-                    yield _in_key_order(layout, rows, of_rows)
+                for rows, are_distinct in self._merged.of(layout, values, keys):
+                    yield Group(layout.columns, rows, are_distinct)
 
     def _keyed(self, given: Sequence[Run]) -> Sequence[Keyed] | None:
         """The runs with their keys; ``None`` if what they come to may depend on their order."""
@@ -178,7 +177,7 @@ def _as_given(given: Sequence[Run]) -> Sequence[Group]:
 
 def _in_key_order(layout: Layout | None, values: Sequence[Any], keys: Sequence[Key]) -> Group:
     """Changes to one key keep their order."""
-    ordered = [values[number] for number in _order(keys)]
+    ordered = [values[number] for number in order_of(keys)]
     are_distinct = len(set(keys)) == len(keys)
     return Group(layout.columns if layout else (), ordered, are_distinct)
 
@@ -213,15 +212,4 @@ def _all_keys(keyed: Sequence[Keyed], width: int) -> Sequence[Values]:
             given = map(layout.key_of, values) if width > 1 else ((key,) for key in map(layout.key_of, values))
         found.update(zip(keys, given, strict=True))
     each = list(found.values())
-    return [each[number] for number in _order(list(found))]
-
-
-def _order(keys: Sequence[Any]) -> Sequence[int]:
-    """The numbers of keys in the order of these; members of enumerations, which have none, go by their text."""
-    numbers = range(len(keys))
-    try:
-        if all(map(le, keys, islice(keys, 1, None))):
-            return numbers
-        return sorted(numbers, key=keys.__getitem__)
-    except TypeError:
-        return sorted(numbers, key=lambda number: repr(keys[number]))
+    return [each[number] for number in order_of(list(found))]

@@ -11,7 +11,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import itemgetter
+from itertools import islice
+from operator import itemgetter, le
 from typing import Any, TypeAlias
 
 from sqlalchemy import Column, Dialect, Enum, Uuid, bindparam
@@ -66,6 +67,21 @@ def incomparable(target: Target, facts: TableFacts, dialect: Dialect) -> str | N
         (name for name, it in of_key if _compare(it, facts.columns.get(it.name, ColumnFacts()), dialect) is _never),
         None,
     )
+
+
+def order_of(keys: Sequence[Any]) -> Sequence[int]:
+    """The numbers of keys in the order of these; those that have none, such as members of enumerations, by their text.
+
+    Equal ones keep their order, and nothing is between them, although their texts may differ.
+    """
+    numbers = range(len(keys))
+    try:
+        if all(map(le, keys, islice(keys, 1, None))):
+            return numbers
+        return sorted(numbers, key=keys.__getitem__)
+    except TypeError:
+        texts: dict[Key, str] = {}
+        return sorted(numbers, key=lambda number: texts.setdefault(keys[number], repr(keys[number])))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,9 @@ take is left to the database, row by row.
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal, Inexact, localcontext
-from itertools import compress
 from operator import attrgetter, gt, lt
 from typing import Any, TypeAlias
 
@@ -22,12 +20,14 @@ from kafka_stream.sinks.sql.facts import ColumnFacts, Kind, TableFacts
 from kafka_stream.sinks.sql.fitting import Fits, fitting
 from kafka_stream.sinks.sql.merging.aggregates import Add, Greatest, Latest, Least
 from kafka_stream.sinks.sql.merging.merge import Merging
-from kafka_stream.sinks.sql.rows import Key, Layout
+from kafka_stream.sinks.sql.rows import Key, Values
 from kafka_stream.sinks.sql.target import Target
 
 Column: TypeAlias = Sequence[Any]
 Places: TypeAlias = Sequence[int]
 """Of each row, which of the keys it has."""
+Others: TypeAlias = Iterable[tuple[int, Any]]
+"""The values behind a key's first, each with the place of its key."""
 
 _ADDED = {Kind.DECIMAL, Kind.FLOAT, Kind.INTEGER}
 _ORDERED = {*_ADDED, Kind.BOOLEAN, Kind.BYTES, Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMP_WITH_ZONE}
@@ -35,11 +35,25 @@ _EXACT = Context(prec=10_000, traps=[Inexact])
 
 
 @dataclass(frozen=True, slots=True)
-class Combined:
-    """A row for each key."""
+class Repeated:
+    """The first row of each key, and the others behind them, in their order, with the key of each."""
 
-    rows: Sequence[tuple[Any, ...]]
+    first: Mapping[Key, Values]
+    rows: Sequence[Values]
     keys: Sequence[Key]
+
+    @classmethod
+    def of(cls, rows: Sequence[Values], keys: Sequence[Key]) -> Repeated:
+        """Which rows are what."""
+        first: dict[Key, Values] = {}
+        others, of_others = list[Values](), list[Key]()
+        for key, row in zip(keys, rows, strict=True):
+            if key in first:
+                others.append(row)
+                of_others.append(key)
+            else:
+                first[key] = row
+        return cls(first, others, of_others)
 
 
 class Combining:
@@ -57,37 +71,28 @@ class Combining:
         }
         self._rounds = dialect.name == "sqlite"  # decimals become floats there
 
-    def of(self, layout: Layout, rows: Sequence[tuple[Any, ...]], keys: Sequence[Key]) -> Combined | None:
-        """A row for each key in place of several; ``None`` where that might come to something else."""
-        names = layout.columns
+    def of(self, names: Sequence[str], repeated: Repeated) -> Mapping[Key, Values] | None:
+        """A row for each key in place of several; ``None`` where that might come to something else.
+
+        Rows that are alone are not looked at.
+        """
         if not self._combines or not all(self._can_combine(name, names) for name in names):
             return None
-        counts = Counter(keys)
-        several = {key for key, count in counts.items() if count > 1}
-        are_of_several = list(map(several.__contains__, keys))
-        found = self._of_several(names, list(compress(rows, are_of_several)), list(compress(keys, are_of_several)))
-        if found is None:
-            return None
-        of_key = dict(zip(reversed(keys), reversed(rows), strict=True))  # those that stand alone
-        of_key.update(found)
-        return Combined(list(of_key.values()), list(of_key))
-
-    def _of_several(
-        self, names: Sequence[str], rows: Sequence[tuple[Any, ...]], keys: Sequence[Key]
-    ) -> Mapping[Key, tuple[Any, ...]] | None:
+        places: dict[Key, int] = {}
+        for key in repeated.keys:
+            places.setdefault(key, len(places))
+        rows = [*map(repeated.first.__getitem__, places), *repeated.rows]
         columns = dict(zip(names, zip(*rows, strict=True), strict=True))
         if not all(self._takes(name, column) for name, column in columns.items()):
             return None
-        found: dict[Key, int] = {}
-        places = [found.setdefault(key, len(found)) for key in keys]
-        firsts = _firsts(places)
+        later = list(map(places.__getitem__, repeated.keys))
         try:
-            combined = [self._column(name, columns, places, firsts) for name in names]
+            combined = [self._column(name, columns, len(places), later) for name in names]
         except Inexact:
             return None
         if not all(self._fits_still(name, column) for name, column in zip(names, combined, strict=True)):
             return None
-        return dict(zip(found, zip(*combined, strict=True), strict=True))
+        return {**repeated.first, **dict(zip(places, zip(*combined, strict=True), strict=True))}
 
     def _can_combine(self, name: str, names: Sequence[str]) -> bool:
         if name in self._target.key:
@@ -127,52 +132,40 @@ class Combining:
         fits = self._fits.get(name)
         return fits is None or not isinstance(self._aggregates.get(name), Add) or fits(column)
 
-    def _column(self, name: str, columns: Mapping[str, Column], places: Places, firsts: Sequence[int]) -> Column:
-        how = self._aggregates.get(name)
-        column = columns[name]
+    def _column(self, name: str, columns: Mapping[str, Column], keys: int, later: Places) -> Column:
+        how, column = self._aggregates.get(name), columns[name]
+        first, others = column[:keys], zip(later, column[keys:], strict=True)
         if isinstance(how, Add):
-            return _sums(column, places, len(firsts))
+            return _sums(list(first), others, set(map(type, column)))
         if isinstance(how, Greatest | Least):
-            return _extremes(column, places, len(firsts), gt if isinstance(how, Greatest) else lt)
+            return _extremes(list(first), others, gt if isinstance(how, Greatest) else lt)
         if isinstance(how, Latest):
-            return [column[number] for number in _latest(columns[how.by], places, len(firsts))]
-        return [column[number] for number in firsts]
+            return [column[number] for number in _latest(columns[how.by], keys, later)]
+        return first
 
 
-def _firsts(places: Places) -> Sequence[int]:
-    """The number of the first row of each key."""
-    firsts: list[int] = []
-    for number, place in enumerate(places):
-        if place == len(firsts):
-            firsts.append(number)
-    return firsts
-
-
-def _sums(column: Column, places: Places, keys: int) -> Column:
-    if Decimal in (classes := set(map(type, column))):
+def _sums(sums: list[Any], others: Others, classes: set[type]) -> Column:
+    if Decimal in classes:
         with localcontext(_EXACT):
-            return _sums_beside_nulls(column, places, keys)
+            return _sums_beside_nulls(sums, others)
     if type(None) in classes:
-        return _sums_beside_nulls(column, places, keys)
-    sums = [0] * keys
-    for place, value in zip(places, column, strict=True):
+        return _sums_beside_nulls(sums, others)
+    for place, value in others:
         sums[place] += value
     return sums
 
 
-def _sums_beside_nulls(column: Column, places: Places, keys: int) -> Column:
-    sums: list[Any] = [None] * keys
-    for place, value in zip(places, column, strict=True):
+def _sums_beside_nulls(sums: list[Any], others: Others) -> Column:
+    for place, value in others:
         if value is not None:
             known = sums[place]
             sums[place] = value if known is None else known + value
     return sums
 
 
-def _extremes(column: Column, places: Places, keys: int, is_beyond: Callable[[Any, Any], bool]) -> Column:
+def _extremes(extremes: list[Any], others: Others, is_beyond: Callable[[Any, Any], bool]) -> Column:
     """Of equal ones the first, as the database keeps it."""
-    extremes: list[Any] = [None] * keys
-    for place, value in zip(places, column, strict=True):
+    for place, value in others:
         if value is not None:
             known = extremes[place]
             if known is None or is_beyond(value, known):
@@ -180,11 +173,11 @@ def _extremes(column: Column, places: Places, keys: int, is_beyond: Callable[[An
     return extremes
 
 
-def _latest(by: Column, places: Places, keys: int) -> Sequence[int]:
+def _latest(by: Column, keys: int, later: Places) -> Sequence[int]:
     """The number of the row of each key that is the latest; of equal ones the last."""
-    latest, times = [0] * keys, list[Any]([None]) * keys
-    for number, (place, time) in enumerate(zip(places, by, strict=True)):
-        known = times[place]
+    latest, times = list(range(keys)), list(by[:keys])
+    for number, place in enumerate(later, keys):
+        time, known = by[number], times[place]
         if known is None or (time is not None and time >= known):
             times[place] = time
             latest[place] = number

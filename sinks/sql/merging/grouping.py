@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from kafka_stream.sinks.sql.merging.combining import Combining
-from kafka_stream.sinks.sql.rows import Key, Layout
+from kafka_stream.sinks.sql.keys import order_of
+from kafka_stream.sinks.sql.merging.combining import Combining, Repeated
+from kafka_stream.sinks.sql.rows import Key, Layout, Values
 
-Rows: TypeAlias = tuple[Sequence[Any], Sequence[Key]]
+Rows: TypeAlias = tuple[Sequence[Values], bool]
+"""Rows, and whether each is of another key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """Groups of rows, of which each comes after those before it.
+    """Groups of rows in key order, of which each comes after those before it.
 
     ``least`` is how many rows of different keys are worth a statement of their own; ``None`` where one statement may
     have several of a key.
@@ -23,29 +26,37 @@ class Grouping:
     combining: Combining
     least: int | None = None
 
-    def of(self, layout: Layout, rows: Sequence[Any], keys: Sequence[Key]) -> Iterator[Rows]:
-        """The groups, and the keys of each."""
-        if len(set(keys)) == len(keys):
-            yield rows, keys
-        elif (combined := self.combining.of(layout, rows, keys)) is not None:
-            yield combined.rows, combined.keys
-        elif self.least is None:
-            yield rows, keys
+    def of(self, layout: Layout, rows: Sequence[Values], keys: Sequence[Key]) -> Iterator[Rows]:
+        """The groups."""
+        repeated = Repeated.of(rows, keys)
+        if not repeated.rows:
+            yield _in_order(rows, keys), True
+        elif (combined := self.combining.of(layout.columns, repeated)) is not None:
+            yield _in_order(list(combined.values()), list(combined)), True
+        elif self.least is None or len(repeated.first) < self.least:
+            yield _in_order(rows, keys), False
         else:
             yield from _in_rounds(rows, keys, self.least)
 
 
-def _in_rounds(rows: Sequence[Any], keys: Sequence[Key], least: int) -> Iterator[Rows]:
-    """Each key's first rows, then each one's second, as long as there are many; then what is left."""
-    rounds: list[tuple[list[Any], list[Key]]] = []
-    counts: dict[Key, int] = {}
-    for row, key in zip(rows, keys, strict=True):
-        number = counts[key] = counts.get(key, -1) + 1
-        if number == len(rounds):
-            rounds.append(([], []))
-        rounds[number][0].append(row)
-        rounds[number][1].append(key)
-    whole = next((number for number, (found, _) in enumerate(rounds) if len(found) < least), len(rounds))
-    yield from rounds[:whole]
-    if rest := rounds[whole:]:
-        yield [row for found, _ in rest for row in found], [key for _, found in rest for key in found]
+def _in_order(rows: Sequence[Values], keys: Sequence[Key]) -> Sequence[Values]:
+    return list(map(rows.__getitem__, order_of(keys)))
+
+
+def _in_rounds(rows: Sequence[Values], keys: Sequence[Key], least: int) -> Iterator[Rows]:
+    """Each key's first rows, then each one's second, as long as there are many; then what is left.
+
+    All keys are locked by the first ones, in their order.
+    """
+    rounds: list[list[Values]] = []
+    counts: Counter[Key] = Counter()
+    for number in order_of(keys):
+        place = counts[keys[number]]
+        counts[keys[number]] += 1
+        if place == len(rounds):
+            rounds.append([])
+        rounds[place].append(rows[number])
+    whole = next((place for place, found in enumerate(rounds) if len(found) < least), len(rounds))
+    yield from ((found, True) for found in rounds[:whole])
+    if rest := [row for found in rounds[whole:] for row in found]:
+        yield rest, False

@@ -12,9 +12,8 @@ import sqlalchemy as sa
 
 from kafka_stream.sinks.sql import Add, Greatest, Latest, Least, Merge
 from kafka_stream.sinks.sql.facts import ColumnFacts, Kind, TableFacts
-from kafka_stream.sinks.sql.merging.combining import Combining
+from kafka_stream.sinks.sql.merging.combining import Combining, Repeated
 from kafka_stream.sinks.sql.merging.merge import Merging
-from kafka_stream.sinks.sql.rows import Layout
 from kafka_stream.sinks.sql.target import Target
 
 AT = datetime(2025, 3, 1, 12)
@@ -51,8 +50,8 @@ def combined(how: Any, values: list[Any], facts: TableFacts = FACTS) -> Any:
         target, Merging.of(Merge(how), target), facts, sa.make_url("postgresql+psycopg://").get_dialect()()
     )
     rows = [(1, *it) if isinstance(it, tuple) else (1, it) for it in values]
-    found = combining.of(Layout(columns, ("k",)), rows, [1] * len(rows))
-    return None if found is None else found.rows[0][1:]
+    found = combining.of(columns, Repeated.of(rows, [1] * len(rows)))
+    return None if found is None else found[1][1:]
 
 
 @pytest.mark.parametrize(
