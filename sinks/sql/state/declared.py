@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Literal, TypeAlias
 
 from kafka_stream.callables import deferring_kind, refused_arguments
@@ -57,19 +59,23 @@ class KeyColumns:
             raise ConfigurationError(f"the key of {where} has no column beside topic and partition")
         return cls(others, *map(target.key.index, partition_columns))
 
-    def whole(self, topic: str, partition: int, key: Any) -> tuple[Any, ...]:
-        """The table's key for what a record of a partition has."""
-        values = list(key) if len(self.of_records) > 1 else [key]
-        for place, value in sorted([(self.topic, topic), (self.partition, partition)]):
-            values.insert(place, value)  # type: ignore[arg-type]
-        return tuple(values)
+    def whole(self) -> Callable[[str, int, Any], Any]:
+        """What makes the table's key of a topic, a partition and what a record has."""
+        assert self.topic is not None
+        assert self.partition is not None
+        places = [place for place in range(len(self.of_records) + 2) if place not in (self.topic, self.partition)]
+        in_order = [self.topic, self.partition, *places]
+        arranged = itemgetter(*(in_order.index(place) for place in range(len(in_order))))
+        if len(places) == 1:
+            return lambda topic, partition, key: arranged((topic, partition, key))
+        return lambda topic, partition, key: arranged((topic, partition, *key))
 
-    def of_user(self, key: Any) -> Any:
-        """What ``update`` is told of a table's key."""
+    def of_user(self) -> Callable[[Any], Any]:
+        """What gives of a table's key what ``update`` is told."""
         if self.topic is None:
-            return key
-        values = tuple(value for place, value in enumerate(key) if place not in (self.topic, self.partition))
-        return values if len(values) > 1 else values[0]
+            return lambda key: key
+        places = range(len(self.of_records) + 2)
+        return itemgetter(*(place for place in places if place not in (self.topic, self.partition)))
 
     def place_of(self, key: Any) -> TopicPartition:
         """The partition that a table's key is of."""

@@ -42,6 +42,11 @@ class KeyForms:
         """The form of each key; ``None`` if some have none."""
         return self._compare(keys)
 
+    def of_one(self, key: Key) -> Key | None:
+        """The form of a key; ``None`` if it has none."""
+        found = self._compare([key])
+        return None if found is None else found[0]
+
     def why_not(self, key: Any) -> str | None:
         """Why a record's key has no form; ``None`` if it has one."""
         if self._width > 1 and not (isinstance(key, tuple) and len(key) == self._width):

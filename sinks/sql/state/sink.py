@@ -76,7 +76,7 @@ class StateSink:
         check_functions(target, key, update, emits=bool(self._following))
         self._row_form = RowForm(target, row)
         self._updating = Updating(
-            target, update, self._row_form, emits=bool(self._following), key_of_user=self._key_columns.of_user
+            target, update, self._row_form, emits=bool(self._following), key_of_user=self._key_columns.of_user()
         )
         self._name = checked_name(target, name)
         self._description = StateDescription(self._name, "state", target.name, target.key, {"scope": scope})
@@ -129,7 +129,7 @@ class StateSink:
         pairs, width = records_of(prepared, self._where), len(self._key_columns.of_records)
         if self._cache is None:
             return grouped(pairs, self._key, width)
-        return grouped_by_partition(pairs, self._key, width, self._key_columns.whole)
+        return grouped_by_partition(pairs, self._key, width, self._key_columns.whole())
 
     def write(self, prepared: Grouped, transaction: StatefulTransaction) -> None:
         """Update the rows of a batch's keys through ``transaction.connection``; see ``write_overlapping``."""
@@ -152,7 +152,7 @@ class StateSink:
 
         def decide(group: OfKey, stored: Sequence[Any] | None) -> Decision:
             try:
-                return self._updating.decide(group, stored, lambda key: (table.forms.of([key]) or (None,))[0])
+                return self._updating.decide(group, stored, table.forms.of_one)
             except Exception as error:
                 if (failure := self._failure(error, group, prepared, table)) is None:
                     raise
