@@ -14,7 +14,7 @@ from kafka_stream import DirectStream
 from kafka_stream.errors import KafkaStreamError
 from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.protocols import Action, ActionKind, Change, Clearing, Sink, StateDescription
-from kafka_stream.sinks.sql import Add, Count, Deduplicate, Merge, SqlSink, Tumbling, WindowSink
+from kafka_stream.sinks.sql import Add, Count, Deduplicate, Merge, SqlSink, StateSink, Tumbling, WindowSink
 from kafka_stream.sinks.sql.stateful.registry import register
 from kafka_stream.testing import MemoryKafka
 from kafka_stream.testing.store_backend import OLDER, P0, STREAM, TOPIC, claim_of
@@ -48,6 +48,13 @@ def role(request: pytest.FixtureRequest) -> Iterator[Role]:
 
 def _merging() -> Sequence[Sink]:
     return [SqlSink(TOTALS, lambda batch: [{"page": "a", "total": len(batch)}], on_conflict=Merge(total=Add))]
+
+
+def _counting() -> Sequence[Sink]:
+    def update(key: str, records: Sequence[Any], row: Any) -> dict[str, int]:
+        return {"total": len(records) + (row["total"] if row else 0)}
+
+    return [StateSink(TOTALS, lambda _: "a", update)]
 
 
 def _time(message: Any) -> datetime:
@@ -110,6 +117,7 @@ def _of_state(what: str) -> Grants:
 STREAM_GRANTS = documented("a stream")
 DOING: dict[str, tuple[Callable[[SqlOffsetStore], object], Grants, Grants]] = {
     "merging": (_streams(_merging), STREAM_GRANTS, _of_state("`Merge`")),
+    "state": (_streams(_counting), STREAM_GRANTS, _of_state("`Merge`")),
     "windows": (_streams(_windows), STREAM_GRANTS, _of_state("`WindowSink`")),
     "deduplicating": (_streams(_deduplicating), STREAM_GRANTS, _of_state("`Deduplicate`")),
     "looking": (_looks, documented("`state`"), _of_state("`state describe`")),

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -24,6 +25,7 @@ from kafka_stream.admin.reset_plan import ToEarliest
 from kafka_stream.admin.state.resetting import execute_state_reset
 from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.protocols import ActionKind
+from kafka_stream.sinks.sql import StateSink
 from kafka_stream.source.cluster import Cluster
 from kafka_stream.testing import MemoryKafka
 from kafka_stream.types import TopicPartition
@@ -111,8 +113,26 @@ def _is_settled(store: SqlOffsetStore) -> bool:
         return len(connection.execute(query.with_for_update(skip_locked=True)).all()) == PARTITIONS
 
 
+def _page(message: Any) -> str:
+    return str(message.key().decode())
+
+
+def _add(key: str, records: Sequence[Any], row: Any) -> dict[str, int]:
+    return {"total": len(records) + (row["total"] if row else 0)}
+
+
+def _sums_of_ours() -> Sequence[Any]:
+    return [Counting(), Counting(COUNTS)]
+
+
+def _state() -> Sequence[Any]:
+    """Which keeps the rows of partitions in memory."""
+    return [StateSink(TOTALS, _page, _add), StateSink(COUNTS, _page, _add, scope="partition")]
+
+
+@pytest.mark.parametrize("by", [_sums_of_ours, _state])
 def test_resets_with_state_under_a_stream_that_runs_leave_what_was_read_since_the_last_one(
-    kafka: KafkaServer, store: SqlOffsetStore, database: sa.Engine
+    kafka: KafkaServer, store: SqlOffsetStore, database: sa.Engine, by: Callable[[], Sequence[Any]]
 ) -> None:
     rng = random.Random()
     topic = kafka.create_topic(partitions=PARTITIONS)
@@ -124,7 +144,7 @@ def test_resets_with_state_under_a_stream_that_runs_leave_what_was_read_since_th
     ends = {TopicPartition(topic, number): end for number, end in kafka.end_offsets(topic).items()}
     cluster = Cluster({"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0}, logging.getLogger("test"))
     cluster.connect(WAIT_S)
-    sinks = [Counting(), Counting(COUNTS)]
+    sinks = by()
     stream = DirectStream(
         name=random_name("stream"),
         topics=[topic],

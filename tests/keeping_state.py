@@ -20,6 +20,7 @@ TOTALS: Final = sa.Table(
     METADATA,
     sa.Column("page", sa.String(40), primary_key=True),
     sa.Column("total", sa.BigInteger, nullable=False),
+    mysql_collate="utf8mb4_bin",
 )
 COUNTS: Final = sa.Table(
     "counts",
@@ -28,6 +29,7 @@ COUNTS: Final = sa.Table(
     sa.Column("partition", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("page", sa.String(40), primary_key=True),
     sa.Column("total", sa.BigInteger, nullable=False),
+    mysql_collate="utf8mb4_bin",
 )
 
 

@@ -79,7 +79,9 @@ class StateSink:
             target, update, self._row_form, emits=bool(self._following), key_of_user=self._key_columns.of_user()
         )
         self._name = checked_name(target, name)
-        self._description = StateDescription(self._name, "state", target.name, target.key, {"scope": scope})
+        of_partition = {"partition_columns": list(partition_columns)} if scope == "partition" else {}
+        details = {"scope": scope, **of_partition}
+        self._description = StateDescription(self._name, "state", target.name, target.key, details)
         self._registration = Registration(self._description)
         rows = checked_rows(target, cached_rows)
         self._cache = PartitionRows(rows, self._key_columns.place_of) if scope == "partition" else None

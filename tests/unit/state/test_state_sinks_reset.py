@@ -19,7 +19,7 @@ from kafka_stream.admin.state.resetting import execute_state_reset
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.protocols import Sink
-from kafka_stream.sinks.sql import Add, Count, Deduplicate, Merge, SqlSink, Tumbling, WindowSink
+from kafka_stream.sinks.sql import Add, Count, Deduplicate, Merge, SqlSink, StateSink, Tumbling, WindowSink
 from kafka_stream.testing import MemoryKafka
 from tests.command_line import Invoke
 from tests.fakes import ORDERS_0, ORDERS_1
@@ -48,6 +48,15 @@ class Tables:
             sa.Column("records", sa.BigInteger, nullable=False),
         )
 
+        self.counts = sa.Table(
+            "counts",
+            self.metadata,
+            sa.Column("of_topic", sa.String(249), primary_key=True),
+            sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("page", sa.String(40), primary_key=True),
+            sa.Column("total", sa.BigInteger, nullable=False),
+        )
+
 
 def _page(message: Any) -> str:
     return str((message.key() or b"").decode())
@@ -70,6 +79,18 @@ def windows(tables: Tables, length: str = "10 seconds") -> Sequence[Sink]:
 
 def deduplicating(tables: Tables) -> Sequence[Sink]:
     return [Deduplicate(lambda message: (_page(message), 7), "1 minute", time=_time), *merging(tables)]
+
+
+def _one_more(key: Any, records: Sequence[Any], row: Any) -> dict[str, int]:
+    return {"total": len(records) + (row["total"] if row else 0)}
+
+
+def counting(tables: Tables) -> Sequence[Sink]:
+    return [StateSink(tables.totals, _page, _one_more)]
+
+
+def counting_by_partition(tables: Tables) -> Sequence[Sink]:
+    return [StateSink(tables.counts, _page, _one_more, scope="partition", partition_columns=("of_topic", "number"))]
 
 
 @dataclass
@@ -131,7 +152,13 @@ def whole() -> Reset:
     return Reset("s", ToEarliest(), logs)
 
 
-KEEPING = {"merge": merging, "windows": windows, "seen": deduplicating}
+KEEPING = {
+    "merge": merging,
+    "windows": windows,
+    "seen": deduplicating,
+    "state": counting,
+    "state of partitions": counting_by_partition,
+}
 
 
 @pytest.mark.parametrize("with_code", [True, False], ids=["by the sinks", "by the register"])
@@ -141,7 +168,7 @@ def test_what_was_cleared_and_read_again_is_what_a_first_reading_gives(
 ) -> None:
     sinks = world.run(KEEPING[kind])
     first = world.rows()
-    assert kind in [state.described.kind for state in kept_state(world.store, "s")]
+    assert kind.split()[0] in [state.described.kind for state in kept_state(world.store, "s")]
     _, cleared = execute_state_reset(world.store, whole(), sinks=sinks if with_code else [])
     assert sum(cleared.values()) > 0
     assert {name: rows for name, rows in world.rows().items() if rows and name != "kafka_stream_states"} == {}
@@ -165,3 +192,17 @@ def test_a_key_that_has_gone_on_is_shown(world: World, key: str, invoke: Invoke)
     ended = invoke("state", "show", "--store", str(world.engine.url), "--stream", "s", "--state", "deduplicate", key)
     assert ended.status == 0, ended.err
     assert ended.out.count("('a', 7)") == 1
+
+
+@pytest.mark.parametrize("with_code", [True, False], ids=["by the sinks", "by the register"])
+def test_state_of_partitions_whose_columns_have_other_names_is_cleared_of_those_that_move(
+    world: World, with_code: bool
+) -> None:
+    sinks = world.run(counting_by_partition)
+    first = world.rows()["counts"]
+    reset = Reset("s", ToEarliest(), {ORDERS_0: Log(0, RECORDS, RECORDS)})
+    _, cleared = execute_state_reset(world.store, reset, sinks=sinks if with_code else [])
+    assert cleared == {"counts": 3}
+    assert world.rows()["counts"] == [row for row in first if row.startswith("('orders', 1")]
+    world.run(counting_by_partition)
+    assert world.rows()["counts"] == first
