@@ -67,9 +67,9 @@ class Program:
         corrected = [row for window, row in after.items() if before.get(window) != row]
         return in_order([*corrected, *self._settle()])
 
-    def fall_idle(self, partitions: set[int]) -> list[Row]:
-        """The same, when these partitions have had nothing new for long enough."""
-        self.idle |= partitions
+    def tick(self, idle: set[int], unread: set[int]) -> list[Row]:
+        """The same, when these partitions have had nothing new for long enough, and those have something unread."""
+        self.idle = (self.idle | idle) - unread
         return in_order(self._settle())
 
     def table(self) -> list[Row]:

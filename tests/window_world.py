@@ -136,12 +136,12 @@ class World:
             self.sink.write(prepared, transaction)
         return self.emitted if commits else []
 
-    def tick(self, idle: set[int], *, commits: bool = True) -> list[Row]:
-        """Time passes: these partitions are known to have had nothing for ten seconds, the others for five."""
+    def tick(self, idle: set[int], unread: set[int], *, commits: bool = True) -> list[Row]:
+        """Time passes: some partitions had nothing for ten seconds, some have something unread; the rest, for five."""
         self.emitted = []
         with self.transaction(sorted(self.partitions), commits=commits) as transaction:
-            caught_up_s = {TopicPartition(TOPIC, it): 10.0 if it in idle else 5.0 for it in self.partitions}
-            self.sink.tick(caught_up_s, transaction)
+            caught_up = [it for it in self.partitions if it not in unread]
+            self.sink.tick({TopicPartition(TOPIC, it): 10.0 if it in idle else 5.0 for it in caught_up}, transaction)
         return self.emitted if commits else []
 
     @contextmanager

@@ -37,9 +37,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Tick:
-    """These partitions have had nothing for long enough."""
+    """Some partitions have had nothing for long enough, others have something unread."""
 
     idle: frozenset[int]
+    unread: frozenset[int] = frozenset()
     commits: bool = True
 
 
@@ -84,7 +85,8 @@ def topics(draw: st.DrawFn, width: int) -> dict[int, list[Sent]]:
 takes = st.tuples(*[st.integers(0, 3)] * PARTITIONS)
 often = st.sampled_from([True, True, True, False])
 batches: st.SearchStrategy[Step] = st.builds(Batch, takes, often)
-ticks: st.SearchStrategy[Step] = st.builds(Tick, st.frozensets(st.integers(0, PARTITIONS - 1)), often)
+some = st.frozensets(st.integers(0, PARTITIONS - 1))
+ticks: st.SearchStrategy[Step] = st.builds(Tick, some, some | st.just(frozenset()), often)
 restarts: st.SearchStrategy[Step] = st.builds(Restart, st.none() | st.integers(0, 12))
 
 
@@ -110,9 +112,10 @@ class Both:
         if isinstance(step, Batch):
             self._batch(step)
         elif isinstance(step, Tick):
-            idle = set(step.idle) & set(self.world.partitions)
-            told = self.world.tick(idle, commits=step.commits)
-            assert told == (self.program.fall_idle(idle) if step.commits else [])
+            unread = set(step.unread) & set(self.world.partitions)
+            idle = set(step.idle) & set(self.world.partitions) - unread
+            told = self.world.tick(idle, unread, commits=step.commits)
+            assert told == (self.program.tick(idle, unread) if step.commits else [])
         elif isinstance(step, Restart):
             lateness = self.program.setup.lateness if step.lateness is None else step.lateness
             self.world.restart(lateness)

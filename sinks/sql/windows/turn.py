@@ -78,11 +78,12 @@ class Turns:
         """Time has passed."""
         self._begin(transaction)
         marks, closed_us = self._ledger.read(transaction)
-        idle = marks.idle(caught_up_s, self._options.idle_after_s)
-        self._ledger.keep(transaction, idle)
-        if self._closable(marks.changed(idle), closed_us) is not None:
-            now = self._locked(transaction, lambda _: idle)
-            self._close(now, now.marks.changed(idle), Corrections())
+        owned = [one.topic_partition for one in transaction.claimed.ranges]
+        changed = marks.ticked(owned, caught_up_s, self._options.idle_after_s)
+        self._ledger.keep(transaction, changed)
+        if self._closable(marks.changed(changed), closed_us) is not None:
+            now = self._locked(transaction, lambda _: changed)
+            self._close(now, now.marks.changed(changed), Corrections())
         elif self._retention is not None and self._retention.has_more and closed_us is not None:
             self._retention.step(transaction, closed_us)
 

@@ -136,6 +136,18 @@ def test_a_tick_of_a_stream_that_never_had_a_record_says_that_it_is_idle(databas
     assert [tuple(row) for row in found] == [(0, None, True)]
 
 
+def test_a_partition_of_which_something_is_unread_is_idle_no_more(database: Database) -> None:
+    sink = database.sink(idle_after="5s")
+    found = []
+    for caught_up_s in ({P0: 5.0, P1: 5.0}, {P0: 1.0}, {P1: 9.0}):
+        with database.transaction(P0, P1) as transaction:
+            sink.tick(caught_up_s, transaction)
+            marks = STORED.watermarks.c
+            read = sa.select(marks.is_idle).order_by(marks.partition)
+            found.append(list(transaction.connection.execute(read).scalars()))
+    assert found == [[True, True], [True, False], [False, True]]
+
+
 def test_retention_takes_a_few_rows_at_a_time(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "_ROWS_AT_ONCE", 3)
     sink = database.sink(retention="30s")

@@ -24,6 +24,12 @@ class Mark:
             _later(self.event_time_us, largest_us), _later(self.watermark_us, largest_us - lateness_us), is_idle=False
         )
 
+    def looked_at(self, caught_up_s: float | None, idle_after_s: float) -> Mark:
+        """Where nothing has been unread for so long; ``None`` where something is."""
+        if caught_up_s is None:
+            return replace(self, is_idle=False)
+        return replace(self, is_idle=self.is_idle or caught_up_s >= idle_after_s)
+
 
 NOTHING: Final = Mark()
 
@@ -43,13 +49,17 @@ class Marks:
         """Those of the partitions that have these records, behind them."""
         return {one.events.partition: self.of(one.events.partition).after(one.largest, lateness_us) for one in placed}
 
-    def idle(self, caught_up_s: Mapping[TopicPartition, float], idle_after_s: float) -> dict[TopicPartition, Mark]:
-        """Those of the partitions that have been read to their end for so long, and were not known to be idle."""
-        return {
-            partition: replace(self.of(partition), is_idle=True)
-            for partition, since_s in sorted(caught_up_s.items())
-            if since_s >= idle_after_s and not self.of(partition).is_idle
-        }
+    def ticked(
+        self, owned: Iterable[TopicPartition], caught_up_s: Mapping[TopicPartition, float], idle_after_s: float
+    ) -> dict[TopicPartition, Mark]:
+        """Those that change where nothing has been unread of these partitions for so long.
+
+        One becomes idle when that is long enough. It is idle no more when something is unread: its owner may have been
+        away when that came, and what it says counts.
+        """
+        marks = {partition: self.of(partition) for partition in owned}
+        now = {it: mark.looked_at(caught_up_s.get(it), idle_after_s) for it, mark in marks.items()}
+        return {it: mark for it, mark in now.items() if mark != marks[it]}
 
     def changed(self, changes: Mapping[TopicPartition, Mark]) -> Marks:
         """With these instead."""
