@@ -27,7 +27,19 @@ def records_of(prepared: Any, taker: str) -> Sequence[Record]:
         return [(message, message) for message in prepared]
     if not isinstance(prepared, Iterable) or isinstance(prepared, str | bytes):
         raise ProcessingError(f"{taker} got a {type(prepared).__name__}; {_TAKES}")
-    return [_record(item, number, taker) for number, item in enumerate(prepared)]
+    items = prepared if isinstance(prepared, list) else list(prepared)
+    if _are_pairs(items):
+        return items
+    return [_record(item, number, taker) for number, item in enumerate(items)]
+
+
+def _are_pairs(items: Sequence[Any]) -> bool:
+    """Whether all are, found without a look at each by itself, which takes several times as long."""
+    return (
+        set(map(type, items)) == {tuple}
+        and set(map(len, items)) == {2}
+        and {type(one) for one, _ in items} == {Message}
+    )
 
 
 _TAKES = "it takes the batch, or pairs of a message and a value, as list(batch.decoded(…)) gives"
