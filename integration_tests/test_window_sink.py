@@ -22,6 +22,7 @@ from integration_tests.streams import WAIT_S
 from kafka_stream import DirectStream
 from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.sinks.sql import Count, Max, Session, Sliding, Sum, Tumbling, WindowSink
+from kafka_stream.sinks.sql.windows import reading
 from tests.window_model import Sent, Setup, rows
 
 SEED = 20_261_127
@@ -54,6 +55,11 @@ def _tables(*more: sa.Column[Any]) -> tuple[sa.MetaData, sa.Table, sa.Table]:
         sa.Column("n", sa.Integer),
     )
     return metadata, visits, told
+
+
+@pytest.fixture(autouse=True)
+def _windows_close_in_small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "ROWS_AT_ONCE", 3)
 
 
 @dataclass

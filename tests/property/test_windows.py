@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kafka_stream.sinks.sql.windows import reading
 from tests.window_model import Key, Program, Sent, Setup, in_order, rows
 from tests.window_world import World
 
@@ -54,6 +56,13 @@ class Restart:
 @dataclass(frozen=True)
 class Grown:
     """The topic has one partition more."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _windows_close_in_small_steps() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "ROWS_AT_ONCE", 2)
+        yield
 
 
 Step: TypeAlias = Batch | Tick | Restart | Grown

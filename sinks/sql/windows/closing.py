@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from kafka_stream.sinks.sql.stateful.transaction import StatefulTransaction
 from kafka_stream.sinks.sql.windows.event_time.panes import moment
 from kafka_stream.sinks.sql.windows.keyed import is_one_of
 from kafka_stream.sinks.sql.windows.options import OnClose
+from kafka_stream.sinks.sql.windows.reading import in_steps
 from kafka_stream.sinks.sql.windows.rows import Closed, Corrections, rows_of
 from kafka_stream.sinks.sql.windows.tables import START, WindowTables
 
@@ -28,18 +29,21 @@ class Closing:
         self._inserting = SqlSink(tables.target.table, list, "error")
         self._replacing = SqlSink(tables.target.table, list, "update")
 
-    def write(self, closed: Sequence[Closed], corrected: Corrections, transaction: StatefulTransaction) -> None:
+    def write(self, closed: Iterable[Closed], corrected: Corrections, transaction: StatefulTransaction) -> None:
         """The rows of windows that close now, and of those that were closed and have become others.
+
+        However many close, some thousand are in memory, unless ``on_close`` is to be told of them all.
 
         Raises:
             StatementRefused: the table takes a row not, or ``on_close`` fails: no record is to blame.
         """
+        told: list[Closed] = []
         with self._blaming_no_record("the rows of closed windows could not be written"):
             self._delete(corrected.gone, transaction)
             for sink, windows in ((self._inserting, closed), (self._replacing, corrected.windows)):
-                if windows:
-                    sink.write(sink.prepare(rows_of(windows, self._tables)), transaction)
-        told = [*closed, *corrected.windows]
+                for some in in_steps(windows):
+                    sink.write(sink.prepare(rows_of(some, self._tables)), transaction)
+                    told += some if self._on_close is not None else []
         if self._on_close is not None and told:
             with self._blaming_no_record("on_close failed"):
                 self._on_close(rows_of(told, self._tables), transaction)

@@ -16,6 +16,7 @@ from kafka_stream.sinks.sql.windows.event_time.definitions import Sliding, Tumbl
 from kafka_stream.sinks.sql.windows.event_time.lateness import Placed
 from kafka_stream.sinks.sql.windows.event_time.sliding import Pane, WindowsOfPanes
 from kafka_stream.sinks.sql.windows.keyed import is_one_of
+from kafka_stream.sinks.sql.windows.reading import read_in_steps
 from kafka_stream.sinks.sql.windows.rows import Closed, Corrections
 from kafka_stream.sinks.sql.windows.standing import Standing
 from kafka_stream.sinks.sql.windows.tables import PANE, WindowTables
@@ -76,13 +77,13 @@ class OpenPanes:
             return Corrections()
         return Corrections(self._corrected(transaction, ended, closed_us))
 
-    def closed(self, transaction: StatefulTransaction, after_us: int | None, until_us: int) -> list[Closed]:
-        """The windows that end behind ``after_us`` and not behind ``until_us``."""
+    def closed(self, transaction: StatefulTransaction, after_us: int | None, until_us: int) -> Iterator[Closed]:
+        """The windows that end behind ``after_us`` and not behind ``until_us``; they are read as they are taken."""
         table = self._tables.open
         reached = [table.c[PANE] < until_us]
         if after_us is not None:
             reached.append(table.c[PANE] >= self._panes.shifted(after_us, 1 - self._per_window))
-        return list(self._made(self._read(transaction.connection, reached), after_us, until_us))
+        return self._made(self._read(transaction.connection, reached), after_us, until_us)
 
     def forget(self, transaction: StatefulTransaction, until_us: int) -> None:
         """Delete the panes that no window needs which ends behind this time."""
@@ -109,21 +110,27 @@ class OpenPanes:
         keys = [found.cells] if len(self._tables.key) == 1 else zip(*found.cells, strict=True)
         return zip(repeat(start, len(found.cells)), *keys, *found.parts, strict=True)
 
-    def _read(self, connection: Connection, where: Iterable[ColumnElement[bool]]) -> dict[Any, list[Pane]]:
-        """The panes of each key, in order of time."""
+    def _read(self, connection: Connection, where: Iterable[ColumnElement[bool]]) -> Iterator[tuple[Any, list[Pane]]]:
+        """Each key with its panes in order of time, one after the other: not all of them are there at once."""
         table, width, parts = self._tables.open, len(self._tables.key), self._tables.plan.parts
-        names = [PANE, *self._tables.key, *(part.name for part in parts)]
-        read = select(*(table.c[name] for name in names)).where(*where).order_by(table.c[PANE])
-        rows = connection.execute(read).all()
-        keys = [self._tables.key_of(row[1 : width + 1]) for row in rows]
+        keys = [table.c[name] for name in self._tables.key]
+        order = [*keys, table.c[PANE]] if self._per_window > 1 else []  # of one pane there is nothing to bring together
+        read = select(table.c[PANE], *keys, *(table.c[part.name] for part in parts)).where(*where).order_by(*order)
         reads = [part.values.read for part in parts]
-        found: dict[Any, tuple[Any, list[Pane]]] = {}
-        for row, key, form in zip(rows, keys, self._standing.forms(keys), strict=True):
-            pane = [convert(value) for convert, value in zip(reads, row[width + 1 :], strict=True)]
-            found.setdefault(form, (key, []))[1].append((row[0], pane))
-        return dict(found.values())
+        found: tuple[Any, Any, list[Pane]] | None = None
+        for rows in read_in_steps(connection, read):
+            of_rows = [self._tables.key_of(row[1 : width + 1]) for row in rows]
+            for row, key, form in zip(rows, of_rows, self._standing.forms(of_rows), strict=True):
+                if found is None or form != found[0] or self._per_window == 1:
+                    if found is not None:
+                        yield found[1:]
+                    found = (form, key, [])
+                pane = [convert(value) for convert, value in zip(reads, row[width + 1 :], strict=True)]
+                found[2].append((row[0], pane))
+        if found is not None:
+            yield found[1:]
 
-    def _made(self, panes: dict[Any, list[Pane]], after_us: int | None, until_us: int) -> Iterator[Closed]:
-        for key, of_key in panes.items():
+    def _made(self, panes: Iterable[tuple[Any, list[Pane]]], after_us: int | None, until_us: int) -> Iterator[Closed]:
+        for key, of_key in panes:
             for start, end, parts in self._windows.closed(of_key, after_us, until_us):
                 yield Closed(start, end, key, parts)

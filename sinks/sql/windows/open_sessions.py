@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, select
 
 from kafka_stream.sinks.sql.sink import SqlSink
 from kafka_stream.sinks.sql.stateful.transaction import StatefulTransaction
@@ -16,6 +16,7 @@ from kafka_stream.sinks.sql.windows.event_time.lateness import NEVER, Placed
 from kafka_stream.sinks.sql.windows.event_time.sessions import Stretch, merged, sessions_of
 from kafka_stream.sinks.sql.windows.keyed import is_one_of
 from kafka_stream.sinks.sql.windows.open_panes import Added, Chosen
+from kafka_stream.sinks.sql.windows.reading import read_in_steps
 from kafka_stream.sinks.sql.windows.rows import Closed, Corrections
 from kafka_stream.sinks.sql.windows.standing import Standing
 from kafka_stream.sinks.sql.windows.tables import FIRST, LAST, WindowTables
@@ -93,17 +94,15 @@ class OpenSessions:
             changes += self._merge(transaction, some)
         return self._corrections(changes, NEVER if closed_us is None else closed_us)
 
-    def closed(self, transaction: StatefulTransaction, after_us: int | None, until_us: int) -> list[Closed]:
-        """The sessions that end behind ``after_us`` and not behind ``until_us``."""
+    def closed(self, transaction: StatefulTransaction, after_us: int | None, until_us: int) -> Iterator[Closed]:
+        """The sessions that end behind ``after_us`` and not behind ``until_us``; they are read as they are taken."""
         last = self._tables.open.c[LAST]
         ended = last <= until_us - self._gap_us
         if after_us is not None:
             ended &= last > after_us - self._gap_us
-        return [
-            self._closed(of.key, one)
-            for of in self._read(transaction.connection, ended).values()
-            for one in of.stretches
-        ]
+        for rows in read_in_steps(transaction.connection, self._rows(ended)):
+            for key, stretch in self._stretches(rows):
+                yield self._closed(key, stretch)
 
     def forget(self, transaction: StatefulTransaction, until_us: int) -> None:
         """Delete the sessions that end not behind this time, and are not kept for late records."""
@@ -150,13 +149,21 @@ class OpenSessions:
 
     def _read(self, connection: Connection, where: ColumnElement[bool]) -> dict[Any, _OfKey]:
         """The sessions of each key, by the form in which keys are compared."""
-        table, width, parts = self._tables.open, len(self._tables.key), self._tables.plan.parts
-        names = [*self._tables.key, FIRST, LAST, *(part.name for part in parts)]
-        rows = connection.execute(select(*(table.c[name] for name in names)).where(where)).all()
-        keys = [self._tables.key_of(row[:width]) for row in rows]
-        reads = [part.values.read for part in parts]
+        read = self._stretches(connection.execute(self._rows(where)).all())
         found: dict[Any, _OfKey] = {}
-        for row, key, form in zip(rows, keys, self._standing.forms(keys), strict=True):
+        for (key, stretch), form in zip(read, self._standing.forms([key for key, _ in read]), strict=True):
+            found.setdefault(form, _OfKey(key, [])).stretches.append(stretch)
+        return found
+
+    def _rows(self, where: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+        table, parts = self._tables.open, self._tables.plan.parts
+        names = [*self._tables.key, FIRST, LAST, *(part.name for part in parts)]
+        return select(*(table.c[name] for name in names)).where(where)
+
+    def _stretches(self, rows: Sequence[Row[*tuple[Any, ...]]]) -> list[tuple[Any, Stretch]]:
+        width, reads = len(self._tables.key), [part.values.read for part in self._tables.plan.parts]
+        found = []
+        for row in rows:
             kept = [convert(value) for convert, value in zip(reads, row[width + 2 :], strict=True)]
-            found.setdefault(form, _OfKey(key, [])).stretches.append(Stretch(row[width], row[width + 1], kept))
+            found.append((self._tables.key_of(row[:width]), Stretch(row[width], row[width + 1], kept)))
         return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,8 +14,10 @@ from sqlalchemy.pool import StaticPool
 
 from kafka_stream.batch import Batch
 from kafka_stream.errors import RecordError
-from kafka_stream.sinks.sql import Count, Max, Min, Sliding, Sum, Tumbling, WindowSink
-from kafka_stream.sinks.sql.windows import retention
+from kafka_stream.sinks.sql import Count, Max, Min, Session, Sliding, Sum, Tumbling, WindowSink
+from kafka_stream.sinks.sql.windows import closing, reading, retention
+from kafka_stream.sinks.sql.windows.rows import Closed, Row, rows_of
+from kafka_stream.sinks.sql.windows.tables import WindowTables
 from kafka_stream.testing import batch_of, message
 from kafka_stream.types import Claim, OffsetRange, Owner, TopicPartition
 from tests.window_model import Sent, Setup
@@ -158,6 +160,26 @@ def test_retention_takes_a_few_rows_at_a_time(database: Database, monkeypatch: p
             sink.tick({}, transaction)
         left.append(len(database.rows()))
     assert left == [6, 3, 3, 3]
+
+
+@pytest.mark.parametrize("window", [Tumbling("10s"), Sliding("20s", every="10s"), Session("5s")], ids=str)
+def test_of_windows_that_close_at_once_a_few_are_in_memory(
+    database: Database, window: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "ROWS_AT_ONCE", 2)
+    written: list[int] = []
+
+    def counted(some: Sequence[Closed], tables: WindowTables) -> Sequence[Row]:
+        written.append(len(some))
+        return rows_of(some, tables)
+
+    monkeypatch.setattr(closing, "rows_of", counted)
+    sink = database.sink(window)
+    pages = [message(page, offset=n, timestamp_ms=1_000) for n, page in enumerate("abcde")]
+    database.write(sink, batch_of([*pages, message("a", offset=5, timestamp_ms=1_000_000)]))
+    assert max(written) == 2
+    per_page = 2 if isinstance(window, Sliding) else 1
+    assert [page for page, *_ in database.rows()] == sorted("abcde" * per_page)
 
 
 def test_cleared_it_is_as_if_no_record_had_been_read(database: Database) -> None:
