@@ -9,9 +9,10 @@ import argparse
 import sys
 import time
 
-from benchmarks import report, runs, servers
-from benchmarks.works import PEERS, PEERS_PYTHON, WORKS
+from benchmarks import report, runs, servers, works, works_with_state
+from benchmarks.contest import PEERS_PYTHON
 
+WORKS, PEERS = (*works.WORKS, *works_with_state.WORKS), (*works.PEERS, *works_with_state.PEERS)
 FULL = runs.Scale(records=1_000_000, runs=5, paced_s=15.0)
 QUICK = runs.Scale(records=120_000, runs=1, paced_s=3.0)
 
@@ -20,16 +21,19 @@ def main() -> int:
     """Measure what was asked for."""
     parser = _parser()
     arguments = parser.parse_args()
-    works, block = (PEERS, report.PEERS) if arguments.peers else (WORKS, report.FIGURES)
-    if unknown := set(arguments.names) - {work.name for work in works}:
+    offered = PEERS if arguments.peers else WORKS
+    if unknown := set(arguments.names) - {work.name for work in offered}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     if arguments.peers and not PEERS_PYTHON.exists():
         parser.error("the peers are not installed: make bench-peers does that")
     usual = QUICK if arguments.quick else FULL
     scale = runs.Scale(arguments.records or usual.records, arguments.runs or usual.runs, usual.paced_s)
-    chosen = [work for work in works if work.name in arguments.names or not arguments.names]
+    chosen = [work for work in offered if work.name in arguments.names or not arguments.names]
     if arguments.quick and not arguments.names:
-        chosen = [work for work in chosen if work.name != "memory"]  # of a backlog that takes minutes to produce
+        chosen = [work for work in chosen if work.figure != "peak_mb"]  # of what takes minutes, or says little of less
+    blocks = report.whole_blocks(chosen) if arguments.write else ()
+    if arguments.write and not blocks:
+        parser.error("what is written replaces all figures that were measured together: name all of their works")
     started = time.monotonic()
     with servers.running() as up:
         facts = report.facts(up, scale) if arguments.write else {}
@@ -39,14 +43,14 @@ def main() -> int:
             print(f"wrong result: {error}", file=sys.stderr)
             return 1
     print(report.plain(results), f"{time.monotonic() - started:.0f} s in all", sep="\n")
-    if arguments.write:
+    for block in blocks:
         report.write(results, facts | (report.facts_of_peers() if arguments.peers else {}), block)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    usual, of_peers = (", ".join(work.name for work in works) for works in (WORKS, PEERS))
+    usual, of_peers = (", ".join(work.name for work in offered) for offered in (WORKS, PEERS))
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {usual}; with --peers, of {of_peers}")
     parser.add_argument("--peers", action="store_true", help="beside what users compare with (make bench-peers)")
     parser.add_argument("--quick", action="store_true", help="fewer records, one run: a look at correctness")

@@ -7,7 +7,7 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,10 @@ import confluent_kafka
 import psycopg
 import sqlalchemy
 
-from benchmarks import chart
+from benchmarks import chart, works, works_with_state
+from benchmarks.contest import Goal, Work
 from benchmarks.runs import Result, Scale
 from benchmarks.servers import Servers
-from benchmarks.works import Goal
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 CHART = PAGE.with_suffix(".svg")
@@ -29,15 +29,26 @@ _UNITS = {"rate": "records/s", "seconds": "s", "p99_ms": "ms (p99)", "peak_mb": 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The part of the page between two markers, and whether a chart is drawn for it."""
+    """The part of the page between two markers, the works whose figures it has, and whether a chart is drawn."""
 
     begin: str
     end: str
-    chart: bool
+    works: tuple[Work, ...]
+    chart: bool = False
 
 
-FIGURES = Block("<!-- figures: written by make bench -->", "<!-- end of figures -->", chart=True)
-PEERS = Block("<!-- peers: written by make bench-peers -->", "<!-- end of peers -->", chart=False)
+FIGURES = Block("<!-- figures: written by make bench -->", "<!-- end of figures -->", works.WORKS, chart=True)
+STATE = Block("<!-- state: written by make bench -->", "<!-- end of state -->", works_with_state.WORKS)
+PEERS = Block("<!-- peers: written by make bench-peers -->", "<!-- end of peers -->", works.PEERS)
+PEERS_OF_STATE = Block(
+    "<!-- peers of state: written by make bench-peers -->", "<!-- end of peers of state -->", works_with_state.PEERS
+)
+BLOCKS = (FIGURES, STATE, PEERS, PEERS_OF_STATE)
+
+
+def whole_blocks(chosen: Collection[Work]) -> Sequence[Block]:
+    """The blocks all of whose works are among these: only such are written."""
+    return [block for block in BLOCKS if all(work in chosen for work in block.works)]
 
 
 def facts(servers: Servers, scale: Scale) -> dict[str, str]:
@@ -78,7 +89,8 @@ def plain(results: Sequence[Result]) -> str:
 
 
 def write(results: Sequence[Result], known: Mapping[str, str], block: Block) -> None:
-    """Replace the block's figures in docs/performance.md, and its chart."""
+    """Replace the block's figures in docs/performance.md by those of its works, and its chart."""
+    results = [result for result in results if result.work in block.works]
     before, begin, rest = PAGE.read_text().partition(block.begin)
     _, end, after = rest.partition(block.end)
     assert begin and end, f"{PAGE} has lost {block.begin} or {block.end}"

@@ -24,14 +24,16 @@ class Servers:
     mariadb: MariadbServer | None
 
     def __post_init__(self) -> None:
-        self._topics: dict[tuple[int, int], str] = {}
+        self._topics: dict[tuple[int, int, int], str] = {}
 
-    def topic(self, partitions: int, count: int) -> str:
-        """A topic that holds so many records; the same one each time."""
-        if (partitions, count) not in self._topics:
-            topic = self._topics[partitions, count] = self.kafka.create_topic(partitions=partitions)
-            records.produce(self.kafka.bootstrap_servers, topic, count)
-        return self._topics[partitions, count]
+    def topic(self, partitions: int, count: int, keys: int) -> str:
+        """A topic that holds so many records of so many keys; the same one each time."""
+        wanted = (partitions, count, keys)
+        if wanted not in self._topics:
+            topic = self.kafka.create_topic(partitions=partitions, retention_ms=-1)  # their times are of long ago
+            self._topics[wanted] = topic
+            records.produce(self.kafka.bootstrap_servers, topic, count, keys)
+        return self._topics[wanted]
 
     @contextlib.contextmanager
     def database(self, server: str) -> Iterator[str]:

@@ -85,8 +85,8 @@ class _WhenToldTo(Watcher):
 
 
 def _produce(kafka: MemoryKafka, count: int) -> None:
-    for _, (key, value) in zip(range(count), records(count), strict=True):
-        kafka.produce(TOPIC, value, key=key)
+    for record in records(count):
+        kafka.produce(TOPIC, record.value, key=record.key)
 
 
 def _decoding(failing: int | None) -> Callable[[Batch], list[tuple[Message, bytes]]]:

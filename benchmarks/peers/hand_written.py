@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import psycopg
 from confluent_kafka import Message
 
-from benchmarks import tables
+from benchmarks import results, tables
 from benchmarks.clients import tuned_consumer
 from benchmarks.measurement import Outcome, Stopwatch, Task
 
 BATCH = 20_000
 _COLUMNS = ("int4", "int8", "bytea", "bytea")
+_UPSERT = f"INSERT INTO totals VALUES (%s, %s, %s, %s, %s) ON CONFLICT (customer) DO UPDATE SET {results.MERGED}"
 _Write = Callable[[psycopg.Cursor[Any], Sequence[Message]], None]
+_Found = Callable[[str], Mapping[str, int]]
 
 
 def copying(task: Task) -> Outcome:
     """The tuned form: binary COPY, a ``write_row`` for each record."""
-    return _loop(task, _copy)
+    tables.create(task.database)
+    return _loop(task, _copy, tables.found)
 
 
 def inserting(task: Task) -> Outcome:
     """The plain form: ``executemany`` of an INSERT."""
-    return _loop(task, _insert)
+    tables.create(task.database)
+    return _loop(task, _insert, tables.found)
+
+
+def upserting(task: Task) -> Outcome:
+    """Running totals: ``executemany`` of an upsert for each record."""
+    results.create(task.database)
+    return _loop(task, _upsert, results.found_totals)
 
 
 def _copy(cursor: psycopg.Cursor[Any], messages: Sequence[Message]) -> None:
@@ -38,8 +48,11 @@ def _insert(cursor: psycopg.Cursor[Any], messages: Sequence[Message]) -> None:
     cursor.executemany(tables.INSERT, tables.rows(messages))
 
 
-def _loop(task: Task, write: _Write) -> Outcome:
-    tables.create(task.database)
+def _upsert(cursor: psycopg.Cursor[Any], messages: Sequence[Message]) -> None:
+    cursor.executemany(_UPSERT, results.changes(messages))
+
+
+def _loop(task: Task, write: _Write, found: _Found) -> Outcome:
     watch = Stopwatch(task)
     consumer = tuned_consumer(task)
     seen = 0
@@ -64,4 +77,4 @@ def _loop(task: Task, write: _Write) -> Outcome:
         cursor.execute("SELECT sum(next_offset) FROM offsets")
         ((positions,),) = cursor.fetchall()
     consumer.close()
-    return watch.outcome({**tables.found(task.database), "positions": int(positions)})
+    return watch.outcome({**found(task.database), "positions": int(positions)})

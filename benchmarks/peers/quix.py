@@ -28,20 +28,9 @@ def into_postgres(task: Task) -> Outcome:
     """
     tables.create(task.database)
     watch = Stopwatch(task)
-    url = make_url(task.database)
-    sink = PostgreSQLSink(
-        host=url.host or "",
-        port=url.port or 0,
-        dbname=url.database or "",
-        user=url.username or "",
-        password=str(url.password),
-        table_name=tables.RESULTS.name,
-        schema_auto_update=False,
-        include_metadata=False,
-        on_conflict_do_nothing=True,
-    )
-    app = _application(task, "at-least-once", BATCH * task.partitions)
-    frame = app.dataframe(_input(app, task, watch))
+    sink = sink_into(task, tables.RESULTS.name, on_conflict_do_nothing=True)
+    app = application(task, "at-least-once", BATCH * task.partitions)
+    frame = app.dataframe(input_of(app, task, watch))
     frame = frame.apply(_row, metadata=True)
     frame.sink(sink)
     app.run(count=task.records, collect=False)
@@ -53,12 +42,28 @@ def into_kafka(task: Task) -> Outcome:
     """``processing_guarantee="exactly-once"``: records and offsets in one Kafka transaction per checkpoint."""
     output = topics.create_output(task)
     watch = Stopwatch(task)
-    app = _application(task, "exactly-once", BATCH)
-    frame = app.dataframe(_input(app, task, watch))
+    app = application(task, "exactly-once", BATCH)
+    frame = app.dataframe(input_of(app, task, watch))
     frame.to_topic(app.topic(output, value_serializer="bytes", key_serializer="bytes"))
     app.run(count=task.records, collect=False)
     watch.last()
     return watch.outcome(topics.found(task, output))
+
+
+def sink_into(task: Task, table: str, **options: Any) -> PostgreSQLSink:
+    """Its PostgreSQL sink, for a table that is there."""
+    url = make_url(task.database)
+    return PostgreSQLSink(
+        host=url.host or "",
+        port=url.port or 0,
+        dbname=url.database or "",
+        user=url.username or "",
+        password=str(url.password),
+        table_name=table,
+        schema_auto_update=False,
+        include_metadata=False,
+        **options,
+    )
 
 
 class _Watched(BytesDeserializer):
@@ -73,7 +78,11 @@ class _Watched(BytesDeserializer):
         return value
 
 
-def _application(task: Task, guarantee: Literal["at-least-once", "exactly-once"], checkpoint: int) -> Application:
+def application(
+    task: Task, guarantee: Literal["at-least-once", "exactly-once"], checkpoint: int, **options: Any
+) -> Application:
+    """One that commits after so many records."""
+    settings: dict[str, Any] = {"auto_create_topics": False, **options}
     return Application(
         broker_address=task.bootstrap_servers,
         consumer_group=f"quix-{task.topic}-{int(task.started_at * 1000)}",
@@ -84,12 +93,13 @@ def _application(task: Task, guarantee: Literal["at-least-once", "exactly-once"]
         consumer_extra_config=dict(_CONSUMER),
         producer_extra_config={**PRODUCER, "log_level": 2},
         state_dir=f"{task.directory}/state",
-        auto_create_topics=False,
         loglevel="WARNING",
+        **settings,
     )
 
 
-def _input(app: Application, task: Task, watch: Stopwatch) -> Any:
+def input_of(app: Application, task: Task, watch: Stopwatch) -> Any:
+    """The topic; the first record that is deserialized starts the clock."""
     return app.topic(task.topic, value_deserializer=_Watched(watch), key_deserializer="bytes")
 
 

@@ -1,0 +1,19 @@
+from typing import Literal
+
+from quixstreams import StreamingDataFrame
+
+class Count:
+    def __init__(self) -> None: ...
+
+class Max:
+    def __init__(self, column: str) -> None: ...
+
+class Sum:
+    def __init__(self, column: str) -> None: ...
+
+class TumblingTimeWindow:
+    def current(self) -> StreamingDataFrame: ...
+    def final(self, closing_strategy: Literal["key", "partition"]) -> StreamingDataFrame: ...
+
+class TumblingTimeWindowDefinition:
+    def agg(self, **operations: Count | Max | Sum) -> TumblingTimeWindow: ...
