@@ -17,6 +17,7 @@ from confluent_kafka.cimpl import NewTopic
 from sqlalchemy import MetaData, create_engine, make_url
 
 CUSTOMERS = ("ada", "grace", "katherine", "mary")
+WORDS = ("be", "is", "not", "or", "question", "that", "the", "to")
 
 Record = tuple[str, dict[str, Any] | None]
 """A key and a value; ``None`` is a tombstone."""
@@ -60,12 +61,26 @@ def fragile_orders(count: int, chance: random.Random) -> Iterator[Record]:
         yield key, {**order, **broken.get(number % 100 - 50, {})}
 
 
+def lines(count: int, chance: random.Random) -> Iterator[Record]:
+    for _ in range(count):
+        yield chance.choice(CUSTOMERS), {"line": " ".join(chance.choices(WORDS, k=chance.randint(0, 8)))}
+
+
+def clicks(count: int, chance: random.Random) -> Iterator[Record]:
+    """One a second or so; some come up to half a minute late."""
+    for number in range(count):
+        page = chance.choice(("/", "/cart", "/help", "/search"))
+        yield page, {"page": page, "at_ms": 1_767_225_600_000 + 1_000 * number - chance.randint(0, 20_000)}
+
+
 SAMPLES = {
     "orders": orders,
     "customers": customers,
     "baskets": baskets,
     "payments": payments,
     "fragile_orders": fragile_orders,
+    "lines": lines,
+    "clicks": clicks,
 }
 
 

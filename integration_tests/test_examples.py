@@ -85,6 +85,11 @@ def every_payment_in_euros(records: list[Record]) -> dict[str, Rows]:
     return {"payments": [(p["id"], round(p["cents"] * Decimal(RATES[p["currency"]]))) for p in _values(records)]}
 
 
+def every_word_in_both_tables(records: list[Record]) -> dict[str, Rows]:
+    counts = Counter(word for text in _values(records) for word in text["line"].split())
+    return {"word_counts": list(counts.items()), "merged_word_counts": list(counts.items())}
+
+
 @pytest.fixture
 def database(postgres: PostgresDatabase) -> Iterator[sa.Engine]:
     engine = sa.create_engine(postgres.url)
@@ -105,6 +110,7 @@ def database(postgres: PostgresDatabase) -> Iterator[sa.Engine]:
         ("orm_models", every_order_and_customer),
         ("async_enrichment", every_payment_in_euros),
         ("fastapi_service", every_order_of_the_service),
+        ("word_count", every_word_in_both_tables),
     ],
 )
 def test_an_example_runs_on_real_servers(

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from confluent_kafka import Message
 
 from kafka_stream import Batch
-from kafka_stream.sinks.sql import Count, Max, Session, Sliding, SqlSink, Sum, Tumbling, WindowSink
+from kafka_stream.sinks.sql import Count, Max, Session, Sliding, SqlSink, Sum, Tumbling, WindowSink, lookup
 from tests.nexmark.generator import DISORDER_MS, Event
 from tests.nexmark.references import (
     ARRIVAL_SIZE_MS,
@@ -191,10 +191,9 @@ def query_8() -> Query:
     def look_up(closed: Sequence[Mapping[str, Any]], transaction: Any) -> None:
         for start, of_window in groupby(closed, lambda row: row["window_start"]):
             sellers = [row["person"] for row in of_window if row["auctions"]]
-            registered = persons.c.at >= milliseconds(start), persons.c.at < milliseconds(start) + NEW_USERS_SIZE_MS
-            found = sa.select(persons.c.id, persons.c.name).where(persons.c.id.in_(sellers), *registered)
-            whose = transaction.connection.execute(found).mappings().all()
-            insert(transaction, new_users, [{"window_start": start, **it} for it in whose])
+            found = lookup(persons, sellers, transaction).values()
+            new = [it for it in found if 0 <= it["at"] - milliseconds(start) < NEW_USERS_SIZE_MS]
+            insert(transaction, new_users, [{"id": it["id"], "name": it["name"], "window_start": start} for it in new])
 
     windows = WindowSink(
         opened,

@@ -31,6 +31,9 @@ from kafka_stream.testing import MemoryKafka, MemoryOffsetStore, batch_of, messa
 
 README = Path(__file__).parents[2] / "examples" / "README.md"
 
+ELSEWHERE = ("enrich", "parquet_files", "sliding_clicks", "word_count")
+"""Examples with tests of their own."""
+
 Record = tuple[str | None, dict[str, Any] | None]
 
 
@@ -302,7 +305,7 @@ def test_orders_are_parquet_rows_and_the_range_decides_the_file(tmp_path: Path) 
 
 def test_the_readme_lists_every_example_and_there_are_samples_for_each() -> None:
     listed = dict(re.findall(r"^\| \[(\w+)\.py\].*? \| `(\w+)` \|", README.read_text(), re.MULTILINE))
-    streams = {name: importlib.import_module(f"examples.{name}").stream for name in (*RUNS, "enrich", "parquet_files")}
+    streams = {name: importlib.import_module(f"examples.{name}").stream for name in (*RUNS, *ELSEWHERE)}
     assert listed == {name: stream.settings.topics[0] for name, stream in streams.items()}
     assert set(listed.values()) == SAMPLES.keys()
 
