@@ -11,7 +11,7 @@ import pytest
 
 from kafka_stream.engine.topic_look import LOOK_INTERVAL_S
 from kafka_stream.errors import OwnershipLost, StoreUnavailable, StreamClosed, TopicRecreated
-from kafka_stream.protocols import ActionKind
+from kafka_stream.protocols import Action, ActionKind, Change
 from kafka_stream.testing import MemoryKafka, MemoryOffsetStore
 from kafka_stream.types import Owner, TopicPartition
 from tests.simulation import ResultsStore, Simulation
@@ -214,6 +214,33 @@ def test_where_it_goes_on_after_a_loss_is_remembered(kafka: MemoryKafka) -> None
         (tp, 20, 0) for tp in PARTITIONS
     ], "each once, and none that moves nothing"
     assert {each.action.actor for each in losses} == {str(run.owner)}
+
+
+@pytest.mark.parametrize("assignment", ["static", "group"])
+@pytest.mark.parametrize("partitions", [1, 2])
+@pytest.mark.parametrize("on_data_loss", ["stop", "earliest"])
+def test_who_is_fenced_by_a_command_just_then_is_told_of_the_topic(
+    kafka: MemoryKafka, store: ResultsStore, on_data_loss: str, partitions: int, assignment: str
+) -> None:
+    """It takes over again what it owned, and that is more than there is."""
+    run = Simulation(kafka, store, on_data_loss=on_data_loss, assignment=assignment)
+
+    def meanwhile() -> None:
+        _recreate(kafka, partitions)
+        reset = Action("r", ActionKind.RESET, "operator")
+        assert isinstance(store.inner, MemoryOffsetStore)
+        store.inner.change("s", PARTITIONS, reset, lambda _: [Change(tp, 0) for tp in PARTITIONS])
+
+    run.at(1, meanwhile)
+    run.at(SOON, run.stop)
+    if on_data_loss == "stop":
+        with pytest.raises(TopicRecreated):
+            run.run()
+        assert _new_rows(store) == []
+        return
+    run.run()
+    assert _new_rows(store) == [("orders", number, offset) for number in range(partitions) for offset in range(20)]
+    assert run.loop.status.positions == dict.fromkeys(PARTITIONS[:partitions], 20)
 
 
 # A bounded run --------------------------------------------------------------------------------------------------------

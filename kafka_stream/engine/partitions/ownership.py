@@ -91,13 +91,14 @@ class Ownership:
         recreated = self._topic_ids.changed(topic_ids)
         of_recreated = {tp: self._positions[tp] for tp in sorted(self._positions) if tp.topic in recreated}
         ordered = sorted({*partitions, *of_recreated})
-        kept = self._store.positions(self._stream) if of_recreated else {}
+        vanished = {tp for tp in ordered if tp.topic in recreated and tp.partition >= topics[tp.topic].partitions}
+        kept = self._store.positions(self._stream) if of_recreated or vanished else {}
         forgotten = self._topic_ids.forgotten(of_recreated, kept)
         stored = self._reclaimed([tp for tp in ordered if tp in self._positions and tp not in forgotten])
         stored |= self._topic_ids.begun_anew(of_recreated, stored)
-        vanished = {tp for tp in of_recreated if tp.partition >= topics[tp.topic].partitions}
         for tp in sorted(vanished):
-            self._losses.go_on_without(find_vanished(tp, self._positions[tp].next_offset, topics[tp.topic]))
+            was = self._positions[tp] if tp in of_recreated else kept.get(tp)
+            self._losses.go_on_without(find_vanished(tp, was.next_offset if was else 0, topics[tp.topic]))
         self._positions.drop(vanished)
         self.vanished |= vanished
         ordered = [tp for tp in ordered if tp not in vanished]
