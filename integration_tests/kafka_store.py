@@ -171,8 +171,10 @@ class RenamedStreams:
     def replay_under_way(self, stream: str) -> Replay | None:
         return self._of("orders").replay_under_way(self._name(stream))
 
-    def end_replay(self, stream: str, replay: Replay, sent: int) -> None:
-        self._of("orders").end_replay(self._name(stream), replay, sent)
+    def end_replay(
+        self, stream: str, replay: Replay, sent: int, sent_are: LetterStatus = LetterStatus.REPLAYED
+    ) -> None:
+        self._of("orders").end_replay(self._name(stream), replay, sent, sent_are)
 
 
 class RenamedTransaction(KafkaTransaction):

@@ -141,7 +141,8 @@ class Letters:
             assert [each for each in self.sent() if each[0] == partition] == [
                 (partition, letter.payload.key, letter.payload.value) for letter in of_partition
             ]
-        assert self.statuses() == {LetterStatus.REPLAYED}
+        # Whoever is not given the application does not know whether it keeps the order of keys, and takes it so.
+        assert self.statuses() <= {LetterStatus.SENT, LetterStatus.REPLAYED}
 
     def assert_processed_once(self) -> None:
         assert sorted(self.results()) == [f"value-{number}" for number in range(LETTERS)]

@@ -87,7 +87,7 @@ def test_what_was_sent_of_an_abandoned_replay_is_not_sent_again(letters: Letters
         ended.out.splitlines()[-1]
         == f"The replay was ended: {LETTERS_PER_TRANSACTION} letter(s) are sent, 6 wait again."
     )
-    assert letters.statuses() == {LetterStatus.REPLAYED, LetterStatus.WAITING}
+    assert letters.statuses() == {LetterStatus.SENT, LetterStatus.WAITING}
     assert len(letters.sent()) == LETTERS_PER_TRANSACTION
     letters.replay("--through-topic")
     letters.assert_sent_once()

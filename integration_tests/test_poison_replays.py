@@ -92,7 +92,8 @@ def test_mended_and_replayed_through_the_topic_every_result_is_there_once(
     for _ in range(KILLED_REPLAYS):
         replayed(settings, "--through-topic", kill_in_s=chance.uniform(1.0, 3.0))
     assert replayed(settings, "--through-topic") == 0
-    assert {letter.status for letter in place.letters(settings.stream)} == {LetterStatus.REPLAYED}
+    done = {LetterStatus.SENT, LetterStatus.REPLAYED}
+    assert {letter.status for letter in place.letters(settings.stream)} <= done
 
     assert run(services, replace(settings, handler="mended")) == 0
     assert numbers(value for _, value in place.results()) == Counter(range(20_000))

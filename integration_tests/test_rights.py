@@ -15,7 +15,9 @@ from confluent_kafka import TopicPartition as ClientTopicPartition
 from integration_tests.engine import wait_until
 from integration_tests.secured_kafka import ADMIN, STREAM, SecuredKafka
 from integration_tests.servers import random_name
+from kafka_stream import Batch, DeadLetters, RecordError
 from kafka_stream.admin import GroupOffsetMirror
+from kafka_stream.errors import NotAuthorized
 from kafka_stream.offset_stores.kafka import KafkaOffsetStore
 from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.protocols import Action, ActionKind, Change, LetterId
@@ -32,7 +34,17 @@ WAIT_S = 60.0
 RESET = Action("reset-1", ActionKind.RESET, "operator@here")
 Grant = tuple[str, str, Sequence[str]]
 """A kind of resource, which of them, and operations."""
-KINDS = ("topics", "output topics", "group", "groups", "transactional ids", "replay's group", "replay's id", "cluster")
+KINDS = (
+    "topics",
+    "output topics",
+    "letters' topic",
+    "group",
+    "groups",
+    "transactional ids",
+    "replay's group",
+    "replay's id",
+    "cluster",
+)
 
 
 def table() -> Mapping[str, list[Grant]]:
@@ -58,11 +70,12 @@ class Shop:
         self.database = f"sqlite:///{directory}/orders.db"
         kafka.produce(self.topic, [str(number) for number in range(RECORDS)])
 
-    def grant(self, what: str, but: str | None = None) -> None:
-        """Exactly what the page says, or all but what is of one kind."""
+    def grant(self, what: str, but: str | None = None, without: str | None = None) -> None:
+        """Exactly what the page says, or all but what is of one kind, or one operation."""
         resources = {
             "topics": ("topic", self.topic, False),
             "output topics": ("topic", self.results, False),
+            "letters' topic": ("topic", f"{self.name}.dead-letters", False),
             "group": ("group", self.name, False),
             "groups": ("group", "*", False),
             "transactional ids": ("transactional id", f"{self.name}:", True),
@@ -74,7 +87,8 @@ class Shop:
             if kind == but:
                 continue
             resource, name, by_prefix = resources[kind]
-            self.kafka.grant(STREAM, resource, name, *operations, by_prefix=by_prefix)
+            wanted = [each for each in operations if each != without]
+            self.kafka.grant(STREAM, resource, name, *wanted, by_prefix=by_prefix)
 
     def stream(self, *, in_kafka: bool, **settings: Any) -> DirectStream:
         """A stream that logs in as the user with those rights."""
@@ -227,3 +241,54 @@ def test_a_replay_without_one_of_them_is_refused(
     assert ended.status != 0
     words = {"output topics": "topic", "replay's group": "group", "replay's id": "transactional id"}
     assert words[missing] in one_sentence(ended)
+
+
+SETTING_ASIDE, IN_ORDER = 'on_error="dead-letter"', "keep_key_order=True"
+LOOKING = ("list", "show", "stats", "export")
+
+
+def poisoned(shop: Shop, **limits: Any) -> DirectStream:
+    """A stream whose first record but one fails."""
+
+    def results(batch: Batch) -> list[bytes | None]:
+        for message in batch:
+            if message.value() == b"3":
+                raise RecordError.of(message, "it cannot be")
+        return [message.value() for message in batch]
+
+    stream = shop.stream(in_kafka=True, assignment="static", on_error="dead-letter")
+    return stream.replace(sink=KafkaSink(shop.results, results), dead_letters=DeadLetters(max_ratio=1.0, **limits))
+
+
+@pytest.mark.parametrize("keeps_order", [False, True])
+def test_a_stream_sets_records_aside_in_kafka_with_exactly_the_rights_of_the_page(
+    shop: Shop, keeps_order: bool
+) -> None:
+    shop.grant("static stream, offsets in Kafka")
+    shop.grant(IN_ORDER if keeps_order else SETTING_ASIDE)
+    shop.run(poisoned(shop, keep_key_order=keeps_order))
+    assert [value for *_, value in shop.kafka.read_committed(f"{shop.name}.dead-letters")] == [b"3"]
+
+
+@pytest.mark.parametrize("missing", ["create", "write", "read"])
+def test_a_stream_without_one_of_them_says_so(shop: Shop, missing: str) -> None:
+    shop.grant("static stream, offsets in Kafka")
+    shop.grant(IN_ORDER, without=missing)
+    with pytest.raises(NotAuthorized, match=re.escape(f"{shop.name}.dead-letters")):
+        poisoned(shop, keep_key_order=True).run(until="latest")
+
+
+@pytest.mark.parametrize("command", [*LOOKING, "discard"])
+def test_a_command_on_letters_in_kafka_needs_no_more_than_the_page_says(
+    shop: Shop, run: Invoke, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.grant("static stream, offsets in Kafka")
+    shop.grant(SETTING_ASIDE)
+    shop.run(poisoned(shop))
+    shop.kafka.revoke_all()
+    shop.grant(f"dead-letters {command}, offsets in Kafka")
+    as_the_user(shop, monkeypatch)
+    more = {"export": ["letters.jsonl"], "discard": ["--execute", "--yes"]}.get(command, [])
+    where = ("--store", f"kafka://{shop.kafka.client_address}", "--stream", shop.name)
+    ended = run("dead-letters", command, *more, *where)
+    assert ended.status == 0, ended.err

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
 
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
+from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, TIMESTAMP_NOT_AVAILABLE, Message
 
 from kafka_stream.errors import ProcessingError, RecordError
-from kafka_stream.failures.parts import RecordId, record_id
-from kafka_stream.protocols import AFTER_ANOTHER, DeadLetter, Header, LetterError, LetterId, Payload
+from kafka_stream.failures.parts import RecordId
+from kafka_stream.failures.turns import headers_of
+from kafka_stream.protocols import AFTER_ANOTHER, DeadLetter, LetterError, LetterId, Payload
 
 LONGEST_MESSAGE = 1_000
 LONGEST_TRACEBACK = 4_000
 _FRAMES = -12
+_TIMESTAMP_TYPES = {TIMESTAMP_CREATE_TIME: "CreateTime", TIMESTAMP_LOG_APPEND_TIME: "LogAppendTime"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +58,47 @@ def held_back() -> LetterError:
     return LetterError(AFTER_ANOTHER, "waits for an earlier record with the same key")
 
 
+def letters_of(
+    stream: str,
+    rejections: Mapping[RecordId, Rejection],
+    origins: Mapping[RecordId, LetterId],
+    topic_ids: Mapping[str, str],
+    code_version: str | None,
+) -> Sequence[DeadLetter]:
+    """What is kept of rejected records, in their order. One that has an origin is that letter once more."""
+    now = datetime.now(UTC)
+    found: list[DeadLetter] = []
+    for record in sorted(rejections):
+        (topic, partition), offset = record
+        letter_id = origins.get(record) or LetterId(topic, topic_ids.get(topic, ""), partition, offset)
+        rejection, is_replayed = rejections[record], record in origins
+        found.append(letter_of(stream, rejection, letter_id, code_version, now, is_replayed=is_replayed))
+    return found
+
+
 def letter_of(
-    stream: str, rejection: Rejection, topic_ids: Mapping[str, str], code_version: str | None, now: datetime
+    stream: str,
+    rejection: Rejection,
+    letter_id: LetterId,
+    code_version: str | None,
+    now: datetime,
+    *,
+    is_replayed: bool = False,
 ) -> DeadLetter:
-    """What is kept of a rejected record."""
+    """What is kept of a rejected record. One that ``is_replayed`` is an earlier letter's, without the last header."""
     message = rejection.message
-    (topic, partition), offset = record_id(message)
+    headers = headers_of(message)
     kind, timestamp_ms = message.timestamp()
     payload = Payload(
         key=message.key(),
         value=message.value(),
-        headers=_headers(message),
+        headers=headers[:-1] if is_replayed else headers,
         timestamp_ms=None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
+        timestamp_type=_TIMESTAMP_TYPES.get(kind),
     )
     return DeadLetter(
         stream=stream,
-        id=LetterId(topic, topic_ids.get(topic, ""), partition, offset),
+        id=letter_id,
         payload=payload,
         error=rejection.error,
         code_version=code_version,
@@ -81,13 +107,8 @@ def letter_of(
     )
 
 
-def _headers(message: Message) -> tuple[Header, ...]:
-    headers: Any = message.headers() or ()
-    return tuple((name, value.encode() if isinstance(value, str) else value) for name, value in headers)
-
-
 def _shortened(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-__all__ = ["Rejection", "after_another", "held_back", "letter_error", "letter_of"]
+__all__ = ["Rejection", "after_another", "held_back", "letter_error", "letter_of", "letters_of"]

@@ -7,10 +7,12 @@ since the first one is lost to it: so a batch in which nothing fails costs nothi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any, TypeAlias, TypeVar
+
+from confluent_kafka import Message
 
 from kafka_stream.batch import Batch
 from kafka_stream.errors import (
@@ -23,16 +25,16 @@ from kafka_stream.errors import (
 )
 from kafka_stream.failures.breaker import Breaker
 from kafka_stream.failures.hunt import Hunt, Rejected, Unexplained
-from kafka_stream.failures.letters import Rejection, held_back, letter_of
-from kafka_stream.failures.parts import RecordId, key_of, place_of, record_id, without
+from kafka_stream.failures.letters import Rejection, held_back, letters_of
+from kafka_stream.failures.parts import RecordId, key_of, place_of, without
 from kafka_stream.failures.rejecting import Rejecting
 from kafka_stream.failures.results import Results, Writing
+from kafka_stream.failures.turns import NOBODY_WAITS, Letters, Turn, returning_keys, turn_of
 from kafka_stream.protocols import Key, RescuingTransaction
 from kafka_stream.types import Claim
 
 logger = logging.getLogger("kafka_stream")
 
-_NONE: frozenset[Key] = frozenset()
 _T = TypeVar("_T")
 Prepare: TypeAlias = Callable[[Batch], Sequence[Any]]
 InTransaction: TypeAlias = Callable[[Callable[[Any], None]], _T]
@@ -54,6 +56,8 @@ class Rescue:
         self._code_version = code_version
         self._breaker = self._next_breaker = Breaker(rules.limits)
         self._waiting: Mapping[Key, int] = {}
+        self._returning: Letters = {}
+        self._passed: frozenset[RecordId] = frozenset()  # of the batch that is being written
         self._has_prepared = False  # something that was given to user code
         self._has_committed = self._commits = False
         self.set_aside = 0
@@ -70,8 +74,8 @@ class Rescue:
             ProcessingError: no record explains why it fails, or too many fail.
             TransientError: a server is away, and no record is to blame.
         """
-        held = self._held(batch)
-        waiting = {record_id(m): Rejection(m, held_back()) for m in batch if key_of(m) in held} if held else {}
+        turn = self._turn(batch)
+        waiting = {record: Rejection(message, held_back()) for record, message in turn.waiting.items()}
         good = without(batch, waiting)
         attempt = good.for_attempt()
         try:
@@ -82,9 +86,9 @@ class Rescue:
             self._has_prepared = self._has_prepared or bool(len(attempt))
             found = self._rules.by_handler(attempt)
             if not self._rules.must_repeat(good, found):
-                return Results(attempt, values, {**waiting, **found}, held)
+                return Results(attempt, values, {**waiting, **found}, turn)
             found = self._rules.with_followers(good, found)
-        return self._prepared_without(prepare, Results(batch, (), {**waiting, **found}, held))
+        return self._prepared_without(prepare, Results(batch, (), {**waiting, **found}, turn))
 
     def _prepared_without(self, prepare: Prepare, found: Results) -> Results:
         """The batch without what was found: it has to go well now."""
@@ -125,7 +129,8 @@ class Rescue:
         """
         while True:
             try:
-                return self._committed(results, claim, writing, in_transaction, again)
+                with self._passing(results.turn.passed):
+                    return self._committed(results, claim, writing, in_transaction, again)
             except HeldChanged:
                 results = again(None)
 
@@ -207,12 +212,13 @@ class Rescue:
         self._commits = len(results.batch) > sum(place_of(results.batch, record)[1] for record in found)
         self.set_aside = len(rejections)
         self._next_breaker = self._breaker.after(*_numbered(results.batch, rejections))
+        origins = results.turn.origins
+        if done := [letter for record, letter in origins.items() if record not in rejections]:
+            transaction.replayed(done)
         if not rejections:
             return
-        ordered = [rejections[record] for record in sorted(rejections)]
-        self._refuse_long_queues(ordered)
-        now = datetime.now(UTC)
-        letters = [letter_of(self._stream, one, claim.topic_ids, self._code_version, now) for one in ordered]
+        self._refuse_long_queues(one.message for record, one in rejections.items() if record not in origins)
+        letters = letters_of(self._stream, rejections, origins, claim.topic_ids, self._code_version)
         transaction.set_aside(letters)
         writing.set_aside()
         where, kind = letters[0].id, letters[0].error.type
@@ -226,24 +232,36 @@ class Rescue:
 
     # -------------------------------------------------------------------------------------------------- order of keys
 
-    def _held(self, batch: Batch) -> frozenset[Key]:
-        """The keys of the batch that are known to wait."""
+    def _turn(self, batch: Batch) -> Turn:
+        """What can be decided by what is known of those who wait."""
         waiting = self._waiting
-        return frozenset(key for m in batch if (key := key_of(m)) is not None and key in waiting) if waiting else _NONE
+        return turn_of(batch, waiting, self._returning, self._passed) if waiting else NOBODY_WAITS
+
+    @contextmanager
+    def _passing(self, passed: frozenset[RecordId]) -> Iterator[None]:
+        """Parts of the batch go on as was decided for the whole."""
+        self._passed = passed
+        try:
+            yield
+        finally:
+            self._passed = frozenset()
 
     def _check_held(self, results: Results, transaction: RescuingTransaction) -> None:
         if not self._limits.keep_key_order:
             return
         self._waiting = transaction.waiting_keys()
-        if not self._waiting and not results.held:
+        if not self._waiting and not results.turn.held:
             return
         messages = [*results.batch, *(one.message for one in results.rejections.values())]
-        if {key for key in map(key_of, messages) if key in self._waiting} != results.held:
+        returning = returning_keys(messages, self._waiting)
+        self._returning = transaction.waiting_letters(returning) if returning else {}
+        held = {key for key in map(key_of, messages) if key in self._waiting}
+        if held != results.turn.held or self._returning != results.turn.returning:
             raise HeldChanged("other keys wait now than when the batch was prepared")
 
-    def _refuse_long_queues(self, rejections: Iterable[Rejection]) -> None:
+    def _refuse_long_queues(self, messages: Iterable[Message]) -> None:
         counts = dict(self._waiting)
-        for key in (key_of(one.message) for one in rejections) if self._limits.keep_key_order else ():
+        for key in map(key_of, messages) if self._limits.keep_key_order else ():
             if key is None:
                 continue
             counts[key] = counts.get(key, 0) + 1

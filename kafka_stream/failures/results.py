@@ -9,20 +9,20 @@ from typing import Any, TypeAlias
 from kafka_stream.batch import Batch
 from kafka_stream.failures.letters import Rejection
 from kafka_stream.failures.parts import RecordId
-from kafka_stream.protocols import Key
+from kafka_stream.failures.turns import NOBODY_WAITS, Turn
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
     """What each sink takes of the records of a batch that can be processed, and those that cannot.
 
-    ``held`` are the keys of the batch that were known to wait when it was prepared.
+    ``turn`` is what was decided of records with keys that were known to wait when it was prepared.
     """
 
     batch: Batch
     values: Sequence[Any] = ()
     rejections: Mapping[RecordId, Rejection] = field(default_factory=dict)
-    held: frozenset[Key] = frozenset()
+    turn: Turn = NOBODY_WAITS
 
 
 Write: TypeAlias = Callable[[Results, Any], None]

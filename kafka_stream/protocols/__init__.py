@@ -16,6 +16,8 @@ from kafka_stream.protocols.administration import (
 from kafka_stream.protocols.dead_letters import (
     AFTER_ANOTHER,
     EVERY_LETTER,
+    IN_FLIGHT,
+    REPLAYED_FROM,
     STILL_WAITING,
     DeadLetter,
     DeadLetterStore,
@@ -82,6 +84,8 @@ from kafka_stream.protocols.stores import (
 __all__ = [
     "AFTER_ANOTHER",
     "EVERY_LETTER",
+    "IN_FLIGHT",
+    "REPLAYED_FROM",
     "STILL_WAITING",
     "Action",
     "ActionKind",

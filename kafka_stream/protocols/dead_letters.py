@@ -24,11 +24,16 @@ class LetterStatus(enum.StrEnum):
     WAITING = "waiting"
     REPLAYING = "replaying"
     """Part of a replay that has begun: perhaps sent already, and not to be touched by anybody else."""
+    SENT = "sent"
+    """In its own topic again. Where the order of keys is kept, its key waits until the stream has processed it."""
     REPLAYED = "replayed"
     DISCARDED = "discarded"
 
 
-STILL_WAITING = frozenset({LetterStatus.WAITING, LetterStatus.REPLAYING})
+IN_FLIGHT = frozenset({LetterStatus.REPLAYING, LetterStatus.SENT})
+"""The record of such a letter may be in its topic again."""
+
+STILL_WAITING = frozenset({LetterStatus.WAITING, *IN_FLIGHT})
 """While a key has such letters, later records with that key join them, where its order is kept."""
 
 
@@ -58,12 +63,17 @@ Header: TypeAlias = tuple[str, bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A record's bytes, as they were. Not shown: they are the user's."""
+    """A record's bytes, as they were. Not shown: they are the user's.
+
+    ``timestamp_type`` says whose the time is, as Kafka's clients name it: ``CreateTime`` or ``LogAppendTime``. A store
+    may leave it out.
+    """
 
     key: bytes | None = field(repr=False)
     value: bytes | None = field(repr=False)
     headers: tuple[Header, ...] = field(default=(), repr=False)
     timestamp_ms: int | None = None
+    timestamp_type: str | None = None
 
 
 AFTER_ANOTHER = "after another"
@@ -132,6 +142,10 @@ class LetterFilter:
 
 EVERY_LETTER = LetterFilter()
 
+REPLAYED_FROM = "kafka-stream.replayed-from"
+"""The header that names where a replayed record comes from, as JSON: ``topic``, ``partition``, ``offset``, ``replay``
+(its id), ``attempts`` (how often the record had failed), and ``topic_id`` where one is known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Replay:
@@ -165,6 +179,15 @@ class RescuingTransaction(StoreTransaction, Protocol):
 
         As it is once the claim has succeeded: who replays in another transaction comes before or after. A record
         without a key waits for none.
+        """
+
+    def waiting_letters(self, keys: Collection[Key]) -> Mapping[Key, Mapping[LetterId, LetterStatus]]:
+        """The letters of these keys that wait. Asked for after ``waiting_keys``, where replayed records have come."""
+
+    def replayed(self, letters: Collection[LetterId]) -> None:
+        """With the batch these become ``REPLAYED``, as far as they are ``IN_FLIGHT``: their records are processed.
+
+        Called once at most, before ``set_aside``.
         """
 
     def set_aside(self, letters: Sequence[DeadLetter]) -> None:
@@ -217,8 +240,13 @@ class DeadLetterStore(OffsetStore[RescuingTransaction], Protocol):
     def replay_under_way(self, stream: str) -> Replay | None:
         """The replay that has begun and not ended; its letters in the order in which it was given."""
 
-    def end_replay(self, stream: str, replay: Replay, sent: int) -> None:
-        """The first ``sent`` letters are ``REPLAYED``, the others wait again. May be repeated."""
+    def end_replay(
+        self, stream: str, replay: Replay, sent: int, sent_are: LetterStatus = LetterStatus.REPLAYED
+    ) -> None:
+        """The first ``sent`` letters are ``sent_are`` now, those without a key ``REPLAYED``, and the others wait again.
+
+        May be repeated. A letter that is not ``REPLAYING`` any more stays as it is.
+        """
 
 
 @runtime_checkable
@@ -244,6 +272,8 @@ class InPlaceStore(DeadLetterStore, Protocol):
 __all__ = [
     "AFTER_ANOTHER",
     "EVERY_LETTER",
+    "IN_FLIGHT",
+    "REPLAYED_FROM",
     "STILL_WAITING",
     "DeadLetter",
     "DeadLetterStore",

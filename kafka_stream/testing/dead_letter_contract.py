@@ -153,6 +153,77 @@ class DeadLetterContract:
         with store.begin(claim_of(NEWER, {P1: (10, 11)}, positions)) as transaction:
             assert dict(transaction.waiting_keys()) == {}
 
+    def test_the_letters_of_a_key_that_wait_are_told_one_by_one(
+        self, store: DeadLetterStore, kept: tuple[DeadLetter, ...]
+    ) -> None:
+        first, second, _ = (one.id for one in kept)
+        store.begin_replay(STREAM, Replay("r-1", None, (second,)))
+        positions = store.take_over(STREAM, NEWER, [P0, P1], {})
+        with store.begin(claim_of(NEWER, {P0: (10, 11)}, positions)) as transaction:
+            assert transaction.waiting_keys().keys() == {(P0, b"k"), (P0, b"other")}
+            found = transaction.waiting_letters({(P0, b"k"), (P0, b"other"), (P0, b"nobody's")})
+        assert {key: dict(letters) for key, letters in found.items()} == {
+            (P0, b"k"): {first: LetterStatus.WAITING},
+            (P0, b"other"): {second: LetterStatus.REPLAYING},
+            (P0, b"nobody's"): {},
+        }
+
+    @pytest.mark.parametrize("ended", ["before", "after"])
+    def test_a_key_waits_for_what_was_sent_until_a_batch_says_that_it_is_processed(
+        self, store: DeadLetterStore, opened: Callable[[], DeadLetterStore], kept: tuple[DeadLetter, ...], ended: str
+    ) -> None:
+        first, second, third = (one.id for one in kept)
+        replay = Replay("r-1", None, (first, third))
+        store.begin_replay(STREAM, replay)
+        if ended == "before":
+            store.end_replay(STREAM, replay, 2, LetterStatus.SENT)
+        positions = store.take_over(STREAM, NEWER, [P0, P1], {})
+        with store.begin(claim_of(NEWER, {P0: (10, 11)}, positions)) as transaction:
+            assert dict(transaction.waiting_keys()) == {(P0, b"k"): 1, (P0, b"other"): 1}
+            transaction.replayed([first, second])  # the second is not in flight, and waits
+            transaction.advance()
+            transaction.commit()
+        if ended != "before":
+            opened().end_replay(STREAM, replay, 2, LetterStatus.SENT)
+        found = {one.id: one.status for one in store.letters(STREAM)}
+        replayed = LetterStatus.REPLAYED
+        assert found == {first: replayed, second: LetterStatus.WAITING, third: replayed}, "the third has no key"
+        assert store.replay_under_way(STREAM) is None
+
+    def test_what_was_sent_and_not_processed_holds_its_key(
+        self, store: DeadLetterStore, kept: tuple[DeadLetter, ...]
+    ) -> None:
+        replay = Replay("r-1", None, (kept[0].id,))
+        store.begin_replay(STREAM, replay)
+        store.end_replay(STREAM, replay, 1, LetterStatus.SENT)
+        positions = store.take_over(STREAM, NEWER, [P0, P1], {})
+        with pytest.raises(_Boom), store.begin(claim_of(NEWER, {P0: (10, 11)}, positions)) as transaction:
+            assert transaction.waiting_keys().keys() == {(P0, b"k"), (P0, b"other")}
+            transaction.replayed([kept[0].id])
+            raise _Boom
+        assert next(store.letters(STREAM)).status is LetterStatus.SENT
+        assert store.mark_letters(STREAM, [kept[0].id], LetterStatus.SENT, LetterStatus.DISCARDED) == [kept[0].id]
+
+    @pytest.mark.parametrize("ends", ["before", "after"])
+    def test_a_replayed_record_that_fails_again_is_its_letter_once_more(
+        self, store: DeadLetterStore, kept: tuple[DeadLetter, ...], ends: str
+    ) -> None:
+        replay = Replay("r-1", None, (kept[0].id, kept[1].id))
+        store.begin_replay(STREAM, replay)
+        if ends == "before":
+            store.end_replay(STREAM, replay, 2, LetterStatus.SENT)
+        positions = store.take_over(STREAM, NEWER, [P0, P1], {})
+        with store.begin(claim_of(NEWER, {P0: (10, 12)}, positions)) as transaction:
+            transaction.waiting_keys()
+            transaction.replayed([kept[1].id])
+            transaction.set_aside([letter(3, at=AT + timedelta(days=1))])
+            transaction.advance()
+            transaction.commit()
+        if ends == "after":
+            store.end_replay(STREAM, replay, 2, LetterStatus.SENT)
+        found = {one.id.offset: (one.status, one.attempts) for one in store.letters(STREAM, LetterFilter(partition=0))}
+        assert found == {3: (LetterStatus.WAITING, 2), 5: (LetterStatus.REPLAYED, 1)}
+
     @pytest.mark.parametrize(
         ("wanted", "offsets"),
         [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
@@ -16,7 +16,7 @@ from kafka_stream.offset_stores.kafka.metadata import Stored, client_offsets
 from kafka_stream.offset_stores.kafka.producer import Fenced, OutcomeUnknown, TransactionalProducer
 from kafka_stream.offset_stores.kafka.record_size import size_of
 from kafka_stream.offset_stores.kafka.tenure import Tenure
-from kafka_stream.protocols import DeadLetter, Key
+from kafka_stream.protocols import DeadLetter, Key, LetterId, LetterStatus
 from kafka_stream.types import Claim, TopicPartition
 
 _ANY_PARTITION = -1
@@ -114,6 +114,18 @@ class KafkaTransaction:
     def waiting_keys(self) -> Mapping[Key, int]:
         """From the topic of the dead letters, read to its end; see ``RescuingTransaction``."""
         return self._letters.waiting_keys(self._claim)
+
+    def waiting_letters(self, keys: Collection[Key]) -> Mapping[Key, Mapping[LetterId, LetterStatus]]:
+        """As they were read for ``waiting_keys``; see ``RescuingTransaction``."""
+        return self._letters.waiting_letters(keys)
+
+    def replayed(self, letters: Collection[LetterId]) -> None:
+        """Produce the change in this transaction, behind the records; see ``RescuingTransaction``."""
+        try:
+            self._producer.flush()
+            self._letters.replayed(self._producer, letters)
+        except Fenced as error:
+            raise self._tenure.why_fenced(self._claim, error) from error
 
     def set_aside(self, letters: Sequence[DeadLetter]) -> None:
         """Produce them in this transaction, behind the records; see ``RescuingTransaction``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,7 @@ from kafka_stream.offset_stores.sql.statements import Wanted
 from kafka_stream.offset_stores.sql.tables import Tables
 from kafka_stream.offset_stores.sql.transactions.attempts import Attempts
 from kafka_stream.offset_stores.sql.users_errors import tell
-from kafka_stream.protocols import DeadLetter, Key
+from kafka_stream.protocols import DeadLetter, Key, LetterId, LetterStatus
 from kafka_stream.types import Claim, PlanKind, PositionState, TopicPartition
 
 
@@ -85,6 +85,16 @@ class SqlTransaction(Attempts):
         """Those of the claim's partitions; see ``RescuingTransaction``."""
         with self._access.mapping("looking for dead letters that wait"):
             return table.waiting_keys(self._access, self._connection, self._claim)
+
+    def waiting_letters(self, keys: Collection[Key]) -> Mapping[Key, Mapping[LetterId, LetterStatus]]:
+        """One by one; see ``RescuingTransaction``."""
+        with self._access.mapping("looking for dead letters that wait"):
+            return table.waiting_letters(self._access, self._connection, self._claim.stream, keys)
+
+    def replayed(self, letters: Collection[LetterId]) -> None:
+        """Mark them in the batch's transaction; see ``RescuingTransaction``."""
+        with self._access.mapping("marking dead letters as replayed"):
+            table.replayed(self._access, self._connection, self._claim.stream, letters)
 
     def set_aside(self, set_aside: Sequence[DeadLetter]) -> None:
         """Keep these in the batch's transaction; see ``RescuingTransaction``."""

@@ -25,7 +25,7 @@ from kafka_stream.offset_stores.zookeeper.letter_znodes import (
 from kafka_stream.offset_stores.zookeeper.operations import ANY_VERSION, Operation
 from kafka_stream.offset_stores.zookeeper.positions import ATTEMPTS, Positions
 from kafka_stream.offset_stores.zookeeper.requests import size_of
-from kafka_stream.protocols import DeadLetter, Key, LetterFilter, LetterId, LetterStatus, Replay
+from kafka_stream.protocols import IN_FLIGHT, DeadLetter, Key, LetterFilter, LetterId, LetterStatus, Replay
 from kafka_stream.types import Claim
 
 _PAGE = 256
@@ -76,6 +76,21 @@ class Letters:
             for one, (state, _) in self._states(wanted).items()
             if state.waits and state.key is not None
         )
+
+    def waiting_letters(self, keys: Collection[Key]) -> Mapping[Key, Mapping[LetterId, LetterStatus]]:
+        """See ``RescuingTransaction``."""
+        found: dict[Key, dict[LetterId, LetterStatus]] = {key: {} for key in keys}
+        claimed = {tp for tp, _ in keys}
+        for one, (state, _) in self._states([one for one in self._ids() if one.topic_partition in claimed]).items():
+            if state.waits and state.key is not None and (key := (one.topic_partition, state.key)) in found:
+                found[key][one] = state.status
+        return found
+
+    def replaying(self, letters: Collection[LetterId]) -> list[Operation]:
+        """What makes these replayed, as far as they are in flight, if their znodes are still as they are now."""
+        self._connection.sync()
+        found = {one: each for one, each in self._states(sorted(letters)).items() if each.state.status in IN_FLIGHT}
+        return self._moves(found, LetterStatus.REPLAYED, None)
 
     # Reading --------------------------------------------------------------------------------------------------------
 
@@ -162,7 +177,7 @@ class Letters:
 
         self._change(decide)
 
-    def end(self, replay: Replay, sent: int) -> None:
+    def end(self, replay: Replay, sent: int, sent_are: LetterStatus) -> None:
         """See ``DeadLetterStore.end_replay``."""
         was_sent = set(replay.letters[:sent])
 
@@ -172,11 +187,13 @@ class Letters:
                 return []
             states = self._states(replay.letters)
             found = {one: each for one, each in states.items() if each.state.status is LetterStatus.REPLAYING}
-            sent_ones = {one: each for one, each in found.items() if one in was_sent}
+            keyed = {one: each for one, each in found.items() if one in was_sent and each.state.key is not None}
+            keyless = {one: each for one, each in found.items() if one in was_sent and one not in keyed}
             others = {one: each for one, each in found.items() if one not in was_sent}
             return [
                 Delete(self._plan, version),
-                *self._moves(sent_ones, LetterStatus.REPLAYED, None),
+                *self._moves(keyed, sent_are, None),
+                *self._moves(keyless, LetterStatus.REPLAYED, None),
                 *self._moves(others, LetterStatus.WAITING, None),
             ]
 

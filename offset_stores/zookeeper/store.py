@@ -186,10 +186,12 @@ class ZooKeeperOffsetStore:
         with self._connection.mapping("looking for a replay"):
             return Letters(self._positions, stream).under_way()
 
-    def end_replay(self, stream: str, replay: Replay, sent: int) -> None:
+    def end_replay(
+        self, stream: str, replay: Replay, sent: int, sent_are: LetterStatus = LetterStatus.REPLAYED
+    ) -> None:
         """Remove the plan with the letters' change; see ``DeadLetterStore``."""
         with self._connection.mapping("ending a replay"):
-            Letters(self._positions, stream).end(replay, sent)
+            Letters(self._positions, stream).end(replay, sent, sent_are)
 
     # AdministeredStore ----------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -42,7 +42,7 @@ from kafka_stream.offset_stores.zookeeper.operations import (
 )
 from kafka_stream.offset_stores.zookeeper.positions import REMOVED, Positions, positions_of
 from kafka_stream.offset_stores.zookeeper.requests import check_size, failure_in, impossible, size_of
-from kafka_stream.protocols import DeadLetter, Key
+from kafka_stream.protocols import DeadLetter, Key, LetterId, LetterStatus
 from kafka_stream.types import Claim, OffsetRange, StoredPosition, TopicPartition
 
 
@@ -61,6 +61,7 @@ class ZooKeeperTransaction:
         self._positions = positions
         self._letters = Letters(positions, claim.stream)
         self._aside: Sequence[DeadLetter] = ()
+        self._replayed: Collection[LetterId] = ()
         self._ends_of_attempts: list[int] = []
         self._connection = positions.connection
         self._claim = claim
@@ -147,6 +148,16 @@ class ZooKeeperTransaction:
         with self._connection.mapping("looking for dead letters"):
             return self._letters.waiting_keys(self._claim)
 
+    def waiting_letters(self, keys: Collection[Key]) -> Mapping[Key, Mapping[LetterId, LetterStatus]]:
+        """As they are now; see ``RescuingTransaction``."""
+        with self._connection.mapping("looking for dead letters"):
+            return self._letters.waiting_letters(keys)
+
+    def replayed(self, letters: Collection[LetterId]) -> None:
+        """The change goes out in the same request; see ``RescuingTransaction``."""
+        self._expect("open", "write")
+        self._replayed = letters
+
     def set_aside(self, letters: Sequence[DeadLetter]) -> None:
         """They go out in the same request; see ``RescuingTransaction``."""
         self._expect("open", "write")
@@ -166,6 +177,9 @@ class ZooKeeperTransaction:
         # The offsets come first: a lost ownership must not be taken for a mistake of the handler.
         offsets = self._positions.writes(self._claim.stream, self._after, self._stored)
         self._request = [*offsets, *(step.operation for step in self._steps)]
+        if self._replayed:
+            with self._connection.mapping("looking for dead letters"):
+                self._request += self._letters.replaying(self._replayed)
         check_size(self._request, self._connection.max_request_bytes, self._connection.where)
         if self._aside:
             self._request += self._keeping()

@@ -17,15 +17,19 @@ def discard_letters(
     note: str | None = None,
     actor: str | None = None,
 ) -> Sequence[LetterId]:
-    """Discard those of these that still wait, all or none; returns which these were, sorted.
+    """Discard those of these that still wait, or were sent and not read; returns which these were, sorted.
 
-    ``note`` is kept beside each of them. May be repeated: what was discarded before stays as it is.
+    ``note`` is kept beside each of them. May be repeated: what was discarded before stays as it is. A record that was
+    sent is in its topic nevertheless.
 
     Raises:
         StoreUnavailable, NotAuthorized.
     """
     store.open()
-    discarded = store.mark_letters(stream, letters, LetterStatus.WAITING, LetterStatus.DISCARDED, note)
+    statuses = (LetterStatus.WAITING, LetterStatus.SENT)
+    discarded = sorted(
+        one for was in statuses for one in store.mark_letters(stream, letters, was, LetterStatus.DISCARDED, note)
+    )
     remember(store, stream, new_action(ActionKind.DISCARD, actor), discarded)
     return discarded
 

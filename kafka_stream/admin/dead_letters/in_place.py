@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,11 +26,13 @@ from kafka_stream.failures.letters import letter_error
 from kafka_stream.guarantee import check_guarantee
 from kafka_stream.progress import Listeners
 from kafka_stream.protocols import (
+    STILL_WAITING,
     ActionKind,
     DeadLetter,
     InPlaceStore,
     Key,
     LetterError,
+    LetterFilter,
     LetterId,
     LetterStatus,
     OffsetStore,
@@ -64,7 +66,7 @@ class Outcome(enum.StrEnum):
     REPLAYED = "replayed"
     FAILED = "failed"
     HELD_BACK = "held back"
-    """An earlier one with its key has failed."""
+    """An earlier one with its key has failed, or waits and was not meant."""
     GONE = "gone"
     """It does not wait any more: somebody else has taken it."""
 
@@ -100,6 +102,7 @@ class InPlace:
         self._tell = tell
         self._told = store.tell if isinstance(store, TellingStore) else lambda _: None
         settings = application.settings
+        self._keeps_order = settings.dead_letters.keep_key_order
         self._processor = BatchProcessor(
             store=self._store,
             prepare=settings.prepare,
@@ -130,9 +133,10 @@ class InPlace:
             )
         replayed: list[LetterId] = []
         stopped: set[Key] = set()
+        earlier = self._earlier(letters)
         try:
             for letter in self._read(letters):
-                attempted = self._attempt(letter, stopped)
+                attempted = self._attempt(letter, stopped, earlier)
                 if attempted.outcome is Outcome.REPLAYED:
                     replayed.append(letter.id)
                 yield attempted
@@ -145,9 +149,20 @@ class InPlace:
             part = letters[first : first + _READ_AT_ONCE]
             yield from list(read_letters(self._store, self._stream, part))
 
-    def _attempt(self, letter: DeadLetter, stopped: set[Key]) -> Attempted:
+    def _earlier(self, letters: Sequence[LetterId]) -> Mapping[Key, LetterId]:
+        """Of each key the first letter that waits and is none of these, if the order of keys is kept."""
+        found: dict[Key, LetterId] = {}
+        if not self._keeps_order:
+            return found
+        meant = set(letters)
+        for letter in self._store.letters(self._stream, LetterFilter(statuses=STILL_WAITING), payloads=False):
+            if letter.id not in meant and letter.payload.key is not None:
+                found.setdefault((letter.id.topic_partition, letter.payload.key), letter.id)
+        return found
+
+    def _attempt(self, letter: DeadLetter, stopped: set[Key], earlier: Mapping[Key, LetterId]) -> Attempted:
         key = None if letter.payload.key is None else (letter.id.topic_partition, letter.payload.key)
-        if key in stopped:
+        if key is not None and (key in stopped or earlier.get(key, letter.id) < letter.id):
             return Attempted(letter, Outcome.HELD_BACK)
         try:
             return Attempted(letter, self._processed(letter))

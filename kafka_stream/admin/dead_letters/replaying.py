@@ -25,7 +25,16 @@ from kafka_stream.admin.dead_letters.selection import read_letters
 from kafka_stream.admin.dead_letters.sending import Cursor, Sender, cursor_partition, destinations, record_of
 from kafka_stream.engine.retry import backoff_s
 from kafka_stream.errors import CommandRefused, CommitOutcomeUnknown, ConfigurationError, TransientError
-from kafka_stream.protocols import Action, ActionKind, DeadLetter, DeadLetterStore, LetterFilter, LetterId, Replay
+from kafka_stream.protocols import (
+    Action,
+    ActionKind,
+    DeadLetter,
+    DeadLetterStore,
+    LetterFilter,
+    LetterId,
+    LetterStatus,
+    Replay,
+)
 
 RECORDS_PER_TRANSACTION = 500
 BYTES_PER_TRANSACTION = 1_000_000
@@ -71,7 +80,9 @@ def new_replay(letters: Sequence[LetterId], destination: str | None = None) -> R
 class Replaying:
     """One command's work on the replays of a stream. ``tell`` hears of each step, for tests.
 
-    ``assume_sent`` is what an operator says of how many letters were sent, for a replay whose cursor is gone.
+    ``assume_sent`` is what an operator says of how many letters were sent, for a replay whose cursor is gone. With
+    ``returns`` letters that go to their own topics hold their keys until the stream has processed them: it keeps the
+    order of keys, or may do so.
     """
 
     def __init__(
@@ -82,6 +93,7 @@ class Replaying:
         *,
         actor: str | None = None,
         assume_sent: int | None = None,
+        returns: bool = False,
         tell: Callable[[ReplayStep], None] = _nobody,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -90,6 +102,7 @@ class Replaying:
         self._sender = sender
         self._actor = operator() if actor is None else actor
         self._assume_sent = assume_sent
+        self._returns = returns
         self._tell = tell
         self._wait = wait
         self._progress = 0
@@ -186,7 +199,9 @@ class Replaying:
         action = Action(replay.id, ActionKind.REPLAY, self._actor)
         remember(self._store, self._stream, action, replay.letters[:sent])
         self._tell(ReplayStep.AFTER_HISTORY)
-        self._store.end_replay(self._stream, replay, sent)
+        returns = self._returns and all(one.topic == (replay.destination or one.topic) for one in replay.letters)
+        sent_are = LetterStatus.SENT if returns else LetterStatus.REPLAYED
+        self._store.end_replay(self._stream, replay, sent, sent_are)
         self._tell(ReplayStep.AFTER_END)
         return Sent(replay, sent)
 

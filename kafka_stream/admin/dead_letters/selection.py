@@ -19,6 +19,7 @@ from kafka_stream.protocols import (
 from kafka_stream.types import TopicPartition
 
 _WAITING = frozenset({LetterStatus.WAITING})
+_SENT = frozenset({LetterStatus.SENT})
 _READ_AT_ONCE = 500
 
 
@@ -58,6 +59,17 @@ def waiting(store: DeadLetterStore, stream: str, wanted: LetterFilter = EVERY_LE
     return [letter.id for letter in found]
 
 
+def discardable(store: DeadLetterStore, stream: str, wanted: LetterFilter = EVERY_LETTER) -> Sequence[LetterId]:
+    """The letters that wait, in order; or, if the filter asks for these, those whose records are in their topics again.
+
+    Raises:
+        ConfigurationError: the filter asks for others.
+    """
+    if wanted.statuses != _SENT:
+        return waiting(store, stream, wanted)
+    return [letter.id for letter in store.letters(stream, wanted, payloads=False)]
+
+
 def by_partition(letters: Sequence[LetterId]) -> Sequence[LettersOf]:
     """What there is of each partition, sorted."""
     ordered = sorted(letters, key=lambda one: (one.topic_partition, one.offset))
@@ -92,4 +104,4 @@ def _found(store: DeadLetterStore, stream: str, part: Sequence[LetterId]) -> Ite
         raise CommandRefused(f"the dead letter {expected} of stream {stream!r} is not in {store.describe()} any more")
 
 
-__all__ = ["LettersOf", "by_partition", "keeping_letters", "read_letters", "waiting"]
+__all__ = ["LettersOf", "by_partition", "discardable", "keeping_letters", "read_letters", "waiting"]

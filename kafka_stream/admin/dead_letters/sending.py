@@ -7,12 +7,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from kafka_stream.protocols import DeadLetter, Header, Payload, Replay
+from kafka_stream.protocols import REPLAYED_FROM, DeadLetter, Header, Payload, Replay
 from kafka_stream.types import TopicPartition
-
-REPLAYED_FROM = "kafka-stream.replayed-from"
-"""The header that names where a replayed record comes from, as JSON: ``topic``, ``partition``, ``offset``, ``replay``
-(its id) and ``attempts`` (how often the record had failed)."""
 
 ANY_PARTITION = -1
 """The client chooses, by the key."""
@@ -96,6 +92,7 @@ def _replayed_from(letter: DeadLetter, replay: Replay) -> Header:
         "offset": where.offset,
         "replay": replay.id,
         "attempts": letter.attempts,
+        **({"topic_id": where.topic_id} if where.topic_id else {}),
     }
     return REPLAYED_FROM, json.dumps(told, separators=(",", ":")).encode()
 

@@ -42,12 +42,12 @@ def discard(options: DiscardOptions) -> None:
     do not wait for them any more. `offsets history` remembers it.
     """
     from kafka_stream.admin.dead_letters.discarding import discard_letters
-    from kafka_stream.admin.dead_letters.selection import waiting
+    from kafka_stream.admin.dead_letters.selection import discardable
 
     filters = wanted(options)
     with connected(options) as target:
         store = letters_of(target)
-        letters = waiting(store, target.stream, filters)
+        letters = discardable(store, target.stream, filters)
         if show_plan(letters, options, f"letters of {target.stream} in {store.describe()} to be discarded"):
             return
         confirm_on_terminal(f"Discard {len(letters)} letter(s) of stream {target.stream!r}?", yes=options.yes)

@@ -15,7 +15,7 @@ from kafka_stream.cli.output import Output, OutputOption
 if TYPE_CHECKING:
     from kafka_stream.protocols import DeadLetterStore, LetterFilter, LetterStatus
 
-STATUSES = ("waiting", "replaying", "replayed", "discarded")
+STATUSES = ("waiting", "replaying", "sent", "replayed", "discarded")
 _LAST_PARTITION, _LAST_OFFSET = 2**31 - 1, 2**63 - 1
 
 

@@ -17,7 +17,7 @@ from kafka_stream.cli.output import Output, print_rows
 if TYPE_CHECKING:
     from kafka_stream.admin.dead_letters.replaying import Replaying, Sent
     from kafka_stream.cli.dead_letters.ways import ReplayOptions
-    from kafka_stream.protocols import DeadLetterStore, Replay
+    from kafka_stream.protocols import DeadLetterStore, LetterId, Replay
 
 
 def replay_through_topic(options: ReplayOptions) -> None:
@@ -34,7 +34,7 @@ def replay_through_topic(options: ReplayOptions) -> None:
         if not options.execute or not (letters or under_way):
             _say_why_nothing(options, is_there=bool(letters or under_way))
             return
-        _warn_of_order(target, options)
+        _refuse_disorder(target, letters, options.into)
         where = options.into or "the topics that they come from"
         confirm_on_terminal(f"Send {len(letters)} letter(s) of {target.stream!r} to {where}?", yes=options.yes)
         with _replaying(target, store, options) as work:
@@ -79,7 +79,7 @@ def _replaying(target: Target, store: DeadLetterStore, options: ReplayOptions) -
 
     with closing(KafkaSender(target.cluster(), target.kafka, target.group_id)) as sender:
         try:
-            yield Replaying(store, target.stream, sender, assume_sent=options.sent)
+            yield Replaying(store, target.stream, sender, assume_sent=options.sent, returns=_may_keep_order(target))
         except KafkaStreamError:
             with suppress(KafkaStreamError):
                 if (left := store.replay_under_way(target.stream)) is not None:
@@ -90,15 +90,23 @@ def _replaying(target: Target, store: DeadLetterStore, options: ReplayOptions) -
             raise
 
 
-def _warn_of_order(target: Target, options: ReplayOptions) -> None:
-    """Where the order of keys is kept, records that are read while their letters are being sent are set aside again."""
+def _may_keep_order(target: Target) -> bool:
+    """Whether the stream keeps the order of keys, as far as that is known: else what is sent has to be taken so."""
     application = target.application
-    if application is None or not application.settings.dead_letters.keep_key_order:
+    return application is None or application.settings.dead_letters.keep_key_order
+
+
+def _refuse_disorder(target: Target, letters: Sequence[LetterId], into: str | None) -> None:
+    """A key's order is kept within its partition: in another topic of the stream nothing would wait for it."""
+    if target.application is None or not _may_keep_order(target) or into not in target.topics:
         return
-    if options.into is None or options.into in target.topics:
-        sys.stderr.write(
-            f"warning: stream {target.stream!r} keeps the order of keys: what it reads before the replay has ended "
-            "waits again, behind its own letter; stop it meanwhile, or replay in place\n"
+    if other := next((one for one in letters if one.topic != into), None):
+        from kafka_stream.errors import CommandRefused
+
+        raise CommandRefused(
+            f"stream {target.stream!r} keeps the order of keys, and reads topic {into!r}, too: {other} would come "
+            f"there in no order with later records of topic {other.topic!r}; replay it through its own topic, or in "
+            "place"
         )
 
 

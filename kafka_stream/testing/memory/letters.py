@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 from kafka_stream.errors import CommandRefused, CommitOutcomeUnknown, TransactionEscaped
 from kafka_stream.protocols import (
     EVERY_LETTER,
+    IN_FLIGHT,
     STILL_WAITING,
     DeadLetter,
     Key,
@@ -80,6 +82,20 @@ class MemoryLetters:
             and letter.id.topic_partition in claimed
         )
 
+    def waiting_letters(self, stream: str, keys: Collection[Key]) -> Mapping[Key, Mapping[LetterId, LetterStatus]]:
+        """As ``RescuingTransaction.waiting_letters``."""
+        found: dict[Key, dict[LetterId, LetterStatus]] = {key: {} for key in keys}
+        for one, letter in self._letters.get(stream, {}).items():
+            key = (one.topic_partition, letter.payload.key)
+            if key in found and letter.status in STILL_WAITING:
+                found[key][one] = letter.status
+        return found
+
+    def replayed(self, stream: str, letters: Collection[LetterId]) -> None:
+        """As ``RescuingTransaction.replayed``, of a batch that commits."""
+        for was in IN_FLIGHT:
+            self.mark(stream, letters, was, LetterStatus.REPLAYED, None)
+
     def find(self, stream: str, wanted: LetterFilter = EVERY_LETTER, *, payloads: bool = True) -> Iterator[DeadLetter]:
         """As ``DeadLetterStore.letters``."""
         known = self._letters.get(stream, {})
@@ -118,10 +134,13 @@ class MemoryLetters:
         """As ``DeadLetterStore.replay_under_way``."""
         return self._replays.get(stream)
 
-    def end(self, stream: str, replay: Replay, sent: int) -> None:
+    def end(self, stream: str, replay: Replay, sent: int, sent_are: LetterStatus) -> None:
         """As ``DeadLetterStore.end_replay``."""
         if self._replays.get(stream) != replay:
             return
+        known = self._letters.get(stream, {})
+        keyed = [one for one in replay.letters[:sent] if one in known and known[one].payload.key is not None]
+        self.mark(stream, keyed, LetterStatus.REPLAYING, sent_are, None)
         self.mark(stream, replay.letters[:sent], LetterStatus.REPLAYING, LetterStatus.REPLAYED, None)
         self.mark(stream, replay.letters[sent:], LetterStatus.REPLAYING, LetterStatus.WAITING, None)
         del self._replays[stream]
@@ -142,4 +161,47 @@ class MemoryLetters:
             )
 
 
-__all__ = ["MemoryLetterTransaction", "MemoryLetters"]
+class KeepsLetters:
+    """A part of the store in memory: what ``DeadLetterStore`` asks for outside of a batch, under the store's lock."""
+
+    def __init__(self) -> None:
+        self.dead_letters = MemoryLetters()
+        self._lock = threading.RLock()
+
+    def blames_records(self, error: BaseException) -> bool:
+        """Nothing in memory refuses a handler."""
+        return True
+
+    def letters(
+        self, stream: str, wanted: LetterFilter = EVERY_LETTER, *, payloads: bool = True
+    ) -> Iterator[DeadLetter]:
+        """See ``DeadLetterStore``."""
+        with self._lock:
+            return iter(list(self.dead_letters.find(stream, wanted, payloads=payloads)))
+
+    def mark_letters(
+        self, stream: str, ids: Collection[LetterId], was: LetterStatus, now: LetterStatus, note: str | None = None
+    ) -> Sequence[LetterId]:
+        """See ``DeadLetterStore``."""
+        with self._lock:
+            return self.dead_letters.mark(stream, ids, was, now, note)
+
+    def begin_replay(self, stream: str, replay: Replay) -> None:
+        """See ``DeadLetterStore``."""
+        with self._lock:
+            self.dead_letters.begin(stream, replay)
+
+    def replay_under_way(self, stream: str) -> Replay | None:
+        """See ``DeadLetterStore``."""
+        with self._lock:
+            return self.dead_letters.under_way(stream)
+
+    def end_replay(
+        self, stream: str, replay: Replay, sent: int, sent_are: LetterStatus = LetterStatus.REPLAYED
+    ) -> None:
+        """See ``DeadLetterStore``."""
+        with self._lock:
+            self.dead_letters.end(stream, replay, sent, sent_are)
+
+
+__all__ = ["KeepsLetters", "MemoryLetterTransaction", "MemoryLetters"]

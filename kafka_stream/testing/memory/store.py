@@ -19,7 +19,6 @@ from kafka_stream.errors import (
     TransactionEscaped,
 )
 from kafka_stream.protocols import (
-    EVERY_LETTER,
     Action,
     ActionKind,
     Change,
@@ -28,15 +27,13 @@ from kafka_stream.protocols import (
     HistoryEntry,
     Key,
     LetterError,
-    LetterFilter,
     LetterId,
     LetterStatus,
-    Replay,
     StoreCapabilities,
     TopicState,
     TopicStatus,
 )
-from kafka_stream.testing.memory.letters import MemoryLetters, MemoryLetterTransaction
+from kafka_stream.testing.memory.letters import KeepsLetters, MemoryLetterTransaction
 from kafka_stream.types import Claim, OffsetRange, Owner, PlanKind, PositionState, StoredPosition, TopicPartition
 
 _Key = tuple[str, TopicPartition]
@@ -52,6 +49,7 @@ class MemoryTransaction:
         self._store = store
         self._state = "claimed"
         self.letters: list[DeadLetter] = []
+        self.replayed_letters: Collection[LetterId] = ()
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -67,6 +65,15 @@ class MemoryTransaction:
         """See ``RescuingTransaction``."""
         with self._lock:
             return self._store.dead_letters.waiting_keys(self.claim)
+
+    def waiting_letters(self, keys: Collection[Key]) -> Mapping[Key, Mapping[LetterId, LetterStatus]]:
+        """See ``RescuingTransaction``."""
+        with self._lock:
+            return self._store.dead_letters.waiting_letters(self.claim.stream, keys)
+
+    def replayed(self, letters: Collection[LetterId]) -> None:
+        """See ``RescuingTransaction``."""
+        self.replayed_letters = letters
 
     def set_aside(self, letters: Sequence[DeadLetter]) -> None:
         """See ``RescuingTransaction``."""
@@ -109,13 +116,14 @@ class MemoryTransaction:
             )
 
 
-class MemoryOffsetStore:
+class MemoryOffsetStore(KeepsLetters):
     """Keeps positions in this process; each instance is a store of its own, for all streams that are given it.
 
     ``rows`` are the results of all committed transactions, in the order of their commits. Threads may share it.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.rows: list[Any] = []
         self._identity = uuid.uuid4().hex
         self._positions: dict[_Key, StoredPosition] = {}
@@ -123,8 +131,6 @@ class MemoryOffsetStore:
         self._history: dict[str, list[HistoryEntry]] = {}
         self._held: dict[_Key, MemoryTransaction] = {}
         self._cut: str | None = None
-        self.dead_letters = MemoryLetters()
-        self._lock = threading.RLock()
 
     @property
     def capabilities(self) -> StoreCapabilities:
@@ -348,41 +354,6 @@ class MemoryOffsetStore:
         ordered = sorted(newest_first, key=lambda e: e.topic_partition)
         return [e for each in actions for e in ordered if (e.at, e.action) == each]
 
-    # DeadLetterStore ------------------------------------------------------------------------------------------------
-
-    def blames_records(self, error: BaseException) -> bool:
-        """Nothing in memory refuses a handler."""
-        return True
-
-    def letters(
-        self, stream: str, wanted: LetterFilter = EVERY_LETTER, *, payloads: bool = True
-    ) -> Iterator[DeadLetter]:
-        """See ``DeadLetterStore``."""
-        with self._lock:
-            return iter(list(self.dead_letters.find(stream, wanted, payloads=payloads)))
-
-    def mark_letters(
-        self, stream: str, ids: Collection[LetterId], was: LetterStatus, now: LetterStatus, note: str | None = None
-    ) -> Sequence[LetterId]:
-        """See ``DeadLetterStore``."""
-        with self._lock:
-            return self.dead_letters.mark(stream, ids, was, now, note)
-
-    def begin_replay(self, stream: str, replay: Replay) -> None:
-        """See ``DeadLetterStore``."""
-        with self._lock:
-            self.dead_letters.begin(stream, replay)
-
-    def replay_under_way(self, stream: str) -> Replay | None:
-        """See ``DeadLetterStore``."""
-        with self._lock:
-            return self.dead_letters.under_way(stream)
-
-    def end_replay(self, stream: str, replay: Replay, sent: int) -> None:
-        """See ``DeadLetterStore``."""
-        with self._lock:
-            self.dead_letters.end(stream, replay, sent)
-
     # InPlaceStore ---------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -474,6 +445,7 @@ class MemoryOffsetStore:
                     plan_kind=None,
                 )
             self.rows += transaction.rows
+            self.dead_letters.replayed(transaction.claim.stream, transaction.replayed_letters)
             self.dead_letters.keep(transaction.letters)
         if cut is not None:
             raise CommitOutcomeUnknown("the answer to a commit in memory was cut off; the stored offsets will tell")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -39,6 +39,16 @@ class Fold:
     def waiting_keys(self) -> Mapping[Key, int]:
         """The keys of letters that wait, and how many of each."""
         return self._waiting
+
+    def waiting_letters(self, keys: Collection[Key]) -> Mapping[Key, Mapping[LetterId, LetterStatus]]:
+        """The letters of these keys that wait."""
+        found: dict[Key, dict[LetterId, LetterStatus]] = {key: {} for key in keys}
+        for one, kept in self.letters.items():
+            letter = kept.letter
+            key = (one.topic_partition, letter.payload.key)
+            if key in found and letter.status in STILL_WAITING:
+                found[key][one] = letter.status
+        return found
 
     def take(self, found: DeadLetter | Event, at: int, size: int) -> None:
         """The next record, which lies at this offset."""
@@ -77,6 +87,10 @@ class Fold:
 
     def _end(self, ended: ReplayEnded) -> None:
         sent, others = self._under_way[: ended.sent], self._under_way[ended.sent :]
+        keyed = [
+            each for each in sent if each.id in self.letters and self.letters[each.id].letter.payload.key is not None
+        ]
+        self._mark(keyed, LetterStatus.REPLAYING, ended.sent_are, ended.at)
         self._mark(sent, LetterStatus.REPLAYING, LetterStatus.REPLAYED, ended.at)
         self._mark(others, LetterStatus.REPLAYING, LetterStatus.WAITING, ended.at)
         self.replay, self._under_way = None, []

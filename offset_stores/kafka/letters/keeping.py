@@ -36,9 +36,11 @@ class KeepsLetters:
         """What was begun and not ended; see ``DeadLetterStore``."""
         return self._letters_of(stream).under_way()
 
-    def end_replay(self, stream: str, replay: Replay, sent: int) -> None:
+    def end_replay(
+        self, stream: str, replay: Replay, sent: int, sent_are: LetterStatus = LetterStatus.REPLAYED
+    ) -> None:
         """Produce what came of it; see ``DeadLetterStore``."""
-        self._letters_of(stream).end(replay, sent)
+        self._letters_of(stream).end(replay, sent, sent_are)
 
     def _letters_of(self, stream: str) -> StreamLetters:
         raise NotImplementedError

@@ -28,6 +28,7 @@ _FAILED_AT, _CODE_VERSION = f"{_OURS}failed-at", f"{_OURS}code-version"
 _SPRING, _CONNECT = "kafka_dlt-", "__connect.errors."
 _TOPIC, _PARTITION, _OFFSET = (f"{_SPRING}original-{name}" for name in ("topic", "partition", "offset"))
 _TIMESTAMP, _GROUP = f"{_SPRING}original-timestamp", f"{_SPRING}original-consumer-group"
+_TIMESTAMP_TYPE = f"{_TIMESTAMP}-type"
 _TYPE, _MESSAGE, _TRACEBACK = (f"{_SPRING}exception-{name}" for name in ("fqcn", "message", "stacktrace"))
 _AT_ONCE = 2_000
 """Letters that one event names: below 1 MB with the longest names."""
@@ -77,6 +78,7 @@ class ReplayEnded(NamedTuple):
     replay: str
     sent: int
     at: datetime
+    sent_are: LetterStatus = LetterStatus.REPLAYED
 
 
 Event = Marked | ReplayBegun | ReplayEnded
@@ -96,6 +98,8 @@ def _headers(letter: DeadLetter) -> Iterator[Header]:
     yield _OFFSET, struct.pack(">q", offset)
     if letter.payload.timestamp_ms is not None:
         yield _TIMESTAMP, struct.pack(">q", letter.payload.timestamp_ms)
+    if letter.payload.timestamp_type is not None:
+        yield _TIMESTAMP_TYPE, letter.payload.timestamp_type.encode()
     yield _GROUP, letter.stream.encode()
     yield _TYPE, _bytes(error.type)
     yield _MESSAGE, _bytes(error.message)
@@ -158,7 +162,7 @@ def _letter(message: Message, headers: Sequence[Header], found: Mapping[str, Any
     (partition,), (offset,) = struct.unpack(">i", found[_PARTITION]), struct.unpack(">q", found[_OFFSET])
     at = datetime.fromisoformat(found[_FAILED_AT].decode())
     timestamp, code_version, trace = found.get(_TIMESTAMP), found.get(_CODE_VERSION), found.get(_TRACEBACK) or b""
-    own = int(found[_OWN_HEADERS])
+    own, timestamp_type = int(found[_OWN_HEADERS]), found.get(_TIMESTAMP_TYPE)
     return DeadLetter(
         stream=stream,
         id=LetterId(found[_TOPIC].decode(), topic_id.decode(), partition, offset),
@@ -167,6 +171,7 @@ def _letter(message: Message, headers: Sequence[Header], found: Mapping[str, Any
             message.value(),
             tuple(headers[:own]),
             None if timestamp is None else struct.unpack(">q", timestamp)[0],
+            None if timestamp_type is None else _text(timestamp_type),
         ),
         error=LetterError(_text(found[_TYPE]), _text(found[_MESSAGE]), _text(trace)),
         code_version=None if code_version is None else _text(code_version),
@@ -201,7 +206,7 @@ def _event(message: Message) -> Event:
         return Marked(**{"note": None, **fields, **changes})
     if kind is ReplayBegun:
         return ReplayBegun(**{"destination": None, **fields})
-    return kind(**fields)
+    return ReplayEnded(**{**fields, "sent_are": LetterStatus(fields.get("sent_are", LetterStatus.REPLAYED))})
 
 
 def marking(event: str, letters: Sequence[Seen], was: LetterStatus, now: LetterStatus, note: str | None, at: datetime

@@ -34,7 +34,7 @@ from kafka_stream.offset_stores.kafka.letters.topic import PARTITION, LetterTopi
 from kafka_stream.offset_stores.kafka.producer import Fenced, OutcomeUnknown, TransactionalProducer
 from kafka_stream.offset_stores.kafka.record_size import size_of
 from kafka_stream.offset_stores.kafka.transactional_ids import of_letters
-from kafka_stream.protocols import DeadLetter, Key, LetterFilter, LetterId, LetterStatus, Replay
+from kafka_stream.protocols import IN_FLIGHT, DeadLetter, Key, LetterFilter, LetterId, LetterStatus, Replay
 from kafka_stream.types import Claim
 
 logger = logging.getLogger("kafka_stream")
@@ -103,6 +103,23 @@ class StreamLetters:
         self._read()
         claimed = {r.topic_partition for r in claim.ranges}
         return {key: number for key, number in self._fold.waiting_keys().items() if key[0] in claimed}
+
+    def waiting_letters(self, keys: Collection[Key]) -> Mapping[Key, Mapping[LetterId, LetterStatus]]:
+        """See ``RescuingTransaction``: as ``waiting_keys`` has read it."""
+        return self._fold.waiting_letters(keys)
+
+    def replayed(self, producer: TransactionalProducer, letters: Collection[LetterId]) -> None:
+        """Produce the change, and wait for its delivery: from whichever of the two they are in when it counts.
+
+        A replay that ends meanwhile changes them from the one to the other.
+        """
+        seen = [self._fold.letters[one].seen for one in sorted(letters)]
+        event, now = secrets.token_hex(8), self._access.now()
+        changes = [
+            each for was in sorted(IN_FLIGHT) for each in marking(event, seen, was, LetterStatus.REPLAYED, None, now)
+        ]
+        self._send(producer, [event_record(each, self._stream) for each in changes])
+        producer.flush()
 
     # Reading --------------------------------------------------------------------------------------------------------
 
@@ -181,11 +198,12 @@ class StreamLetters:
 
         self._change(decide)
 
-    def end(self, replay: Replay, sent: int) -> None:
+    def end(self, replay: Replay, sent: int, sent_are: LetterStatus) -> None:
         """See ``DeadLetterStore.end_replay``."""
 
         def decide(fold: Fold, event: str) -> Sequence[Event]:
-            return [ReplayEnded(event, replay.id, sent, self._access.now())] if fold.replay == replay else ()
+            ended = ReplayEnded(event, replay.id, sent, self._access.now(), sent_are)
+            return [ended] if fold.replay == replay else ()
 
         self._change(decide)
 

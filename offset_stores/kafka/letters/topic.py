@@ -71,6 +71,8 @@ class LetterTopic:
         except KafkaException as error:
             if error.args[0].code() in _UNKNOWN:
                 return False
+            if error.args[0].code() == KafkaError.TOPIC_EXCEPTION:  # no topic can have this name
+                raise self._not_created(error.args[0]) from error
             raise self._failure(error.args[0], doing) from error
         return True
 

@@ -40,12 +40,13 @@ def under_way(access: Access, stream: str) -> Replay | None:
         return None if connection is None else _under_way(access, connection, stream)
 
 
-def end(access: Access, stream: str, replay: Replay, sent: int) -> None:
+def end(access: Access, stream: str, replay: Replay, sent: int, sent_are: LetterStatus) -> None:
     """As ``DeadLetterStore.end_replay``."""
     table = access.tables.dead_letters
     replaying = table.c.status == str(LetterStatus.REPLAYING)
     was_sent = table.c.replay_place < sent
     status = case(
+        (replaying & was_sent & table.c.key.is_not(None), str(sent_are)),
         (replaying & was_sent, str(LetterStatus.REPLAYED)),
         (replaying, str(LetterStatus.WAITING)),
         else_=table.c.status,

@@ -52,9 +52,11 @@ class SqlLetterStore:
         """See ``DeadLetterStore``."""
         return replays.under_way(self._access, stream)
 
-    def end_replay(self, stream: str, replay: Replay, sent: int) -> None:
+    def end_replay(
+        self, stream: str, replay: Replay, sent: int, sent_are: LetterStatus = LetterStatus.REPLAYED
+    ) -> None:
         """See ``DeadLetterStore``."""
-        replays.end(self._access, stream, replay, sent)
+        replays.end(self._access, stream, replay, sent, sent_are)
 
     def begin_letter(self, letter: DeadLetter) -> AbstractContextManager[LetterTransaction]:
         """Sinks and handlers write through it as through a batch's; see ``InPlaceStore``."""

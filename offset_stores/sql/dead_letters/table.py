@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, selec
 
 from kafka_stream.offset_stores.sql.access import Access
 from kafka_stream.offset_stores.sql.dead_letters.rows import letter_of, row_of, storable
-from kafka_stream.protocols import STILL_WAITING, DeadLetter, Key, LetterFilter, LetterId, LetterStatus
+from kafka_stream.protocols import IN_FLIGHT, STILL_WAITING, DeadLetter, Key, LetterFilter, LetterId, LetterStatus
 from kafka_stream.types import Claim, TopicPartition
 
 _PAGE = 500
@@ -35,25 +35,56 @@ def set_aside(access: Access, connection: Connection, letters: Sequence[DeadLett
 def waiting_keys(access: Access, connection: Connection, claim: Claim) -> Mapping[Key, int]:
     """The keys of letters that wait, of the claim's partitions, and how many of each."""
     table = access.tables.dead_letters
-    numbers: dict[str, list[int]] = {}
-    for r in claim.ranges:
-        numbers.setdefault(r.topic, []).append(r.partition)
     found: Counter[Key] = Counter()
-    for topic, partitions in numbers.items():
-        query = (
-            select(table.c.partition, table.c.key, func.count())
-            .where(
-                table.c.stream == claim.stream,
-                table.c.topic == topic,
-                table.c.partition.in_(partitions),
-                table.c.status.in_(sorted(STILL_WAITING)),
-                table.c.key.is_not(None),
-            )
-            .group_by(table.c.partition, table.c.key)
-        )
-        for partition, key, count in connection.execute(query):
+    for topic, condition in _waiting(access, claim.stream, (r.topic_partition for r in claim.ranges)):
+        query = select(table.c.partition, table.c.key, func.count()).where(condition)
+        for partition, key, count in connection.execute(query.group_by(table.c.partition, table.c.key)):
             found[TopicPartition(topic, partition), key] += count  # MariaDB may tell of a long key in two rows
     return found
+
+
+def waiting_letters(
+    access: Access, connection: Connection, stream: str, keys: Collection[Key]
+) -> Mapping[Key, Mapping[LetterId, LetterStatus]]:
+    """The letters of these keys that wait."""
+    table = access.tables.dead_letters
+    found: dict[Key, dict[LetterId, LetterStatus]] = {key: {} for key in keys}
+    for topic, condition in _waiting(access, stream, {tp for tp, _ in keys}):
+        columns = (table.c.partition, table.c.key, table.c.topic_id, table.c.offset, table.c.status)
+        for partition, key, topic_id, offset, status in connection.execute(select(*columns).where(condition)):
+            letters = found.get((TopicPartition(topic, partition), key))
+            if letters is not None:
+                letters[LetterId(topic, topic_id, partition, offset)] = LetterStatus(status)
+    return found
+
+
+def replayed(access: Access, connection: Connection, stream: str, letters: Collection[LetterId]) -> None:
+    """Mark those of these that are in flight, in the connection's transaction."""
+    table = access.tables.dead_letters
+    for these in chunks(access, stream, letters):
+        statement = update(table).where(these.condition, table.c.status.in_(sorted(IN_FLIGHT)))
+        connection.execute(statement.values(status=str(LetterStatus.REPLAYED), changed_at=datetime.now(UTC)))
+
+
+def _waiting(
+    access: Access, stream: str, partitions: Iterable[TopicPartition]
+) -> Iterator[tuple[str, ColumnElement[bool]]]:
+    """Of each topic the condition for letters of these partitions that wait and have a key."""
+    table = access.tables.dead_letters
+    numbers: dict[str, list[int]] = {}
+    for topic, partition in partitions:
+        numbers.setdefault(topic, []).append(partition)
+    for topic, of_topic in numbers.items():
+        yield (
+            topic,
+            and_(
+                table.c.stream == stream,
+                table.c.topic == topic,
+                table.c.partition.in_(of_topic),
+                table.c.status.in_(sorted(STILL_WAITING)),
+                table.c.key.is_not(None),
+            ),
+        )
 
 
 def find(access: Access, stream: str, wanted: LetterFilter, *, payloads: bool) -> Iterator[DeadLetter]:
@@ -189,4 +220,15 @@ def _of_partition(access: Access, stream: str, letter_id: LetterId) -> Sequence[
     )
 
 
-__all__ = ["changing", "chunks", "find", "locked", "mark", "of_letter", "set_aside", "waiting_keys"]
+__all__ = [
+    "changing",
+    "chunks",
+    "find",
+    "locked",
+    "mark",
+    "of_letter",
+    "replayed",
+    "set_aside",
+    "waiting_keys",
+    "waiting_letters",
+]

@@ -142,7 +142,7 @@ def test_rows_of_discards(run: Run, store: MemoryOffsetStore) -> None:
         (["--topic", "no topic"], "--topic: 'no topic' cannot be the name of a topic"),
         (["--topic", ""], "--topic: '' cannot be the name of a topic"),
         (["--key", "0xabc"], "the key '0xabc' begins with 0x, and what follows is not hexadecimal"),
-        (["--status", "dead"], "--status 'dead' is none of waiting, replaying, replayed, discarded"),
+        (["--status", "dead"], "--status 'dead' is none of waiting, replaying, sent, replayed, discarded"),
         (["--since", "yesterday"], "'yesterday' is no ISO 8601 time"),
         (["--until", "P1Y"], "'P1Y' is no ISO 8601 duration"),
         (["--since", "P99999999D"], "reaches beyond all calendars"),

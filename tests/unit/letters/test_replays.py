@@ -50,15 +50,44 @@ def test_a_replay_to_another_topic(run: Run, store: MemoryOffsetStore, kafka: Re
     assert [(record.topic, record.partition) for record in kafka.records] == [("elsewhere", 0)]
 
 
-def test_a_stream_that_keeps_the_order_of_keys_is_warned_of(
+def _keep_key_order(application: Any) -> None:
+    application.stream = application.stream.replace(
+        topics=["orders", "elsewhere"], on_error="dead-letter", dead_letters=DeadLetters(keep_key_order=True)
+    )
+
+
+def test_where_the_order_of_keys_is_kept_a_letter_is_sent_until_the_stream_has_processed_it(
     run: Run, application: Any, store: MemoryOffsetStore, kafka: ReplayKafka
 ) -> None:
-    assert "keeps the order" not in run("replay", "--through-topic", "--execute", "--key", "b").err
-    application.stream = application.stream.replace(
-        on_error="dead-letter", dead_letters=DeadLetters(keep_key_order=True)
-    )
-    assert "stop it meanwhile, or replay in place" in run("replay", "--through-topic", "--execute", "--key", "a").err
-    assert "keeps the order" not in run("replay", "--through-topic", "elsewhere", "--execute").err
+    _keep_key_order(application)
+    assert run("replay", "--through-topic", "--execute").status == 0
+    assert statuses(store) == ["sent"] * 3 + ["replayed", "discarded"], "one has no key"
+    assert "No letter that waits is meant" in run("discard", "--execute").out
+    done = run("discard", "--status", "sent", "--key", "a", "--execute", "--yes")
+    assert (done.status, done.out.splitlines()[-1]) == (0, "2 letter(s) were discarded.")
+    assert statuses(store) == ["discarded", "discarded", "sent", "replayed", "discarded"]
+
+
+def test_a_letter_of_a_stream_that_keeps_the_order_of_keys_goes_to_no_other_topic_of_its_own(
+    run: Run, application: Any, store: MemoryOffsetStore, kafka: ReplayKafka
+) -> None:
+    _keep_key_order(application)
+    refused = run("replay", "--through-topic", "elsewhere", "--execute")
+    assert refused.status == 3
+    assert "orders[0]@3 would come there in no order with later records of topic 'orders'" in refused.err
+    assert kafka.records == []
+    assert statuses(store) == ["waiting"] * 4 + ["discarded"]
+    assert run("replay", "--through-topic", "orders", "--execute").status == 0
+    assert statuses(store) == ["sent"] * 3 + ["replayed", "discarded"]
+
+
+def test_in_place_a_letter_waits_for_an_earlier_one_of_its_key_that_was_not_meant(
+    run: Run, application: Any, store: MemoryOffsetStore
+) -> None:
+    _keep_key_order(application)
+    done = run("replay", "--in-place", "letters_app:stream", "--offset", "5", "--execute", "--output", "json")
+    assert [(row["offset"], row["outcome"]) for row in rows(done)] == [(5, "held back")]
+    assert statuses(store) == ["waiting"] * 4 + ["discarded"]
 
 
 def test_who_may_not_write_the_history_replays_all_the_same(
