@@ -33,7 +33,6 @@ WORKS = (
             _totals(_MERGE, f"{_CONTENDERS}merged"),
             _totals(_STATE, f"{_CONTENDERS}updated"),
             _totals(_LOOP, "benchmarks.peers.hand_written:upserting"),
-            _totals("plain inserts, nothing decoded", f"{_CONTENDERS}raw"),
         ),
         (Goal(_MERGE, "rate", "at least", 0.7), Goal(_MERGE, "rate", "at least", 3.0, beside=_LOOP)),
         server="postgres",

@@ -1,6 +1,6 @@
 """Into PostgreSQL: entries, totals, windows, and entries without duplicates, at a stream's default settings.
 
-Each of them decodes the records in the same way (``results.entry``), and each partition's positions are checked.
+Each of them reads the records in the same way (``results.entry``), and each partition's positions are checked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from confluent_kafka import Message
 
-from benchmarks import results, tables
+from benchmarks import results
 from benchmarks.clients import stream_of
 from benchmarks.measurement import Outcome, Stopwatch, Task
 from benchmarks.records import LATENESS_MS, WINDOW_MS
@@ -35,12 +35,6 @@ _Entry = tuple[str, int, datetime]
 def entries(task: Task) -> Outcome:
     """Plain inserts of an entry for each record."""
     return _measured(task, SqlSink(results.ENTRIES, results.entries), results.found_entries)
-
-
-def raw(task: Task) -> Outcome:
-    """Plain inserts of the records as they are: nothing is decoded."""
-    tables.create(task.database)
-    return _measured(task, SqlSink(tables.RESULTS, tables.rows), tables.found)
 
 
 def merged(task: Task) -> Outcome:
