@@ -370,6 +370,25 @@ def test_batches_carry_their_owners_name(
     assert postgres.execute("SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'kafka-stream:%'") == []
 
 
+@pytest.mark.parametrize(("options", "limit"), [({}, "50s"), ({"options": "-c lock_timeout=50ms"}, "50ms")])
+def test_a_batch_waits_for_no_lock_without_an_end(
+    backend: SqlBackend, options: dict[str, str], limit: str
+) -> None:
+    """Whoever holds it may be frozen, and is replaced between batches only."""
+    url = sa.make_url(backend.url).update_query_dict(options)
+    store = SqlOffsetStore(url.render_as_string(hide_password=False))
+    store.open()
+    claim = claim_of(OLDER, {P0: (0, 5)}, store.take_over(STREAM, OLDER, [P0], {}))
+    with backend.engine.connect() as other, store.begin(claim) as transaction:
+        assert transaction.connection.execute(text("SHOW lock_timeout")).scalar_one() == limit
+        if options:
+            other.execute(text("LOCK TABLE results"))
+            with pytest.raises(sa.exc.OperationalError) as waited:
+                write(transaction.connection, 1)
+            assert isinstance(store.classify(waited.value), StoreUnavailable)
+    store.close()
+
+
 # The planner ----------------------------------------------------------------------------------------------------------
 
 

@@ -35,6 +35,7 @@ _ASK_FOR_ALL = (
     "SAVEPOINT kafka_stream_check; SET CONSTRAINTS ALL IMMEDIATE; "
     "ROLLBACK TO SAVEPOINT kafka_stream_check; RELEASE SAVEPOINT kafka_stream_check"
 )
+_LONGEST_WAIT = "50s"  # for a lock inside of a batch, as MariaDB's and MySQL's default
 _READABLE_ID = re.compile(r"[A-Za-z0-9_.-]{1,48}")
 
 # A connection that breaks silently (a cable, a NAT table) must not hold a batch for ever.
@@ -64,8 +65,10 @@ class PostgreSQL:
         lock_free="FOR UPDATE OF o SKIP LOCKED",
         row_id="ctid",
         # MATERIALIZED, and joined: the session has its name before the first row is locked.
+        # No row is waited for without an end: who froze while he held it is replaced between batches.
         mark="mark AS MATERIALIZED (SELECT set_config('application_name', :session, true) AS session, "
-        "set_config('kafka_stream.claim', :token, true) AS token),",
+        "set_config('kafka_stream.claim', :token, true) AS token, set_config('lock_timeout', "
+        f"coalesce(nullif(current_setting('lock_timeout'), '0'), '{_LONGEST_WAIT}'), true) AS timeout),",
         marked="AND current_setting('kafka_stream.claim', true) = :token",
     )
 
