@@ -219,6 +219,10 @@ def test_columns_take_what_they_hold_and_nothing_else() -> None:
     assert INTEGER.taken([1, True, None]) == [1, 1, None]
     assert INTEGER.taken([1.5]) is None
     assert REAL.taken([1, Decimal("0.5")]) == [1.0, 0.5]
+    assert REAL.taken([0.0, None, -1.5]) == [0.0, None, -1.5]
+    for strange in (float("nan"), float("inf"), Decimal("-Infinity")):  # compared and added by each database in its way
+        assert REAL.taken([1.0, strange]) is None
+        assert REAL.taken([strange, 1, None]) is None
     assert DECIMAL.taken(["1.5"]) is None
     assert DECIMAL.taken([float("nan")]) is None
     berlin = datetime(2026, 7, 1, 12, tzinfo=ZoneInfo("Europe/Berlin"))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from enum import Enum, auto
+from math import isfinite
 from typing import Any
 
 from sqlalchemy import Date, DateTime, Float, Integer, Numeric
@@ -48,7 +49,7 @@ class Values:
         classes = set(map(type, given))
         classes.discard(type(None))
         if classes <= _AS_THEY_ARE[self.kind]:
-            return given
+            return None if self.kind is Kind.REAL and not all(map(isfinite, filter(None, given))) else given
         if not classes <= _TAKEN[self.kind]:
             return None
         take = self._take()
@@ -68,7 +69,7 @@ class Values:
             return self._decimal
         if self.kind is Kind.MOMENT:
             return _in_utc
-        return int if self.kind is Kind.INTEGER else float
+        return int if self.kind is Kind.INTEGER else _finite
 
     def _decimal(self, value: Any) -> Decimal:
         number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
@@ -91,6 +92,13 @@ _TAKEN: dict[Kind, set[type]] = {
     Kind.DATE: {dt.date},
     Kind.MOMENT: {dt.datetime},
 }
+
+
+def _finite(value: Any) -> float:
+    """What is no number has no place among others that all databases agree about."""
+    if not isfinite(number := float(value)):
+        raise ValueError("not a finite number")
+    return number
 
 
 def _in_utc(at: dt.datetime) -> dt.datetime:
