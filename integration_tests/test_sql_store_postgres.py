@@ -371,9 +371,7 @@ def test_batches_carry_their_owners_name(
 
 
 @pytest.mark.parametrize(("options", "limit"), [({}, "50s"), ({"options": "-c lock_timeout=50ms"}, "50ms")])
-def test_a_batch_waits_for_no_lock_without_an_end(
-    backend: SqlBackend, options: dict[str, str], limit: str
-) -> None:
+def test_a_batch_waits_for_no_lock_without_an_end(backend: SqlBackend, options: dict[str, str], limit: str) -> None:
     """Whoever holds it may be frozen, and is replaced between batches only."""
     url = sa.make_url(backend.url).update_query_dict(options)
     store = SqlOffsetStore(url.render_as_string(hide_password=False))
