@@ -135,6 +135,14 @@ class Member:
             transaction.commit()
         self.next_offsets |= {r.topic_partition: r.until_offset for r in batch.ranges}
 
+    def tick(self, caught_up_s: Mapping[TopicPartition, float]) -> None:
+        """These partitions have been read to their end for so long."""
+        standing = Batch(tuple(OffsetRange(tp, at, at) for tp, at in sorted(self.next_offsets.items())), {})
+        with self.begin(standing) as transaction:
+            self.sink.tick(caught_up_s, transaction)
+            transaction.advance()
+            transaction.commit()
+
     def close(self) -> None:
         """End of the process."""
         self.store.close()

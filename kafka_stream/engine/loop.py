@@ -243,6 +243,7 @@ class Loop:
             self._handle_events()
             acquired = self._acquisition.take_over_due()
             if acquired:
+                self._ticks.taken_over()
                 self._namesakes.look_again()
             self._topic_look.if_due(None if self._bounded else self._assignment, self._acquisition.waiting)
             if self._bounded is not None:

@@ -44,6 +44,14 @@ class Ticks:
         """The sinks were called."""
         self._ticked_at = self._clock()
 
+    def taken_over(self) -> None:
+        """Partitions are ours now: the next tick is due before a batch, so that sinks hear of it, and tells anew.
+
+        Somebody else may have had them in between.
+        """
+        self._ticked_at = float("-inf")
+        self._caught_up.clear()
+
     def _look(self, lag: Mapping[TopicPartition, int | None], now: float) -> None:
         """A partition that has moved since was not caught up all the while."""
         offsets, buffered = self._ownership.next_offsets(), self._source.buffered()

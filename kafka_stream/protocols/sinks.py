@@ -83,7 +83,7 @@ class TickingSink(Sink[TransactionT_contra], Protocol[TransactionT_contra]):
         """How often it wants to be called, in seconds; constant."""
 
     def tick(self, caught_up_s: Mapping[TopicPartition, float], transaction: TransactionT_contra) -> None:
-        """Called between batches, about as often as it wants, in a transaction of its own.
+        """Called between batches, about as often as it wants, and after each takeover, in a transaction of its own.
 
         That claims every owned partition and moves none, so that a fenced owner's does not commit. ``caught_up_s`` are
         the owned partitions of which nothing is unread as far as the broker has said, and for how many seconds that

@@ -6,17 +6,23 @@ import uuid
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kafka_stream.sinks.sql.deduplication.hashing import encoded, key_hash, key_text
 from tests.deduplicating import (
+    PARTITIONS,
+    Member,
     Records,
     Steps,
     any_times,
     cuts,
     forgetting_soon,
     nearly_ordered_times,
+    passed,
+    record_of,
+    rows_of,
     run,
     unforgetting,
 )
@@ -44,6 +50,45 @@ def test_nothing_that_counts_is_forgotten(url: str, records: Records, steps: Ste
     with forgetting_soon(least_step):
         found, expected = run(url, records, steps)
     assert found == expected
+
+
+HOUR_MS = 3_600_000
+
+
+@pytest.mark.parametrize("was_idle", [False, True])
+def test_what_a_partition_got_while_the_stream_was_down_is_waited_for(url: str, was_idle: bool) -> None:
+    """The other one may be read first, to its end: it is hours ahead then."""
+    first, second = PARTITIONS
+    records = {
+        first: [record_of(first, hour, f"f{hour}", hour * HOUR_MS) for hour in range(30)],
+        second: [record_of(second, offset, "a", offset * 1_000) for offset in range(2)],
+    }
+    engine, table, stream = sa.create_engine(url), passed(uuid.uuid4().hex), uuid.uuid4().hex
+    table.create(engine)
+    before = Member(url, "before", table, "1 hour", stream=stream)
+    before.process(before.batch(records, {first: 1, second: 1}))
+    before.tick({second: 7200.0} if was_idle else {})
+    before.close()
+    after = Member(url, "after", table, "1 hour", stream=stream)
+    with forgetting_soon(1):
+        after.tick({})  # as after each takeover
+        after.process(after.batch(records, {first: 20}))
+        after.process(after.batch(records, {second: 1}))
+        kept = _remembered(engine, stream)
+        after.tick({second: 7200.0})
+        after.process(after.batch(records, {first: 9}))
+    with engine.connect() as connection:
+        assert [row for row in rows_of(connection, table) if row[0] == second.partition] == [(second.partition, 0)]
+    assert kept == 22
+    assert _remembered(engine, stream) < kept
+    after.close()
+
+
+def _remembered(engine: sa.Engine, stream: str) -> int:
+    """How many keys are."""
+    with engine.connect() as connection:
+        counted = sa.text("SELECT count(*) FROM kafka_stream_seen WHERE stream = :stream")
+        return int(connection.execute(counted, {"stream": stream}).scalar_one())
 
 
 SCALARS = st.one_of(

@@ -86,6 +86,19 @@ def test_a_tick_says_for_how_long_nothing_was_unread_of_which_partition(store: R
     assert all(tick.get(ORDERS_1, 0.0) <= 6.0 for tick in sink.ticks)  # a look at the ends is made every five seconds
 
 
+def test_sinks_hear_of_partitions_that_were_taken_over_before_their_next_batch(store: ResultsStore) -> None:
+    kafka, sink = twenty_each(), Ticking()
+    simulation = Simulation(kafka, store, sink=sink)
+    simulation.at(9.0, lambda: store.take_over("s", simulation.owner, [ORDERS_0, ORDERS_1], {}))
+    simulation.at(9.0, lambda: kafka.produce("orders", "x", partition=0))
+    simulation.at(9.9, simulation.stop)
+    simulation.run()
+    came_back = store.rows.index(("orders", 0, 20))
+    assert store.rows[0] == ("tick", 0, 1)
+    assert store.rows[came_back - 1][0] == "tick"
+    assert max(sink.ticks[-1].values(), default=0.0) < 1.0 < max(sink.ticks[-2].values())
+
+
 def test_a_tick_keeps_the_leader_epochs_that_are_stored(store: ResultsStore) -> None:
     kafka = MemoryKafka({"orders": 1})
     kafka.produce("orders", "x")
@@ -133,7 +146,7 @@ def test_a_fenced_owner_does_not_tick(store: ResultsStore) -> None:
     first.at(30.0, first.stop)
     with pytest.raises(OwnershipLost):
         first.run()
-    assert _ticks_of(store) <= 1  # the one before
+    assert _ticks_of(store) <= 2  # those before
 
 
 def test_the_points_of_a_tick_are_those_of_a_batch(store: ResultsStore) -> None:

@@ -23,6 +23,8 @@ from kafka_stream.sinks.sql.stateful.registration import Registration
 from kafka_stream.sinks.sql.stateful.transaction import StatefulTransaction
 from kafka_stream.types import TopicPartition, Writes
 
+_TICK_S = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Behind:
@@ -151,6 +153,23 @@ class Deduplicated:
             return PostgresRows(transaction, driver, self._described.name)
         return StatementRows(transaction, self._described.name)
 
+    # ---------------------------------------------------------------------------------------------------------- time
+
+    @property
+    def tick_interval_s(self) -> float:
+        """The shortest of those behind, or its own."""
+        return min([_TICK_S, *(sink.tick_interval_s for sink in self._ticking)])
+
+    def tick(self, caught_up_s: Mapping[TopicPartition, float], transaction: StatefulTransaction) -> None:
+        """Note which partitions are idle, and have time pass for those behind."""
+        self._forgetting.tick(caught_up_s, transaction)
+        for sink in self._ticking:
+            sink.tick(caught_up_s, transaction)
+
+    @property
+    def _ticking(self) -> Sequence[TickingSink]:
+        return [sink for sink in self._sinks if isinstance(sink, TickingSink)]
+
     # --------------------------------------------------------------------------------------------------------- state
 
     def states(self) -> Sequence[StateDescription]:
@@ -177,24 +196,6 @@ class Deduplicated:
                 for name, count in sink.clear(transaction, partitions).items():
                     cleared[name] = cleared.get(name, 0) + count
         return cleared
-
-
-class TickingDeduplicated(Deduplicated):
-    """With sinks behind for which time passes also when no records come."""
-
-    @property
-    def tick_interval_s(self) -> float:
-        """The shortest of theirs."""
-        return min(sink.tick_interval_s for sink in self._ticking)
-
-    def tick(self, caught_up_s: Mapping[TopicPartition, float], transaction: StatefulTransaction) -> None:
-        """Have time pass for them."""
-        for sink in self._ticking:
-            sink.tick(caught_up_s, transaction)
-
-    @property
-    def _ticking(self) -> Sequence[TickingSink]:
-        return [sink for sink in self._sinks if isinstance(sink, TickingSink)]
 
 
 def _prepared_by(sink: Sink, given: Any) -> Any:
@@ -230,4 +231,4 @@ def _largest(records: Records, times: Sequence[int]) -> Mapping[TopicPartition, 
     return {TopicPartition(*where): time for where, time in found.items()}
 
 
-__all__ = ["Deduplicated", "TickingDeduplicated"]
+__all__ = ["Deduplicated"]

@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 from kafka_stream.errors import ConfigurationError
-from kafka_stream.protocols import Sink, StateDescription, StatefulSink, TickingSink
-from kafka_stream.sinks.sql.deduplication.filtered import Deduplicated, TickingDeduplicated
+from kafka_stream.protocols import Sink, StateDescription, StatefulSink
+from kafka_stream.sinks.sql.deduplication.filtered import Deduplicated
 from kafka_stream.sinks.sql.deduplication.reading import Reader
 from kafka_stream.sinks.sql.stateful.durations import positive_us
 from kafka_stream.sinks.sql.stateful.functions import checked_function
@@ -91,9 +91,8 @@ class Deduplicate:
             raise ConfigurationError(
                 f"two sinks of the list keep their state as {self._name!r}; give one another name="
             )
-        kind = TickingDeduplicated if any(isinstance(sink, TickingSink) for sink in sinks) else Deduplicated
         described = StateDescription(self._name, "seen", "seen", ("key_hash",), {"within_us": self._within_us})
-        return kind(self._reader, self._within_us, described, sinks)
+        return Deduplicated(self._reader, self._within_us, described, sinks)
 
     def prepare(self, prepared: Any) -> Any:
         """Never called: the stream puts what ``before`` gives in its place."""
