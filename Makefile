@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer with its venv module, and make. Everything else goes into .venv, pinned by hash.
 .NOTPARALLEL:
-.PHONY: has-python env lint test test-unit test-integration demo bench bench-quick bench-peers soak-coordinator servers-up servers-down lock lock-peers clean
+.PHONY: has-python env lint test test-unit test-integration demo bench bench-quick bench-peers soak-coordinator soak-state servers-up servers-down lock lock-peers clean
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo $$python && break; \
@@ -33,6 +33,10 @@ test-integration: .venv/.dev
 # Twenty times the broker that coordinates a group goes away under load; prints the longest pauses. Takes a quarter of an hour.
 soak-coordinator: .venv/.dev
 	KAFKA_STREAM_TEST_ROUNDS=20 $(BIN)/pytest integration_tests/test_coordinator_outages.py
+
+# Twenty rounds of kills and frozen owners for each kind of sink that keeps state, alone and all at once. Takes hours.
+soak-state: .venv/.dev
+	KAFKA_STREAM_TEST_ROUNDS=20 $(BIN)/pytest integration_tests/test_stateful_crashes.py
 
 demo: .venv/.runtime
 	$(BIN)/kafka-stream demo

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from integration_tests import fragile
 from integration_tests.service_settings import ServiceSettings
 from integration_tests.service_sinks import SINKS
+from integration_tests.stateful import app as stateful
 from kafka_stream import Batch, DeadLetters, DirectStream
 from kafka_stream.errors import KafkaStreamError
 from kafka_stream.offset_stores.sql import SqlTransaction
@@ -101,6 +102,9 @@ def handler_of(settings: ServiceSettings) -> Handler:
     """``prepare``, ``sink`` and code version."""
     if settings.handler in SINKS:
         return None, SINKS[settings.handler](settings.target), "1"
+    if settings.handler == "stateful":
+        options = stateful.Options.of(settings.target)
+        return stateful.decode, stateful.Sinks(options).all(), str(options.version)
     handlers: dict[str, Handler] = {
         "fragile": (fragile.Fragile.from_environment(), fragile.sink_of(settings.target), "1"),
         "mended": (fragile.Mended.from_environment(), fragile.sink_of(settings.target), "2"),
@@ -134,7 +138,8 @@ def build(settings: ServiceSettings) -> DirectStream:
     """The stream, as a service's module would have it."""
     prepare, sink, version = handler_of(settings)
     letters: dict[str, Any] = {"dead_letters": DeadLetters(keep_key_order=settings.keep_key_order)}
-    injected = [listener for listener in (KillAt.from_env(), PauseAt.from_env()) if listener is not None]
+    asked_for = (KillAt.from_env(), PauseAt.from_env(), stateful.SignalInTick.from_env())
+    injected = [listener for listener in asked_for if listener is not None]
     return DirectStream(
         name=settings.stream,
         topics=[settings.topic],
