@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from confluent_kafka import Message
 
+from benchmarks.measurement import Task
 from benchmarks.records import AMOUNTS
+
+Entry: TypeAlias = tuple[str, int, datetime]
 
 METADATA = sa.MetaData()
 ENTRIES = sa.Table(
@@ -61,20 +65,32 @@ def amount(message: Message) -> int:
     return message.timestamp()[1] % AMOUNTS
 
 
-def entry(message: Message) -> tuple[str, int, datetime]:
+def entry(message: Message) -> Entry:
     """Customer, amount and time of a record: read in the same way by everything that is written in Python."""
     _, time_ms = message.timestamp()
     return customer(message), time_ms % AMOUNTS, datetime.fromtimestamp(time_ms / 1000, UTC)
 
 
-def entries(messages: Iterable[Message]) -> Sequence[Any]:
+def parsed_entry(message: Message) -> Entry:
+    """The same, with the amount that the record's JSON has."""
+    value = message.value()
+    assert value is not None
+    return customer(message), json.loads(value)["amount"], datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
+
+
+def reading(task: Task) -> Callable[[Message], Entry]:
+    """How a contender reads records: its option ``parses`` says whether it parses them."""
+    return parsed_entry if task.options.get("parses") else entry
+
+
+def entries(messages: Iterable[Message], read: Callable[[Message], Entry] = entry) -> Sequence[Any]:
     """A row of ``ENTRIES`` for each record."""
-    return [(m.partition(), m.offset(), *entry(m)) for m in messages]
+    return [(m.partition(), m.offset(), *read(m)) for m in messages]
 
 
-def changes(messages: Iterable[Message]) -> Sequence[Any]:
+def changes(messages: Iterable[Message], read: Callable[[Message], Entry] = entry) -> Sequence[Any]:
     """What each record adds to ``TOTALS``, as a row of it."""
-    return [(of, 1, cents, cents, at) for of, cents, at in map(entry, messages)]
+    return [(of, 1, cents, cents, at) for of, cents, at in map(read, messages)]
 
 
 def create(database: str) -> None:

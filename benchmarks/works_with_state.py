@@ -6,6 +6,7 @@ from benchmarks.contest import PEERS_PYTHON, Contender, Goal, Work
 from benchmarks.records import KEYS
 
 _CONTENDERS = "benchmarks.contenders.aggregates:"
+_INSERTS = "SqlSink, plain inserts"
 _MERGE, _STATE, _WINDOWS = "SqlSink, on_conflict=Merge(…)", "StateSink", "WindowSink"
 _LOOP = "hand-written loop, executemany"
 _QUIX, _SPARK = "Quix Streams", "Spark, foreachBatch and upsert"
@@ -16,12 +17,15 @@ _FEW_TWICE = 10**8
 """Of a million records one in two hundred has a key that another one had."""
 
 
-def _inserts(keys: int, name: str = "SqlSink, plain inserts") -> Contender:
+def _inserts(keys: int, name: str = _INSERTS) -> Contender:
     return Contender(name, f"{_CONTENDERS}entries", keys=keys)
 
 
-def _totals(name: str, function: str) -> Contender:
-    return Contender(name, function, keys=_KEYS_OF_TOTALS)
+def _totals(name: str, function: str, **options: bool) -> Contender:
+    return Contender(name, function, keys=_KEYS_OF_TOTALS, options=options)
+
+
+_GOALS_OF_MERGE = (Goal(_MERGE, "rate", "at least", 0.7), Goal(_MERGE, "rate", "at least", 3.0, beside=_LOOP))
 
 
 WORKS = (
@@ -34,7 +38,18 @@ WORKS = (
             _totals(_STATE, f"{_CONTENDERS}updated"),
             _totals(_LOOP, "benchmarks.peers.hand_written:upserting"),
         ),
-        (Goal(_MERGE, "rate", "at least", 0.7), Goal(_MERGE, "rate", "at least", 3.0, beside=_LOOP)),
+        _GOALS_OF_MERGE,
+        server="postgres",
+    ),
+    Work(
+        "totals-json",
+        "Running totals of 100,000 keys, amounts parsed from JSON",
+        _totals(_INSERTS, f"{_CONTENDERS}entries", parses=True),
+        (
+            _totals(_MERGE, f"{_CONTENDERS}merged", parses=True),
+            _totals(_LOOP, "benchmarks.peers.hand_written:upserting", parses=True),
+        ),
+        _GOALS_OF_MERGE,
         server="postgres",
     ),
     Work(

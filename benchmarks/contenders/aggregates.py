@@ -6,7 +6,8 @@ Each of them reads the records in the same way (``results.entry``), and each par
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from confluent_kafka import Message
@@ -29,18 +30,18 @@ from kafka_stream.sinks.sql import (
     WindowSink,
 )
 
-_Entry = tuple[str, int, datetime]
-
 
 def entries(task: Task) -> Outcome:
     """Plain inserts of an entry for each record."""
-    return _measured(task, SqlSink(results.ENTRIES, results.entries), results.found_entries)
+    to_rows = partial(results.entries, read=results.reading(task))
+    return _measured(task, SqlSink(results.ENTRIES, to_rows), results.found_entries)
 
 
 def merged(task: Task) -> Outcome:
     """Running totals by ``Merge``."""
     merge = Merge(count=Add, amount=Add, largest=Greatest, last_seen=Greatest)
-    return _measured(task, SqlSink(results.TOTALS, results.changes, on_conflict=merge), results.found_totals)
+    to_rows = partial(results.changes, read=results.reading(task))
+    return _measured(task, SqlSink(results.TOTALS, to_rows, on_conflict=merge), results.found_totals)
 
 
 def updated(task: Task) -> Outcome:
@@ -67,11 +68,11 @@ def deduplicated(task: Task) -> Outcome:
     return _measured(task, sinks, results.found_keys)
 
 
-def _with_entries(batch: Batch) -> Sequence[tuple[Message, _Entry]]:
+def _with_entries(batch: Batch) -> Sequence[tuple[Message, results.Entry]]:
     return [(message, results.entry(message)) for message in batch]
 
 
-def _updated(key: str, entries: Iterable[_Entry], row: Mapping[str, Any] | None) -> Mapping[str, Any]:
+def _updated(key: str, entries: Iterable[results.Entry], row: Mapping[str, Any] | None) -> Mapping[str, Any]:
     amounts = [amount for _, amount, _ in entries]
     last_seen = max(at for _, _, at in entries)
     if row is None:
@@ -87,7 +88,7 @@ def _updated(key: str, entries: Iterable[_Entry], row: Mapping[str, Any] | None)
 def _measured(task: Task, sink: Any, found: Callable[[str], Mapping[str, int]], **options: Any) -> Outcome:
     results.create(task.database)
     watch = Stopwatch(task)
-    stream, watcher = stream_of(task, watch, store=task.database, sink=sink, **options)
+    stream, watcher = stream_of(replace(task, options={}), watch, store=task.database, sink=sink, **options)
     stream.run(until="latest")
     positions = sum(p.next_offset for p in stream.store.positions(stream.name).values())
     return watch.outcome({**found(task.database), "positions": positions}, batches=watcher.batches)

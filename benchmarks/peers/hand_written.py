@@ -34,7 +34,12 @@ def inserting(task: Task) -> Outcome:
 def upserting(task: Task) -> Outcome:
     """Running totals: ``executemany`` of an upsert for each record."""
     results.create(task.database)
-    return _loop(task, _upsert, results.found_totals)
+    read = results.reading(task)
+
+    def upsert(cursor: psycopg.Cursor[Any], messages: Sequence[Message]) -> None:
+        cursor.executemany(_UPSERT, results.changes(messages, read))
+
+    return _loop(task, upsert, results.found_totals)
 
 
 def _copy(cursor: psycopg.Cursor[Any], messages: Sequence[Message]) -> None:
@@ -46,10 +51,6 @@ def _copy(cursor: psycopg.Cursor[Any], messages: Sequence[Message]) -> None:
 
 def _insert(cursor: psycopg.Cursor[Any], messages: Sequence[Message]) -> None:
     cursor.executemany(tables.INSERT, tables.rows(messages))
-
-
-def _upsert(cursor: psycopg.Cursor[Any], messages: Sequence[Message]) -> None:
-    cursor.executemany(_UPSERT, results.changes(messages))
 
 
 def _loop(task: Task, write: _Write, found: _Found) -> Outcome:
