@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession, functions
 from sqlalchemy.engine import make_url
 
 from benchmarks import results, tables
-from benchmarks.measurement import Outcome, Stopwatch, Task
+from benchmarks.measurement import Outcome, Stopwatch, Task, peak_mb
 from benchmarks.records import AMOUNTS
 
 JARS = Path(__file__).parents[2] / "build" / "peers" / "jars"
@@ -111,9 +111,9 @@ def _from_micro_batch(first: int, task: Task, write: _Write, found: _Found) -> O
         .start()
     )
     query.awaitTermination()
-    cpu_s, peak_mb = virtual_machine.cpu_s() - before[0], virtual_machine.peak_mb()
+    cpu_s, most_mb = virtual_machine.cpu_s() - before[0], peak_mb(virtual_machine.pid)
     spark.stop()
-    return watch.outcome(found(task.database), cpu_s=cpu_s, peak_mb=peak_mb)
+    return watch.outcome(found(task.database), cpu_s=cpu_s, peak_mb=most_mb)
 
 
 def _jdbc(task: Task) -> str:
@@ -172,14 +172,9 @@ class _Process:
     """What the system knows of Spark's virtual machine: its figures are not this process's."""
 
     def __init__(self, pid: Any) -> None:
-        self._proc = Path("/proc") / str(pid)
+        self.pid = int(pid)
 
     def cpu_s(self) -> float:
         """Processor time so far."""
-        fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def peak_mb(self) -> float:
-        """The most memory it ever had."""
-        status = dict(line.split(":", 1) for line in (self._proc / "status").read_text().splitlines())
-        return int(status["VmHWM"].split()[0]) / 1024
