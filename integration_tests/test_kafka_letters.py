@@ -77,17 +77,6 @@ def test_a_letter_says_whose_its_time_is(kafka: KafkaServer, kind: str) -> None:
     assert [dict(headers)["kafka_dlt-original-timestamp-type"] for headers in every] == [kind.encode()]
 
 
-def test_a_record_without_a_key_that_a_compacted_topic_refuses_is_set_aside(kafka: KafkaServer) -> None:
-    source, name = kafka.create_topic(partitions=1), random_name("letters")
-    results = kafka.create_topic(partitions=1, cleanup_policy="compact")
-    kafka.produce(source, [str(n) if n in (3, 4, 11) else (f"key-{n}", str(n)) for n in range(20)])
-    _stream(kafka, name, source, lambda batch: [(m.key(), m.value()) for m in batch], into=results).run(until="latest")
-    written = [int(value or b"") for *_, value in kafka.read_committed(results)]
-    assert written == [number for number in range(20) if number not in (3, 4, 11)]
-    letters = kafka.read_committed(f"{name}.dead-letters")
-    assert [(key, value) for *_, key, value in letters] == [(None, b"3"), (None, b"4"), (None, b"11")]
-
-
 @pytest.mark.parametrize("topic", ["no topic!", "x" * 250], ids=["name", "length"])
 def test_a_topic_for_letters_that_cannot_be_created_is_said(kafka: KafkaServer, topic: str) -> None:
     source, name = kafka.create_topic(partitions=1), random_name("letters")
