@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from integration_tests.kafka_store import KafkaBackend
 from integration_tests.servers import KafkaServer, random_name
+from integration_tests.streams import wait_for_stable_end
 from integration_tests.test_kafka_sink import headers_of
 from kafka_stream import Batch, DeadLetters, DirectStream, RecordError
 from kafka_stream.errors import ConfigurationError
@@ -51,9 +53,9 @@ def test_records_whose_results_a_broker_refuses_are_found_and_set_aside_once(kaf
         on_error="dead-letter",
     )
     stream.run(until="latest")
-    written = [int(key or b"") for _, _, key, _ in kafka.read_committed(results)]
+    written = [int(key or b"") for _, _, key, _ in _read(kafka, results)]
     assert sorted(written) == [n for n in range(RECORDS) if n not in BAD]
-    letters = kafka.read_committed(f"{name}.dead-letters")
+    letters = _read(kafka, f"{name}.dead-letters")
     assert [(key, value) for _, _, key, value in letters] == [(str(n).encode(), b"bad") for n in BAD]
     every: list[Any] = headers_of(kafka, f"{name}.dead-letters", 0)
     for headers, offset in zip(every, BAD, strict=True):
@@ -77,6 +79,17 @@ def test_a_letter_says_whose_its_time_is(kafka: KafkaServer, kind: str) -> None:
     assert [dict(headers)["kafka_dlt-original-timestamp-type"] for headers in every] == [kind.encode()]
 
 
+def test_a_record_without_a_key_that_a_compacted_topic_refuses_is_set_aside(kafka: KafkaServer) -> None:
+    source, name = kafka.create_topic(partitions=1), random_name("letters")
+    results = kafka.create_topic(partitions=1, cleanup_policy="compact")
+    kafka.produce(source, [str(n) if n in (3, 4, 11) else (f"key-{n}", str(n)) for n in range(20)])
+    _stream(kafka, name, source, lambda batch: [(m.key(), m.value()) for m in batch], into=results).run(until="latest")
+    written = [int(value or b"") for *_, value in _read(kafka, results)]
+    assert written == [number for number in range(20) if number not in (3, 4, 11)]
+    letters = _read(kafka, f"{name}.dead-letters")
+    assert [(key, value) for *_, key, value in letters] == [(None, b"3"), (None, b"4"), (None, b"11")]
+
+
 @pytest.mark.parametrize("topic", ["no topic!", "x" * 250], ids=["name", "length"])
 def test_a_topic_for_letters_that_cannot_be_created_is_said(kafka: KafkaServer, topic: str) -> None:
     source, name = kafka.create_topic(partitions=1), random_name("letters")
@@ -86,6 +99,12 @@ def test_a_topic_for_letters_that_cannot_be_created_is_said(kafka: KafkaServer, 
     )
     with pytest.raises(ConfigurationError, match=f"{topic}.*, which dead letters go to"):
         stream.run(until="latest")
+
+
+def _read(kafka: KafkaServer, topic: str) -> Sequence[Any]:
+    """What a reader sees once the last transaction's marker is written, which is a little after the commit."""
+    wait_for_stable_end(kafka, topic)
+    return kafka.read_committed(topic)
 
 
 def _stream(

@@ -270,9 +270,16 @@ def test_a_stream_sets_records_aside_in_kafka_with_exactly_the_rights_of_the_pag
     assert [value for *_, value in shop.kafka.read_committed(f"{shop.name}.dead-letters")] == [b"3"]
 
 
-def test_a_stream_that_may_not_create_the_topic_of_letters_says_so(shop: Shop) -> None:
+@pytest.mark.parametrize("missing", ["create", "write", "read"])
+def test_a_stream_without_one_of_them_says_so(shop: Shop, missing: str) -> None:
     shop.grant("static stream, offsets in Kafka")
-    shop.grant(IN_ORDER, without="create")
+    if missing == "read":  # what is needed once there is a letter to read
+        shop.grant(IN_ORDER)
+        shop.run(poisoned(shop, keep_key_order=True))
+        shop.kafka.revoke_all()
+        shop.grant("static stream, offsets in Kafka")
+        shop.kafka.produce(shop.topic, ["3"])
+    shop.grant(IN_ORDER, without=missing)
     with pytest.raises(NotAuthorized, match=re.escape(f"{shop.name}.dead-letters")):
         poisoned(shop, keep_key_order=True).run(until="latest")
 

@@ -14,15 +14,24 @@ LOOK_S = 0.1
 
 
 class Deliveries:
-    """Hears of every record that was not delivered; keeps the first."""
+    """Hears of every record that was not delivered: the first that failed, and where the first given up was to go.
+
+    A client gives its records up where the transaction fails: a request that comes later says why.
+    """
 
     def __init__(self) -> None:
         self.failed: tuple[KafkaError, str] | None = None
+        self.given_up: str | None = None
 
     def __call__(self, error: KafkaError | None, message: Message) -> None:
         """Called by the client while it is flushed or polled."""
-        if error is not None and error.code() not in _PURGED and self.failed is None:
-            self.failed = (error, message.topic() or "(unknown)")
+        if error is None:
+            return
+        topic = message.topic() or "(unknown)"
+        if error.code() in _PURGED:
+            self.given_up = self.given_up or topic
+        elif self.failed is None:
+            self.failed = (error, topic)
 
     def flush(self, client: Producer, timeout_s: float) -> int:
         """Wait until all are delivered, or one was not; how many are left.

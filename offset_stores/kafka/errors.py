@@ -78,6 +78,11 @@ def is_unstable(error: KafkaError) -> bool:
     return error.code() == KafkaError.UNSTABLE_OFFSET_COMMIT
 
 
+def is_topic_refused(error: KafkaError) -> bool:
+    """Whether a right on a topic is missing."""
+    return error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+
+
 def mapped(error: KafkaError, doing: str, where: str) -> KafkaStreamError:
     """The library's error for what one of the store's own requests ran into."""
     code, reason = error.code(), error.str()
@@ -116,4 +121,4 @@ def undelivered(error: KafkaError, topic: str, where: str) -> KafkaStreamError:
     return StoreUnavailable(f"topic {topic!r} at {where} did not take a record, so its batch is aborted: {reason}")
 
 
-__all__ = ["blames_records", "is_fenced", "is_unstable", "mapped", "undelivered"]
+__all__ = ["blames_records", "is_fenced", "is_topic_refused", "is_unstable", "mapped", "undelivered"]

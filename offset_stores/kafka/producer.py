@@ -14,7 +14,7 @@ from confluent_kafka import TopicPartition as ClientTopicPartition
 
 from kafka_stream.errors import ConfigurationError, StoreUnavailable
 from kafka_stream.offset_stores.kafka.deliveries import Deliveries
-from kafka_stream.offset_stores.kafka.errors import is_fenced, mapped, undelivered
+from kafka_stream.offset_stores.kafka.errors import is_fenced, is_topic_refused, mapped, undelivered
 from kafka_stream.offset_stores.kafka.offset_requests import OffsetRequests
 from kafka_stream.offset_stores.kafka.requests import GivenUp, Requests, Waits, answered
 from kafka_stream.source.client_log import CLIENT_LOG
@@ -99,6 +99,7 @@ class TransactionalProducer:
         self._deliveries.failed = None
         self._began_at = time.monotonic()
         self._ask(_begin, _TIMEOUT_S, "beginning a transaction")
+        self._deliveries.given_up = None  # of the transaction before
 
     def produce(self, topic: str, value: Any, key: Any, headers: Any, partition: int, timestamp_ms: int = 0) -> None:
         """Add a record, of now if no time is given; waits while the queue is full. Raises as ``flush`` does."""
@@ -261,6 +262,8 @@ class TransactionalProducer:
             return Fenced(self.why_fenced())
         if reason.fatal() or not reason.txn_requires_abort():
             self.usable = False
+        if is_topic_refused(reason) and (topic := self._deliveries.given_up) is not None:
+            return undelivered(reason, topic, self._where)
         return mapped(reason, doing, self._where)
 
     def _refuse_undelivered(self) -> None:
