@@ -388,6 +388,8 @@ class Loop:
             raise error
         self._reporter.without_batch(StreamState.RETRYING, error)
         self._patience.wait(error, decision.delay_s, attempt=self._failures)
+        if self._bounded is not None and in_hand:  # the broker had delivered: what took long was not waiting for it
+            self._bounded.moved_at = self._clock()
         if isinstance(decision, RetryAfter):
             if in_hand and self._failures > 1:
                 self._planner.failed_again()

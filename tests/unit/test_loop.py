@@ -12,7 +12,7 @@ from kafka_stream.batch import Batch
 from kafka_stream.engine.planner import IDLE_COMMIT_S
 from kafka_stream.engine.planning import FIRST_BATCH_RECORDS
 from kafka_stream.engine.topic_look import LOOK_INTERVAL_S
-from kafka_stream.errors import BoundNotReached, ConfigurationError, TopicNotFound
+from kafka_stream.errors import BoundNotReached, ConfigurationError, SinkUnavailable, TopicNotFound
 from kafka_stream.progress import StreamState, StreamStatus
 from kafka_stream.testing import MemoryKafka
 from kafka_stream.types import OF_EVERY_BATCH, Guarantee, OffsetRange, Phase, TopicPartition
@@ -154,6 +154,28 @@ def test_pauses_that_were_asked_for_are_no_lack_of_progress(
 ) -> None:
     rows = _produce(kafka, 0, 4)
     Simulation(kafka, store, max_records_per_batch=2, **pace).run("latest")
+    assert store.rows == rows
+
+
+def test_a_batch_that_takes_long_and_is_repeated_is_no_lack_of_progress(
+    kafka: MemoryKafka, store: ResultsStore
+) -> None:
+    rows = _produce(kafka, 0, 3)
+    unavailable = [SinkUnavailable("not yet")]
+    fetching: list[bool] = []
+
+    def slowly(batch: Batch, transaction: ResultsTransaction) -> None:
+        run.clock.sleep(90.0)
+        if unavailable:
+            fetching.append(True)
+            raise unavailable.pop()
+        write(batch, transaction)
+
+    run = Simulation(kafka, store, sink=slowly)
+    buffered = run.source.buffered
+    # As with a broker, records that are read again are not there at once.
+    run.source.__dict__["buffered"] = lambda: {} if fetching and fetching.pop() else buffered()
+    run.run("latest")
     assert store.rows == rows
 
 
