@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sqlalchemy import Connection
+
 from kafka_stream.sinks.sql.merging.merge import Merging
 from kafka_stream.sinks.sql.rows import Resolution
 from kafka_stream.sinks.sql.target import Target
@@ -27,3 +29,8 @@ class Rules:
     def told(self) -> str:
         """As it is written."""
         return "on_conflict=Merge(…)" if self.on_conflict == "merge" else f'on_conflict="{self.on_conflict}"'
+
+
+def schemas_of(connection: Connection) -> Mapping[str | None, str | None]:
+    """Where the connection's tables are."""
+    return connection.get_execution_options().get("schema_translate_map") or {}

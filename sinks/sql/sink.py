@@ -11,15 +11,16 @@ from sqlalchemy import Connection, delete
 from kafka_stream.errors import ConfigurationError, ProcessingError
 from kafka_stream.protocols import StateDescription
 from kafka_stream.sinks.sql.changes import Changes
+from kafka_stream.sinks.sql.into_database import IntoDatabase
 from kafka_stream.sinks.sql.merging.merge import Merge, Merging
 from kafka_stream.sinks.sql.narrowing import RowRefused
 from kafka_stream.sinks.sql.refusals import refusal
 from kafka_stream.sinks.sql.rows import OnConflict, Resolution, RowReader
-from kafka_stream.sinks.sql.rules import Rules
+from kafka_stream.sinks.sql.rules import Rules, schemas_of
 from kafka_stream.sinks.sql.stateful.registration import Registration
 from kafka_stream.sinks.sql.target import Target
 from kafka_stream.sinks.sql.writers import Writer, writer_for
-from kafka_stream.types import TopicPartition, Writes
+from kafka_stream.types import TopicPartition
 
 _ASYNC_BELONGS = (
     "what has to be awaited belongs in the stream's prepare, which may be async def: "
@@ -35,7 +36,7 @@ class SqlTransaction(Protocol):
         """The connection, inside its transaction."""
 
 
-class SqlSink:
+class SqlSink(IntoDatabase):
     """Writes rows into one table of the database that keeps the offsets, in the same transaction.
 
     ``to_rows`` takes what the stream's ``prepare`` gave (or the ``Batch``) and gives, in order, mappings from column
@@ -87,16 +88,6 @@ class SqlSink:
         self._conflict_key = target.key if resolution in ("update", "merge") or key is not None else ()
         self._reader = RowReader(target, resolution, self._merging.reads_new if self._merging else None)
         self._writer: tuple[object, Writer] | None = None
-
-    @property
-    def writes(self) -> Writes:
-        """Rows become durable with the offsets or not at all."""
-        return Writes.THROUGH_TRANSACTION
-
-    @property
-    def needs(self) -> str:
-        """A database transaction."""
-        return "sql"
 
     def describe(self) -> str:
         """The table's name."""
@@ -164,7 +155,7 @@ class SqlSink:
 
     def _writer_of(self, connection: Connection) -> Writer:
         """What writes through such connections; it looks at the table once."""
-        schemas = connection.get_execution_options().get("schema_translate_map") or {}
+        schemas = schemas_of(connection)
         known = (connection.dialect, schemas)
         if self._writer is None or self._writer[0] != known:
             rules = Rules(self._on_conflict, self._conflict_key, schemas, self._merging)

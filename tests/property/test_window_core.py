@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.sinks.sql import Sliding, Tumbling
 from kafka_stream.sinks.sql.stateful.durations import DAY_US, SECOND_US, duration_us
+from kafka_stream.sinks.sql.stateful.moments import moment, us_of
 from kafka_stream.sinks.sql.windows.event_time.aggregates import Fold, Part
 from kafka_stream.sinks.sql.windows.event_time.combining import Columns, by_pane
-from kafka_stream.sinks.sql.windows.event_time.panes import EvenPanes, moment, us_of
+from kafka_stream.sinks.sql.windows.event_time.panes import EvenPanes
 from kafka_stream.sinks.sql.windows.event_time.sessions import Stretch, merged
 from kafka_stream.sinks.sql.windows.event_time.sliding import Pane, WindowsOfPanes, recomputed
 from kafka_stream.sinks.sql.windows.event_time.values import Kind, Values, values_of

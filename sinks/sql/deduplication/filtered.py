@@ -18,10 +18,11 @@ from kafka_stream.sinks.sql.deduplication.passing import Hash, Passing, Places
 from kafka_stream.sinks.sql.deduplication.postgres_rows import PostgresRows
 from kafka_stream.sinks.sql.deduplication.reading import Reader, Records
 from kafka_stream.sinks.sql.deduplication.seen_rows import SeenRow, SeenRows, StatementRows
+from kafka_stream.sinks.sql.into_database import IntoDatabase
 from kafka_stream.sinks.sql.postgres.copying import psycopg_of
 from kafka_stream.sinks.sql.stateful.registration import Registration
 from kafka_stream.sinks.sql.stateful.transaction import StatefulTransaction
-from kafka_stream.types import TopicPartition, Writes
+from kafka_stream.types import TopicPartition
 
 _TICK_S = 10.0
 
@@ -48,11 +49,8 @@ class Prepared:
     behind: Behind = field(default_factory=Behind)
 
 
-class Deduplicated:
-    """Writes through the transaction. What it remembers of batches is only whether the register has its row."""
-
-    writes = Writes.THROUGH_TRANSACTION
-    needs = "sql"
+class Deduplicated(IntoDatabase):
+    """What it remembers of batches is only whether the register has its row."""
 
     def __init__(self, reader: Reader, within_us: int, described: StateDescription, sinks: Sequence[Sink]) -> None:
         self._reader = reader

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import compress
 from typing import Any
 
@@ -15,10 +15,9 @@ from kafka_stream.batch import Batch
 from kafka_stream.errors import KafkaStreamError, RecordError
 from kafka_stream.sinks.sql.deduplication.hashing import NoKey, key_hash
 from kafka_stream.sinks.sql.deduplication.passing import Hash
+from kafka_stream.sinks.sql.stateful.moments import us_of
 from kafka_stream.sinks.sql.stateful.records import records_of
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 LATEST_US = 2**62
 """Times, in microseconds, lie between this and its negative: so their distances fit where they do."""
 
@@ -127,7 +126,7 @@ class Reader:
             raise self._refused(message, f"its time is a {type(time).__name__}; a time is a datetime with a zone")
         if time.utcoffset() is None:
             raise self._refused(message, "its time has no zone; a time is a datetime with a zone")
-        return (time - _EPOCH) // _MICROSECOND
+        return us_of(time)
 
     def _refused(self, message: Message, reason: str) -> RecordError:
         return RecordError.of(message, f"{reason} (Deduplicate {self.name!r})")

@@ -10,6 +10,7 @@ from kafka_stream.errors import ConfigurationError
 from kafka_stream.protocols import Sink, StateDescription, StatefulSink
 from kafka_stream.sinks.sql.deduplication.filtered import Deduplicated
 from kafka_stream.sinks.sql.deduplication.reading import Reader
+from kafka_stream.sinks.sql.into_database import IntoDatabase
 from kafka_stream.sinks.sql.stateful.durations import positive_us
 from kafka_stream.sinks.sql.stateful.functions import checked_function
 from kafka_stream.types import Writes
@@ -17,7 +18,7 @@ from kafka_stream.types import Writes
 _LONGEST_NAME = 255
 
 
-class Deduplicate:
+class Deduplicate(IntoDatabase):
     """Of records with the same key within a time, only the first reaches the sinks behind it in the list.
 
     ``sink=[Deduplicate(lambda m: m.key(), "1 hour"), SqlSink(…)]``: also across batches, members and restarts, since
@@ -54,16 +55,6 @@ class Deduplicate:
         self._reader = Reader(key, time, name)
         self._within_us = positive_us(within, f"within {where}")
         self._name = name
-
-    @property
-    def writes(self) -> Writes:
-        """What was seen becomes durable with the offsets or not at all."""
-        return Writes.THROUGH_TRANSACTION
-
-    @property
-    def needs(self) -> str:
-        """A database transaction."""
-        return "sql"
 
     def describe(self) -> str:
         """Its name."""

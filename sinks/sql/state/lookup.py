@@ -13,8 +13,9 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, Dialect
 
 from kafka_stream.errors import ConfigurationError, ProcessingError
+from kafka_stream.sinks.sql.rules import schemas_of
 from kafka_stream.sinks.sql.state.key_forms import in_order
-from kafka_stream.sinks.sql.state.reading import RowsByKey, schemas_of
+from kafka_stream.sinks.sql.state.reading import RowsByKey
 from kafka_stream.sinks.sql.stateful.transaction import StatefulTransaction
 from kafka_stream.sinks.sql.target import Target
 

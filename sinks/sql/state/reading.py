@@ -28,6 +28,7 @@ from sqlalchemy.types import TypeEngine
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.sinks.sql.facts import ColumnFacts, Kind, TableFacts
 from kafka_stream.sinks.sql.rows import Key, Values
+from kafka_stream.sinks.sql.rules import schemas_of
 from kafka_stream.sinks.sql.state.key_forms import KeyForms
 from kafka_stream.sinks.sql.target import Target
 from kafka_stream.sinks.sql.writers import facts_of
@@ -156,8 +157,3 @@ def looked_at(target: Target, connection: Connection) -> TableFacts:
         )
     schema = target.table.schema
     return facts_of(connection, target, schemas_of(connection).get(schema, schema))
-
-
-def schemas_of(connection: Connection) -> Mapping[str | None, str | None]:
-    """Where the connection's tables are."""
-    return connection.get_execution_options().get("schema_translate_map") or {}

@@ -9,12 +9,13 @@ from sqlalchemy import Connection, delete, exc
 
 from kafka_stream.errors import KafkaStreamError, ProcessingError, RecordError
 from kafka_stream.protocols import StateDescription, StatefulSink
+from kafka_stream.sinks.sql.into_database import IntoDatabase
 from kafka_stream.sinks.sql.refusals import reason
+from kafka_stream.sinks.sql.rules import schemas_of
 from kafka_stream.sinks.sql.state.cache import PartitionRows
 from kafka_stream.sinks.sql.state.declared import KeyColumns, Scope, check_functions, checked_name, checked_rows
 from kafka_stream.sinks.sql.state.following import Following
 from kafka_stream.sinks.sql.state.grouping import Grouped, OfKey, grouped, grouped_by_partition
-from kafka_stream.sinks.sql.state.reading import schemas_of
 from kafka_stream.sinks.sql.state.table import StateTable
 from kafka_stream.sinks.sql.state.typed_rows import RowForm
 from kafka_stream.sinks.sql.state.updating import Decision, Updating
@@ -23,10 +24,10 @@ from kafka_stream.sinks.sql.stateful.records import records_of
 from kafka_stream.sinks.sql.stateful.registration import Registration
 from kafka_stream.sinks.sql.stateful.transaction import StatefulTransaction
 from kafka_stream.sinks.sql.target import Target
-from kafka_stream.types import TopicPartition, Writes
+from kafka_stream.types import TopicPartition
 
 
-class StateSink:
+class StateSink(IntoDatabase):
     """Keeps state as rows of a table, one per key, and updates them with each batch, in its transaction.
 
     ``key`` takes what the stream's ``prepare`` gave for a record (without a ``prepare``, the ``Message``) and gives
@@ -86,16 +87,6 @@ class StateSink:
         rows = checked_rows(target, cached_rows)
         self._cache = PartitionRows(rows, self._key_columns.place_of) if scope == "partition" else None
         self._looked_at: tuple[object, StateTable] | None = None
-
-    @property
-    def writes(self) -> Writes:
-        """Rows become durable with the offsets or not at all."""
-        return Writes.THROUGH_TRANSACTION
-
-    @property
-    def needs(self) -> str:
-        """A database transaction."""
-        return "sql"
 
     def describe(self) -> str:
         """The table's name."""

@@ -11,8 +11,7 @@ from kafka_stream.errors import SinkUnavailable
 from kafka_stream.sinks.sql.changes import Changes
 from kafka_stream.sinks.sql.narrowing import RowRefused
 from kafka_stream.sinks.sql.rows import Layout, Run
-from kafka_stream.sinks.sql.rules import Rules
-from kafka_stream.sinks.sql.state.reading import schemas_of
+from kafka_stream.sinks.sql.rules import Rules, schemas_of
 from kafka_stream.sinks.sql.state.updating import Decision
 from kafka_stream.sinks.sql.target import Target
 from kafka_stream.sinks.sql.writers import Writer, writer_for

@@ -10,8 +10,8 @@ from sqlalchemy import delete, exc
 
 from kafka_stream.errors import KafkaStreamError, StatementRefused
 from kafka_stream.sinks.sql.sink import SqlSink
+from kafka_stream.sinks.sql.stateful.moments import moment
 from kafka_stream.sinks.sql.stateful.transaction import StatefulTransaction
-from kafka_stream.sinks.sql.windows.event_time.panes import moment
 from kafka_stream.sinks.sql.windows.keyed import is_one_of
 from kafka_stream.sinks.sql.windows.options import OnClose
 from kafka_stream.sinks.sql.windows.reading import in_steps

@@ -12,10 +12,10 @@ from confluent_kafka import Message
 from kafka_stream.batch import Batch
 from kafka_stream.errors import RecordError
 from kafka_stream.sinks.sql.sink import SqlSink
+from kafka_stream.sinks.sql.stateful.moments import moment
 from kafka_stream.sinks.sql.stateful.transaction import StatefulTransaction
 from kafka_stream.sinks.sql.windows.event_time.combining import Cell
 from kafka_stream.sinks.sql.windows.event_time.lateness import Placed
-from kafka_stream.sinks.sql.windows.event_time.panes import moment
 from kafka_stream.sinks.sql.windows.tables import WindowTables
 
 

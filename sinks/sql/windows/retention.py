@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import delete, select
 
+from kafka_stream.sinks.sql.stateful.moments import moment
 from kafka_stream.sinks.sql.stateful.transaction import StatefulTransaction
-from kafka_stream.sinks.sql.windows.event_time.panes import moment
 from kafka_stream.sinks.sql.windows.keyed import is_one_of
 from kafka_stream.sinks.sql.windows.tables import END, WindowTables
 

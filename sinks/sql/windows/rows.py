@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, TypeAlias
 
-from kafka_stream.sinks.sql.windows.event_time.panes import moment
+from kafka_stream.sinks.sql.stateful.moments import moment
 from kafka_stream.sinks.sql.windows.tables import END, START, WindowTables
 
 Row: TypeAlias = dict[str, Any]

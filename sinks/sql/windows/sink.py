@@ -11,6 +11,7 @@ from sqlalchemy import delete
 from kafka_stream.batch import Batch
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.protocols import StateDescription
+from kafka_stream.sinks.sql.into_database import IntoDatabase
 from kafka_stream.sinks.sql.stateful.functions import checked_function
 from kafka_stream.sinks.sql.stateful.records import records_of
 from kafka_stream.sinks.sql.stateful.transaction import StatefulTransaction
@@ -25,7 +26,7 @@ from kafka_stream.sinks.sql.windows.options import Options, WindowOptions
 from kafka_stream.sinks.sql.windows.standing import Standing
 from kafka_stream.sinks.sql.windows.tables import WindowTables, tables_of
 from kafka_stream.sinks.sql.windows.turn import Turns
-from kafka_stream.types import TopicPartition, Writes
+from kafka_stream.types import TopicPartition
 
 _TICK_S: Final = 2.0
 
@@ -42,7 +43,7 @@ class Prepared:
         return sum(len(one.starts) for one in self.placed)
 
 
-class WindowSink:
+class WindowSink(IntoDatabase):
     """Aggregates of the records of each key and window of event time, written when the window closes.
 
     ``table`` gets a row for each closed window of a key that has a record: its primary key is the key columns and
@@ -114,16 +115,6 @@ class WindowSink:
         )
         self._ledger = Ledger(self._described)
         self._turns = Turns(tables, self._open, self._ledger, kept, standing)
-
-    @property
-    def writes(self) -> Writes:
-        """Windows become durable with the offsets or not at all."""
-        return Writes.THROUGH_TRANSACTION
-
-    @property
-    def needs(self) -> str:
-        """A database transaction."""
-        return "sql"
 
     def describe(self) -> str:
         """The table's name, and its windows."""

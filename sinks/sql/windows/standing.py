@@ -13,6 +13,7 @@ from kafka_stream.errors import ConfigurationError, ProcessingError
 from kafka_stream.sinks.sql.facts import ColumnFacts, TableFacts
 from kafka_stream.sinks.sql.facts import Kind as Compared
 from kafka_stream.sinks.sql.keys import comparison
+from kafka_stream.sinks.sql.rules import schemas_of
 from kafka_stream.sinks.sql.target import Target
 from kafka_stream.sinks.sql.windows.event_time.lateness import Placed
 from kafka_stream.sinks.sql.windows.event_time.values import Kind, Values
@@ -51,7 +52,7 @@ class Standing:
         Raises:
             ConfigurationError: one is missing, or lacks a column; keys cannot be told apart, or times not kept.
         """
-        schemas = connection.get_execution_options().get("schema_translate_map") or {}
+        schemas = schemas_of(connection)
         if self._seen == (connection.dialect, schemas):
             return
         for table in (self.tables.target.table, self.tables.open, self.tables.late):

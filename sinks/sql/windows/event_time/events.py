@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
 from kafka_stream.errors import KafkaStreamError, RecordError
-from kafka_stream.sinks.sql.windows.event_time.panes import EPOCH, FIRST_US, LAST_US
+from kafka_stream.sinks.sql.stateful.moments import EPOCH
+from kafka_stream.sinks.sql.windows.event_time.panes import FIRST_US, LAST_US
 from kafka_stream.sinks.sql.windows.event_time.values import Values
 from kafka_stream.types import TopicPartition
 

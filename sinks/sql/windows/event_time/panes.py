@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from kafka_stream.sinks.sql.stateful.durations import DAY_US
+from kafka_stream.sinks.sql.stateful.moments import moment, us_of
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the clock on the wall
 _MOST_NUMBERS = 4_000
 """So many days in a row are looked up in a list of their beginnings; of more, each is computed."""
@@ -23,16 +22,6 @@ FIRST_US = -62_000_000_000 * 1_000_000
 """From the year 5 on."""
 LAST_US = 253_000_000_000 * 1_000_000
 """Until the year 9987: what lies beyond may have no ``datetime``."""
-
-
-def moment(us: int) -> datetime:
-    """A time in UTC."""
-    return EPOCH + timedelta(microseconds=us)
-
-
-def us_of(at: datetime) -> int:
-    """Of an aware time."""
-    return (at - EPOCH) // _MICROSECOND
 
 
 class Panes(Protocol):
