@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ WAIT_S = 120.0
 LETTERS = 10
 PARTITIONS = 2
 OWNER = Owner("me-1f3a", "here", "v1")
+SENT_AT_MS = int(time.time() - 3600) * 1000
+"""No longer ago than topics keep records: brokers look every five minutes for what they may delete."""
 AT = datetime(2026, 3, 1, 12, 0, 0, 123_456, tzinfo=UTC)
 APP = """
 import os
@@ -83,7 +86,7 @@ class Letters:
             b"\x00\xff" if number % 3 == 0 else f"key-{number}".encode(),
             f"value-{number}".encode(),
             (("trace", b"\x01\xff"), ("none", None)),
-            1_700_000_000_000 + number,
+            SENT_AT_MS + number,
         )
         error = LetterError("app.BadOrder", "no price", "Traceback …")
         where = LetterId(self.topic, "", number % PARTITIONS, number)
@@ -138,9 +141,8 @@ class Letters:
         expected = [self.letter(number) for number in range(LETTERS)]
         for partition in range(PARTITIONS):
             of_partition = [letter for letter in expected if letter.id.partition == partition]
-            assert [each for each in self.sent() if each[0] == partition] == [
-                (partition, letter.payload.key, letter.payload.value) for letter in of_partition
-            ]
+            found = [each for each in self.sent() if each[0] == partition]
+            assert found == [(partition, letter.payload.key, letter.payload.value) for letter in of_partition]
         # Whoever is not given the application does not know whether it keeps the order of keys, and takes it so.
         assert self.statuses() <= {LetterStatus.SENT, LetterStatus.REPLAYED}
 

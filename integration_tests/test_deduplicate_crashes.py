@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from integration_tests.pairings import Record, committed_records
-from integration_tests.running_service import RunningService, Services
+from integration_tests.running_service import Services
 from integration_tests.servers import KafkaServer, random_name
 from integration_tests.service_settings import ServiceSettings
 from integration_tests.service_sinks import MORE_RESULTS, RESULTS
@@ -96,8 +96,10 @@ def kill_and_freeze(services: Services, settings: ServiceSettings, phases: Seque
         replace(settings, max_records_per_batch=100), KAFKA_STREAM_TEST_PAUSE_AT=f"{Phase.AFTER_WRITE}:2"
     )
     zombie.wait_until_stopped()
-    successor: RunningService = services.start(replace(settings, max_records_per_batch=30))
-    successor.wait_until_said("batch", times=3)
+    successor = services.start(
+        replace(settings, max_records_per_batch=30), KAFKA_STREAM_TEST_PAUSE_AT=f"{Phase.AFTER_COMMIT}:3"
+    )
+    successor.wait_until_stopped()  # or it would be at the end of the topic before the zombie is
     zombie.signal(signal.SIGCONT)
     assert zombie.wait() == 1, zombie.report()
     assert [failure["type"] for failure in zombie.said("failed")] == ["OwnershipLost"], zombie.report()

@@ -245,6 +245,7 @@ def test_a_replay_without_one_of_them_is_refused(
 
 SETTING_ASIDE, IN_ORDER = 'on_error="dead-letter"', "keep_key_order=True"
 LOOKING = ("list", "show", "stats", "export")
+MORE_OF_LETTERS = {"export": ["letters.jsonl"], "discard": ["--execute", "--yes"]}
 
 
 def poisoned(shop: Shop, **limits: Any) -> DirectStream:
@@ -294,7 +295,6 @@ def test_a_command_on_letters_in_kafka_needs_no_more_than_the_page_says(
     shop.kafka.revoke_all()
     shop.grant(f"dead-letters {command}, offsets in Kafka")
     as_the_user(shop, monkeypatch)
-    more = {"export": ["letters.jsonl"], "discard": ["--execute", "--yes"]}.get(command, [])
     where = ("--store", f"kafka://{shop.kafka.client_address}", "--stream", shop.name)
-    ended = run("dead-letters", command, *more, *where)
+    ended = run("dead-letters", command, *MORE_OF_LETTERS.get(command, ()), *where)
     assert ended.status == 0, ended.err

@@ -9,7 +9,20 @@ from pathlib import Path
 import pytest
 
 from integration_tests.secured_kafka import SecuredKafka
-from integration_tests.test_rights import COMMANDS, WAIT_S, Shop, as_the_user, store_in_database, store_in_kafka, table
+from integration_tests.test_rights import (
+    COMMANDS,
+    IN_ORDER,
+    MORE_OF_LETTERS,
+    REPLAY,
+    SETTING_ASIDE,
+    WAIT_S,
+    Shop,
+    as_the_user,
+    poisoned,
+    store_in_database,
+    store_in_kafka,
+    table,
+)
 from kafka_stream.errors import NotAuthorized
 from tests.command_line import Invoke, in_directory
 
@@ -17,6 +30,7 @@ REFUSED: Mapping[str, str] = {
     "topics": r"refused access to topics \S+ \(.*\); grant this principal READ and DESCRIBE on the topic",
     "group": r"refused access to (the consumer )?group.*\(.*\); grant this principal READ on the consumer group",
     "transactional ids": r"refused taking over .*\(.*\); grant this principal WRITE and DESCRIBE on the trans",
+    "letters' topic": r"refused topic '\S+\.dead-letters' \(.*\); grant this principal READ and DESCRIBE on the topic",
     "output topics": r"refused topic \S+ \(.*\); grant this principal WRITE and DESCRIBE on the topic",
 }
 HIDDEN = {
@@ -27,13 +41,11 @@ HIDDEN = {
 NO_STREAM = (1, r"there is no stream .*whether this principal may DESCRIBE the stream's topics")
 
 STREAMS = [what for what in table() if " stream, " in what]
-IN_KAFKA = [what for what in table() if what.endswith(", offsets in Kafka") and what not in STREAMS]
-ELSEWHERE = [
-    what
-    for what in table()
-    if what not in (*STREAMS, *IN_KAFKA, "GroupOffsetMirror") and not what.startswith("dead-letters")
-]
-"""What replays letters has a test of its own in ``test_rights``."""
+LETTERS = [what for what in table() if what.startswith("dead-letters") or what in (SETTING_ASIDE, IN_ORDER, REPLAY)]
+"""What replays letters, and streams that set records aside, have tests of their own in ``test_rights``."""
+COMMANDS_ON_LETTERS = [what for what in LETTERS if what.endswith(", offsets in Kafka")]
+IN_KAFKA = [what for what in table() if what.endswith(", offsets in Kafka") and what not in (*STREAMS, *LETTERS)]
+ELSEWHERE = [what for what in table() if what not in (*STREAMS, *IN_KAFKA, *LETTERS, "GroupOffsetMirror")]
 
 
 def one_fewer(rows: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -60,7 +72,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 
 def test_the_table_is_what_is_looped_over() -> None:
-    assert (len(STREAMS), len(IN_KAFKA), len(ELSEWHERE)) == (4, 8, 5)
+    assert (len(STREAMS), len(IN_KAFKA), len(ELSEWHERE), len(COMMANDS_ON_LETTERS), len(LETTERS)) == (4, 8, 5, 5, 8)
 
 
 def test_a_stream_without_one_of_its_rights_is_refused(shop: Shop) -> None:
@@ -92,3 +104,21 @@ def test_a_command_without_one_of_its_rights_is_refused(
         said = " ".join((ended.out + ended.err).split())
         assert ended.status == status, (what, missing, said)
         assert re.search(sentence, said), (what, missing, said)
+
+
+def test_a_command_on_letters_in_kafka_without_one_of_its_rights_is_refused(
+    shop: Shop, run: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.grant("static stream, offsets in Kafka")
+    shop.grant(SETTING_ASIDE)
+    shop.run(poisoned(shop))
+    as_the_user(shop, monkeypatch)
+    where = ("--store", f"kafka://{shop.kafka.client_address}", "--stream", shop.name)
+    for what, missing in one_fewer(COMMANDS_ON_LETTERS):
+        shop.kafka.revoke_all()
+        shop.grant(what, but=missing)
+        command = what.split(",")[0].split()[1]
+        ended = run("dead-letters", command, *MORE_OF_LETTERS.get(command, ()), *where)
+        status, sentence = expected(what, missing)
+        said = " ".join((ended.out + ended.err).split())
+        assert (ended.status, bool(re.search(sentence, said))) == (status, True), (what, missing, said)

@@ -273,7 +273,7 @@ class Simulation:
             patch.setattr(
                 "kafka_stream.engine.patience.time", SimpleNamespace(sleep=self.clock.sleep, monotonic=self.clock)
             )
-            patch.setattr("kafka_stream.engine.patience.random", SimpleNamespace(random=lambda: 0.0))
+            patch.setattr("kafka_stream.engine.patience.SystemRandom", lambda: SimpleNamespace(random=lambda: 0.0))
             return self.loop.run(until)
 
     def next_offsets(self) -> dict[TopicPartition, int]:

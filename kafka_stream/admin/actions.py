@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import getpass
 import logging
-import random
 import socket
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
+from secrets import SystemRandom
 from typing import TypeVar
 
 from kafka_stream.admin.refusals import planned_range
@@ -86,7 +86,7 @@ def patiently(store: AdministeredStore, act: Callable[[], T]) -> T:
             return act()
         except TransientError as error:
             failures += 1
-            delay_s = backoff_s(failures, random.random())  # noqa: S311 - jitter, not a secret
+            delay_s = backoff_s(failures, SystemRandom().random())
             if not store.keeps_history or time.monotonic() + delay_s > deadline:
                 raise
             logger.info("%s; trying again in %.1f s", error, delay_s)

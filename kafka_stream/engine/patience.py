@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable
+from secrets import SystemRandom
 
 from kafka_stream.engine.retry import backoff_s
 from kafka_stream.errors import TransientError
@@ -16,7 +16,7 @@ logger = logging.getLogger("kafka_stream")
 
 def jitter() -> float:
     """In [0, 1), for ``retry.backoff_s``."""
-    return random.random()  # noqa: S311 - no secret
+    return SystemRandom().random()
 
 
 class Patience:

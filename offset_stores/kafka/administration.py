@@ -10,7 +10,6 @@ come back in between.
 from __future__ import annotations
 
 import logging
-import random
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from secrets import SystemRandom
 
 from kafka_stream.errors import CommandRefused, KafkaStreamError, SchemaMismatch, StoreUnavailable, TopicNotFound
 from kafka_stream.offset_stores.kafka.access import Access
@@ -226,7 +226,7 @@ class _Command:
             except (_Overtaken, Fenced) as error:
                 logger.debug("offsets of %r were not changed, and it is tried again: %s", self.stream, error)
                 failure = error
-                time.sleep(random.uniform(0, _LONGEST_DELAY_S))  # noqa: S311 - jitter, not a secret
+                time.sleep(SystemRandom().uniform(0, _LONGEST_DELAY_S))
         raise StoreUnavailable(
             f"nothing was changed: others keep committing offsets of stream {self.stream!r} in {self.access.where} "
             f"({failure}); try again"

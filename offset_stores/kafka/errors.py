@@ -83,8 +83,8 @@ def is_topic_refused(error: KafkaError) -> bool:
     return error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
 
 
-def mapped(error: KafkaError, doing: str, where: str) -> KafkaStreamError:
-    """The library's error for what one of the store's own requests ran into."""
+def mapped(error: KafkaError, doing: str, where: str, *, topic: str | None = None) -> KafkaStreamError:
+    """The library's error for what one of the store's own requests ran into; ``topic``: the only one it was about."""
     code, reason = error.code(), error.str()
     if code in _REBALANCED:
         return TransientError(
@@ -92,6 +92,8 @@ def mapped(error: KafkaError, doing: str, where: str) -> KafkaStreamError:
             "dropped, and planned again"
         )
     what = "access to the consumer group or its topics" if code in _HIDDEN else doing
+    if topic is not None and is_topic_refused(error):
+        what = f"topic {topic!r}"
     if (refused := refusal(error, where.rpartition(" at ")[2], what)) is not None:
         return refused
     if code in _MISCONFIGURED:

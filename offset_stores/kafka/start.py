@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from secrets import SystemRandom
 
 from kafka_stream.errors import StoreUnavailable
 from kafka_stream.offset_stores.kafka.access import Access
@@ -52,7 +52,7 @@ def initialise(access: Access, stream: str, topic: str, starts: Mapping[int, int
         except (Fenced, OutcomeUnknown) as error:
             logger.debug("the start of %r was not stored, and it is tried again: %s", topic, error)
             failure = error
-            time.sleep(random.uniform(0, _LONGEST_DELAY_S))  # noqa: S311 - jitter, not a secret
+            time.sleep(SystemRandom().uniform(0, _LONGEST_DELAY_S))
     raise StoreUnavailable(
         f"the start of topic {topic!r} could not be stored in {access.where}: {failure}"
     ) from failure

@@ -9,7 +9,6 @@ of the replay once its letters wait again.
 from __future__ import annotations
 
 import enum
-import random
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -17,6 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from secrets import SystemRandom
 from typing import TypeVar
 
 from kafka_stream.admin.actions import PATIENCE_S, operator
@@ -215,7 +215,7 @@ class Replaying:
                 if self._progress > progress:
                     failures, progress, deadline = 0, self._progress, time.monotonic() + PATIENCE_S
                 failures += 1
-                delay_s = backoff_s(failures, random.random())  # noqa: S311 - jitter, not a secret
+                delay_s = backoff_s(failures, SystemRandom().random())
                 if time.monotonic() + delay_s > deadline:
                     raise
                 self._wait(delay_s)

@@ -9,12 +9,12 @@ that fails again before the change is committed.
 from __future__ import annotations
 
 import logging
-import random
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from secrets import SystemRandom
 
 from kafka_stream.errors import CommandRefused, ProcessingError, StatementRefused, StoreUnavailable
 from kafka_stream.offset_stores.kafka.access import Access
@@ -223,7 +223,7 @@ class StreamLetters:
             except (Fenced, OutcomeUnknown) as error:
                 logger.debug("dead letters of %r were not changed, and it is tried again: %s", self._stream, error)
                 failure = error
-                time.sleep(random.uniform(0, _LONGEST_DELAY_S))  # noqa: S311 - jitter, not a secret
+                time.sleep(SystemRandom().uniform(0, _LONGEST_DELAY_S))
             else:
                 return
         raise StoreUnavailable(

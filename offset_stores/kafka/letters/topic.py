@@ -177,7 +177,7 @@ class LetterTopic:
         return Requests(client, self._brokers.waits, _close)
 
     def _failure(self, error: KafkaError, doing: str) -> KafkaStreamError:
-        return mapped(error, doing, self._brokers.where)
+        return mapped(error, doing, self._brokers.where, topic=self.topic)
 
 
 # What the clients are asked, on their threads.
