@@ -7,7 +7,7 @@
       TransientError              the batch is retried
         BrokerUnavailable, StoreUnavailable, SinkUnavailable
           PartitionsHeld          of the store; the others are taken over meanwhile
-        HandlerUnavailable        what user code calls, by transient_errors
+        HandlerUnavailable        what user code calls, by transient_errors; WorkerLost, of the stream's executor
       RetriesExhausted            the retry strategy allows no further attempt
       OwnershipLost               fenced by another owner or an admin command
         StreamClosed              closed by an admin command
@@ -18,7 +18,7 @@
       BoundNotReached             a bounded run cannot come to its end
       CommandRefused              an admin command would do harm; it says what to do first
       ProcessingError             user code failed; its cause is chained
-        RecordError, TransactionEscaped, StatementRefused, SpoiledTransaction
+        RecordError, TransactionEscaped, StatementRefused, SpoiledTransaction, FailedElsewhere
         TooManyDeadLetters        the breaker of on_error="dead-letter": it looks like the code, not the records
       CauseElsewhere              never raised: what stood behind an error that comes from another process
 
@@ -135,6 +135,10 @@ class HandlerUnavailable(TransientError):
     """Something that user code calls did not answer: it raised one of the stream's ``transient_errors``."""
 
 
+class WorkerLost(TransientError):
+    """A worker of the stream's executor has gone, or took too long: what it did runs again elsewhere."""
+
+
 class RetriesExhausted(KafkaStreamError):
     """The stream's retry strategy allows no attempt after ``attempts`` in a row; what failed is chained."""
 
@@ -245,10 +249,12 @@ class RecordError(ProcessingError):
     def of(cls, message: Message, reason: str) -> Self:
         """The error for a consumed message."""
         topic, partition, offset = message.topic(), message.partition(), message.offset()
-        assert topic is not None
-        assert partition is not None
-        assert offset is not None
+        assert topic is not None and partition is not None and offset is not None  # noqa: PT018
         return cls(reason, topic=topic, partition=partition, offset=offset)
+
+
+class FailedElsewhere(ProcessingError):
+    """User code failed on a worker of the stream's executor; its traceback is in the cause."""
 
 
 class TransactionEscaped(ProcessingError):

@@ -33,6 +33,7 @@ from kafka_stream.protocols.dead_letters import (
     RescuingTransaction,
     dead_letters_topic_of,
 )
+from kafka_stream.protocols.executors import Executor, Outcome, PositionGone, Slice, Work, Workers
 from kafka_stream.protocols.listeners import (
     BatchProgress,
     Listener,
@@ -100,6 +101,7 @@ __all__ = [
     "DeadLetterStore",
     "Decide",
     "EventTime",
+    "Executor",
     "Failed",
     "FilteredSink",
     "FilteringSink",
@@ -119,14 +121,17 @@ __all__ = [
     "OffsetMirror",
     "OffsetStore",
     "OpenPane",
+    "Outcome",
     "OverlappingSink",
     "Payload",
+    "PositionGone",
     "PositionLost",
     "RangeSink",
     "Replay",
     "RescuingTransaction",
     "Revoked",
     "Sink",
+    "Slice",
     "Source",
     "SourceEvent",
     "StateDescription",
@@ -143,6 +148,8 @@ __all__ = [
     "TopicStatus",
     "WaitingStore",
     "WindowsNow",
+    "Work",
+    "Workers",
     "dead_letters_topic_of",
     "is_of_partitions",
 ]
