@@ -98,8 +98,12 @@ class Workers(Protocol):
         - ``TransientError``: what it needs does not answer.
         """
 
-    def abandon(self, task: Future[Outcome]) -> None:
-        """Nobody wants its outcome any more: do not begin it, and end it if that is possible; it may hang."""
+    def abandon(self, task: Future[Outcome], *, hangs: bool = False) -> None:
+        """Nobody wants its outcome any more: it is not begun, if it was not, and what it gives is let go of.
+
+        One that ``hangs`` is ended, if that is possible, so that its worker is free again; others that this takes with
+        it fail with ``WorkerLost``. Returns at once, and raises nothing.
+        """
 
     def change(self, work: Work) -> None:
         """Tasks that are submitted from now on do this."""
