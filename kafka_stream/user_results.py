@@ -45,13 +45,19 @@ def check_prepared(prepared: Any, name: str, takers: int) -> None:
         raise ProcessingError(one_shot(name, f"a {type(prepared).__name__}", takers))
 
 
-def prepared_by(sink: Sink, value: Any) -> Any:
-    """What a sink takes of a value; ``ProcessingError`` if it has not been made yet."""
+def description_of(sink: Any) -> Callable[[], str]:
+    """What says where a sink's results go; what stands for one on a worker may not say it."""
+    described: Callable[[], str] | None = getattr(sink, "describe", None)
+    return described or (lambda: type(sink).__qualname__)
+
+
+def prepared_by(sink: Any, value: Any) -> Any:
+    """What a sink, or what stands for it, takes of a value; ``ProcessingError`` if it has not been made yet."""
     prepared = sink.prepare(value)
     if inspect.isawaitable(prepared) or inspect.isasyncgen(prepared):
         what = deferred(prepared)
         discard(prepared)
-        raise ProcessingError(f"prepare of {sink.describe()} gave {what}; {_ASYNC_BELONGS}")
+        raise ProcessingError(f"prepare of {description_of(sink)()} gave {what}; {_ASYNC_BELONGS}")
     return prepared
 
 

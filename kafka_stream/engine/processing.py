@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +9,8 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from kafka_stream.batch import Batch
-from kafka_stream.callables import name_of
 from kafka_stream.errors import KafkaStreamError, ProcessingError, RecordError
+from kafka_stream.executors.preparation import Preparation
 from kafka_stream.failures.kinds import UserCode, UserErrors
 from kafka_stream.failures.naming import culprit
 from kafka_stream.failures.rescue import Again, Rescue
@@ -21,9 +18,9 @@ from kafka_stream.failures.results import Results, Writing
 from kafka_stream.progress import Listeners
 from kafka_stream.protocols import OffsetStore, OverlappingSink, RangeSink, Sink, StoreTransaction, TickingSink
 from kafka_stream.protocols.sinks import FilteredSink
-from kafka_stream.types import Claim, OffsetRange, Phase, TopicPartition
+from kafka_stream.types import Claim, Phase, TopicPartition
 from kafka_stream.user_code import FunctionSink
-from kafka_stream.user_results import Untouched, awaited, check_prepared, prepared_by, refuse_deferred
+from kafka_stream.user_results import Untouched, refuse_deferred
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +38,6 @@ InTransaction: TypeAlias = Callable[[Callable[[Any], None]], Timings]
 
 class BatchDropped(KafkaStreamError):
     """The batch in hand may not be committed any more (a stop ran out of time); nothing was written."""
-
-
-class _OfThread(threading.local):
-    """What each thread that prepares has for itself; usually there is one."""
-
-    def __init__(self) -> None:
-        self.runner = asyncio.Runner()
 
 
 class BatchProcessor:
@@ -71,14 +61,14 @@ class BatchProcessor:
         self._errors = UserErrors(store, transient_errors)
         self._prepare = prepare
         self._sinks = tuple(sinks)
-        self._by_range = [isinstance(sink, RangeSink) for sink in sinks]
+        self._preparation = Preparation(prepare, sinks)
+        self._by_range = self._preparation.by_range
         self._overlapping = [sink if isinstance(sink, OverlappingSink) else None for sink in sinks]
         self._filtered = [sink if isinstance(sink, FilteredSink) else None for sink in sinks]
         self._is_shared = prepare is not None and len(self._sinks) > 1
         self._listeners = listeners
         self._rescue = rescue
         self._clock = clock
-        self._of_thread = _OfThread()
 
     @property
     def prepares(self) -> bool:
@@ -97,7 +87,7 @@ class BatchProcessor:
 
     def close(self) -> None:
         """Close the event loop of an ``async def prepare``, on the thread that it was on."""
-        self._of_thread.runner.close()
+        self._preparation.close()
 
     def prepare(self, batch: Batch) -> Results:
         """What each sink takes. Pure: it may run again for the same records.
@@ -112,37 +102,8 @@ class BatchProcessor:
 
     def _values(self, batch: Batch) -> Sequence[Any]:
         """What each sink takes of a batch as it is."""
-        if not len(batch):
-            return ()
         with UserCode(self._errors, "prepare", batch):
-            whole = None if all(self._by_range) else self._prepared(batch, len(self._sinks) - sum(self._by_range))
-            parts = self._prepared_by_range(batch) if any(self._by_range) else {}
-            return self._prepared_by_sinks(whole, parts)
-
-    def _prepared(self, batch: Batch, takers: int) -> Any:
-        """What the user's function gives, for so many sinks."""
-        if self._prepare is None:
-            return batch
-        prepared = self._prepare(batch)
-        if inspect.isawaitable(prepared):
-            prepared = self._of_thread.runner.run(awaited(prepared))
-        check_prepared(prepared, name_of(self._prepare), takers)
-        return prepared
-
-    def _prepared_by_range(self, batch: Batch) -> dict[OffsetRange, Any]:
-        """Each range by itself: what a sink keeps of it must not depend on what else was in the batch."""
-        parts = ((r, batch.partition(r.topic_partition)) for r in batch.ranges)
-        return {r: self._prepared(part, sum(self._by_range)) for r, part in parts if len(part)}
-
-    def _prepared_by_sinks(self, whole: Any, parts: Mapping[OffsetRange, Any]) -> list[Any]:
-        untouched = Untouched([whole, *parts.values()]) if self._is_shared else None
-        results: list[Any] = []
-        for sink, each_range in zip(self._sinks, self._by_range, strict=True):
-            if untouched is not None:
-                untouched.check(sink.describe)
-            by_range = {r: prepared_by(sink, part) for r, part in parts.items()} if each_range else None
-            results.append(prepared_by(sink, whole) if by_range is None else by_range)
-        return results
+            return self._preparation.values(batch)
 
     def commit(
         self,

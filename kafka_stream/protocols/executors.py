@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from kafka_stream.protocols.sources import PositionLost
@@ -74,6 +75,10 @@ class PositionGone(Exception):
         super().__init__(message)
         self.lost = lost
 
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """It comes from another process."""
+        return partial(type(self), lost=self.lost), self.args
+
 
 class Workers(Protocol):
     """The workers of one run. Called by the stream's own threads only."""
@@ -95,7 +100,8 @@ class Workers(Protocol):
         - ``PositionGone``: the broker does not have what is to be read;
         - ``FailedElsewhere``: user code failed there; the message says how, with its traceback;
         - ``ConfigurationError``: the worker cannot load what it is to do;
-        - ``TransientError``: what it needs does not answer.
+        - ``TransientError``: what it needs does not answer;
+        - another ``KafkaStreamError``: the partition cannot be read on, there as here.
         """
 
     def abandon(self, task: Future[Outcome], *, hangs: bool = False) -> None:

@@ -17,6 +17,7 @@ BEGIN, END = (f"<!-- the module map {what}; `{COMMAND}` rewrites it -->" for wha
 ROOMS = (
     "kafka_stream/engine",
     "kafka_stream/source",
+    "kafka_stream/executors",
     "kafka_stream",
     "kafka_stream/protocols",
     "offset_stores",

@@ -1,0 +1,21 @@
+"""Where `prepare` runs beside the stream's own process: workers that read their ranges from Kafka, and compute."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kafka_stream.executors.processes import ProcessExecutor
+
+_MODULES = {"ProcessExecutor": "processes"}
+
+
+def __getattr__(name: str) -> Any:
+    """An executor is imported when it is asked for: who has none pays for none."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+__all__ = ["ProcessExecutor"]
