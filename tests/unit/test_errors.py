@@ -39,6 +39,7 @@ GROUPS = {
         "StoreUnavailable",
         "SinkUnavailable",
         "HandlerUnavailable",
+        "WorkerLost",
     },
     OwnershipLost: {"StreamClosed"},
     DataLoss: {"OffsetOutOfRange", "LogTruncated", "TopicRecreated"},
@@ -47,6 +48,7 @@ GROUPS = {
         "TransactionEscaped",
         "StatementRefused",
         "SpoiledTransaction",
+        "FailedElsewhere",
         "TooManyDeadLetters",
     },
 }
