@@ -75,9 +75,9 @@ class PositionGone(Exception):
         super().__init__(message)
         self.lost = lost
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
         """It comes from another process."""
-        return partial(type(self), lost=self.lost), self.args
+        return partial(type(self), lost=self.lost), self.args, self.__dict__
 
 
 class Workers(Protocol):

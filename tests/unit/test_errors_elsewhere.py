@@ -23,6 +23,7 @@ from kafka_stream.errors import (
     RecordError,
     StoreUnavailable,
 )
+from kafka_stream.protocols import PositionLost
 from kafka_stream.types import OffsetRange, Owner
 from tests.architecture.code import SHIPPED, modules, name_of
 from tests.fakes import ORDERS_0, ORDERS_1
@@ -41,6 +42,7 @@ FACTS: Mapping[str, Any] = {
     "offset": 7,
     "attempt": 1,
     "attempts": 3,
+    "lost": PositionLost(ORDERS_0, 3, truncated=False, reason="out of range"),
 }
 """A value for each fact that an error carries: one that is missing here is a new one, to be added."""
 
