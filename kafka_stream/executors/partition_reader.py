@@ -132,14 +132,25 @@ class PartitionReader:
 
     def _learn(self, topic: str) -> None:
         """Have the topic's leaders known: librdkafka may look for them only when its timer fires, once a second."""
-        if topic in self._topics:
-            return
+        if topic not in self._topics:
+            self._look_up(topic)
+
+    def _look_up(self, topic: str) -> None:
+        """Ask for the topic, which is missing if the broker says so: a fetch from it would only give nothing."""
+        assert self.partition is not None
+        self._topics.discard(topic)
         try:
-            self._consumer.list_topics(topic, timeout=_METADATA_TIMEOUT_S)
+            found = self._consumer.list_topics(topic, timeout=_METADATA_TIMEOUT_S).topics[topic]
         except KafkaException as error:
             self._hear(error.args[0])
+            return
+        if found.error is not None:
+            self._hear(found.error)
+        elif self.partition.partition not in found.partitions:
+            self._miss()
         else:
             self._topics.add(topic)
+            self._missing_since = None
 
     def _seek(self, at: ClientTopicPartition) -> None:
         """Only this compares the leader epoch with the log, not an assignment at an offset."""
@@ -215,7 +226,7 @@ class PartitionReader:
         if (refused := refusal(error, self._servers, what) or tls_refusal(error, self._servers)) is not None:
             self._failure = refused
         elif is_missing_topic(error):
-            self._missing_since = self._clock() if self._missing_since is None else self._missing_since
+            self._miss()
         elif is_unreadable_response(error) and not of_partition:
             self._heard_too_large(error)
         elif error.fatal() or (of_partition and not is_passing(error)):
@@ -224,6 +235,11 @@ class PartitionReader:
             )
         else:
             self._passing = error.str()
+
+    def _miss(self) -> None:
+        """It may be missing for a moment, while metadata spreads."""
+        if self._missing_since is None:
+            self._missing_since = self._clock()
 
     def _heard_too_large(self, error: KafkaError) -> None:
         self._too_large += 1
@@ -238,10 +254,15 @@ class PartitionReader:
 
     def _check(self, deadline: float, what: str) -> None:
         """Raise what keeps the partition from being read, or what it means that nothing came for so long."""
+        now = self._clock()
+        is_missing = self._missing_since is not None and now - self._missing_since > _MISSING_TOPIC_GRACE_S
+        if self._failure is None and (is_missing or now >= deadline):
+            assert self.partition is not None
+            self._look_up(self.partition.topic)
+            is_missing = self._missing_since is not None
         if self._failure is not None:
             raise self._failure
-        now = self._clock()
-        if self._missing_since is not None and now - self._missing_since > _MISSING_TOPIC_GRACE_S:
+        if is_missing:
             raise TopicNotFound(f"{self.partition} does not exist on {self._servers}, or not any more")
         if now >= deadline:
             raise BrokerUnavailable(
