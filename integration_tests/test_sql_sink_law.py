@@ -15,11 +15,12 @@ from sqlalchemy.dialects.postgresql import CITEXT, TIMESTAMP
 from kafka_stream.sinks.sql import mysql_writer
 from kafka_stream.sinks.sql.postgres import writer as postgres_writer
 from tests import sink_cases
-from tests.sink_law import check, examples, hot, undone
+from tests.sink_law import by_sink, by_workers, check, examples, hot, undone
 from tests.sink_tables import AT, KEYS, Cases
 
 ZONED = AT.replace(tzinfo=UTC)
 SETTINGS = settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+WAYS = st.sampled_from([by_sink, by_workers])
 ON_POSTGRES: Mapping[str, Any] = {
     **KEYS,
     "citext": (CITEXT, ["a", "A", "b", "ab", "AB"]),
@@ -78,7 +79,7 @@ def test_on_postgres(on_postgres: tuple[sa.Connection, Cases], data: st.DataObje
     with pytest.MonkeyPatch.context() as patch:
         least = data.draw(st.sampled_from([1, 3, 100]))
         patch.setattr(postgres_writer, "_LEAST_ROWS", dict.fromkeys(("error", "ignore", "update", "merge"), least))
-        check(connection, found, data.draw(examples(found) | hot(found)))
+        check(connection, found, data.draw(examples(found) | hot(found)), data.draw(WAYS))
 
 
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
@@ -89,7 +90,7 @@ def test_on_mariadb(on_mariadb: tuple[sa.Connection, Cases], data: st.DataObject
     found = cases.found[data.draw(st.sampled_from(sorted(cases.found)))]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mysql_writer, "_KEYS_AT_ONCE", data.draw(st.sampled_from([2, 1_000])))
-        check(connection, found, data.draw(examples(found)))
+        check(connection, found, data.draw(examples(found)), data.draw(WAYS))
 
 
 @pytest.mark.parametrize("name", sink_cases.CASES)

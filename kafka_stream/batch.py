@@ -88,6 +88,10 @@ class Batch:
         keep(self, "records", _Records(taken))
         keep(self, "_rejected", None)
 
+    def __reduce__(self) -> tuple[Callable[..., Batch], tuple[Any, ...]]:
+        """What is sent to another process is a batch by itself: of what is rejected there, nobody here would hear."""
+        return Batch, (self.ranges, self._taken)
+
     @cached_property
     def _range_by_partition(self) -> Mapping[TopicPartition, OffsetRange]:
         return {r.topic_partition: r for r in self.ranges}

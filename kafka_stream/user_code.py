@@ -15,6 +15,15 @@ _CALLED = ("describe", "write", "write_overlapping", "take_over", "discard")
 
 
 @dataclass(frozen=True, slots=True)
+class AsPrepared:
+    """What a function as a sink leaves to workers: what ``prepare`` gave, or the batch, goes to it as it is."""
+
+    def prepare(self, prepared: Any) -> Any:
+        """Nothing to do."""
+        return prepared
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionSink:
     """A plain ``write(prepared, transaction)``; its contract is that it writes through the transaction only."""
 
@@ -37,6 +46,15 @@ class FunctionSink:
     def prepare(self, prepared: Any) -> Any:
         """Nothing to do."""
         return prepared
+
+    @property
+    def work_changed(self) -> int:
+        """See ``ConvertingSink``: there is nothing to find out."""
+        return 0
+
+    def for_workers(self) -> AsPrepared:
+        """See ``ConvertingSink``: the function is called where the transaction is, and need not be sent."""
+        return AsPrepared()
 
     def write(self, prepared: Any, transaction: Any) -> Any:
         """Call the function; what it returns is passed on, since an awaitable is a mistake that must not pass."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Any, Protocol, TypeAlias
 
@@ -39,6 +40,10 @@ class KafkaTransaction(Protocol):
         partition: int | None = None,
     ) -> None:
         """Send one record; without ``partition`` the key decides."""
+
+
+class _Copy:
+    """In place of ``Message``: a run of tuples of value, key and headers, as a worker gives them."""
 
 
 _Run: TypeAlias = tuple[type, Sequence[Any]]
@@ -100,26 +105,23 @@ class KafkaSink:
             )
         return [(kind, self._checked(kind, run)) for kind, run in _runs(messages)]
 
+    @property
+    def work_changed(self) -> int:
+        """See ``ConvertingSink``: nothing is found out while it writes."""
+        return 0
+
+    def for_workers(self) -> _OnWorkers:
+        """See ``ConvertingSink``: all but the messages themselves."""
+        return _OnWorkers(self)
+
     def write(self, prepared: Sequence[_Run], transaction: KafkaTransaction) -> None:
         """Produce one batch's records; the store waits for their delivery before it commits.
 
         Raises:
             TransientError, OwnershipLost, ProcessingError, ConfigurationError: as the transaction's ``produce`` does.
         """
-        produce, topic = transaction.produce, self._topic
         for kind, messages in prepared:
-            if kind is tuple:
-                for key, value in messages:
-                    produce(topic, value=value, key=key)
-            elif kind is Message:
-                for message in messages:
-                    produce(topic, value=message.value(), key=message.key(), headers=message.headers())
-            elif kind is dict:
-                for fields in messages:
-                    produce(**{"topic": topic, **fields})
-            else:
-                for value in messages:
-                    produce(topic, value=value)
+            _PRODUCE.get(kind, _produce_values)(messages, transaction.produce, self._topic)
 
     def _checked(self, kind: type, messages: Sequence[Any]) -> Sequence[Any]:
         """Look at kinds and shapes by the run, so that a record of the common kinds costs next to nothing."""
@@ -158,6 +160,55 @@ class KafkaSink:
 
     def _refusal(self, reason: str) -> ProcessingError:
         return ProcessingError(f"to_messages of the KafkaSink for topic {self._topic} {reason} ({_SHAPES})")
+
+
+def _produce_values(messages: Sequence[Any], produce: Callable[..., None], topic: str) -> None:
+    for value in messages:
+        produce(topic, value=value)
+
+
+def _produce_pairs(messages: Sequence[Any], produce: Callable[..., None], topic: str) -> None:
+    for key, value in messages:
+        produce(topic, value=value, key=key)
+
+
+def _produce_fields(messages: Sequence[Any], produce: Callable[..., None], topic: str) -> None:
+    for fields in messages:
+        produce(**{"topic": topic, **fields})
+
+
+def _produce_messages(messages: Sequence[Any], produce: Callable[..., None], topic: str) -> None:
+    for message in messages:
+        produce(topic, value=message.value(), key=message.key(), headers=message.headers())
+
+
+def _produce_copies(messages: Sequence[Any], produce: Callable[..., None], topic: str) -> None:
+    for value, key, headers in messages:
+        produce(topic, value=value, key=key, headers=headers)
+
+
+_PRODUCE: Mapping[type, Callable[[Sequence[Any], Callable[..., None], str], None]] = {
+    tuple: _produce_pairs,
+    dict: _produce_fields,
+    Message: _produce_messages,
+    _Copy: _produce_copies,
+}
+
+
+@dataclass(frozen=True)
+class _OnWorkers:
+    sink: KafkaSink
+
+    def prepare(self, prepared: Any) -> Sequence[_Run]:
+        """The same records, as plain values."""
+        return [_plain(kind, messages) for kind, messages in self.sink.prepare(prepared)]
+
+
+def _plain(kind: type, messages: Sequence[Any]) -> _Run:
+    """What takes little to send: of a message only what goes out, and tuples of no class of the user's."""
+    if kind is Message:
+        return _Copy, [(message.value(), message.key(), message.headers()) for message in messages]
+    return kind, list(map(tuple, messages)) if kind is tuple else messages
 
 
 def _runs(messages: Iterable[Any]) -> Iterator[_Run]:

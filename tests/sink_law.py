@@ -7,6 +7,7 @@ all databases understand; what is in the tables afterwards, or that something wa
 from __future__ import annotations
 
 import itertools
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ import sqlalchemy as sa
 from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
 
+from kafka_stream.errors import ProcessingError
+from kafka_stream.protocols import ConvertingSink
 from kafka_stream.sinks.sql import Delete, SqlSink
 from tests.sink_tables import Case, Mode
 
@@ -66,6 +69,35 @@ def by_sink(connection: sa.Connection, case: Case, sink: SqlSink, stored: list[A
 def _write(sink: SqlSink, batches: list[list[Any]], connection: sa.Connection) -> None:
     for batch in batches:
         sink.write(sink.prepare(batch), Transaction(connection))
+
+
+def by_workers(connection: sa.Connection, case: Case, sink: SqlSink, stored: list[Any], pieces: list[list[Any]]) -> Any:
+    """The outcome of the sink, where workers have prepared these pieces, as a driver has it: it may do it over."""
+    written: list[Any] = []
+    try:
+        values = [prepared_elsewhere(sink, piece) for piece in pieces]
+    except ProcessingError:
+        return by_sink(connection, case, sink, stored, pieces)
+    outcome = _outcome(connection, case, stored, lambda: _write_values(sink, values, connection, written))
+    if outcome != REFUSED:
+        return outcome
+    assert all(isinstance(error, ProcessingError | sa.exc.DBAPIError) for error in written), written
+    return by_sink(connection, case, sink, stored, pieces)
+
+
+def prepared_elsewhere(sink: ConvertingSink, given: Any) -> Any:
+    """What a worker gives, which has nothing but what was sent to it; back where the sink is."""
+    part = pickle.loads(pickle.dumps(sink.for_workers()))
+    return pickle.loads(pickle.dumps(part.prepare(given)))
+
+
+def _write_values(sink: SqlSink, values: list[Any], connection: sa.Connection, errors: list[Any]) -> None:
+    try:
+        for value in values:
+            sink.write(value, Transaction(connection))
+    except Exception as error:
+        errors.append(error)
+        raise
 
 
 def one_by_one(connection: sa.Connection, case: Case, mode: Mode, stored: list[Any], given: list[Any]) -> Any:
@@ -234,10 +266,14 @@ def hot(case: Case) -> st.SearchStrategy[Example]:
     return st.tuples(modes, changes(case, 2), changes(case, 2), st.just([]), st.just(False))
 
 
-def check(connection: sa.Connection, case: Case, example: Example) -> None:
+Way: TypeAlias = Callable[[sa.Connection, Case, SqlSink, list[Any], list[list[Any]]], Any]
+"""``by_sink`` or ``by_workers``."""
+
+
+def check(connection: sa.Connection, case: Case, example: Example, way: Way = by_sink) -> None:
     """The law, for one example."""
     mode, stored, given, places, is_new = example
     expected = one_by_one(connection, case, mode, stored, given)
     sink = case.new_sink(mode) if is_new else case.sink(mode)
-    found = by_sink(connection, case, sink, stored, cut(given, places))
+    found = way(connection, case, sink, stored, cut(given, places))
     assert found == expected, f"{case.table.name}, {mode}: {stored} and {given}, in batches that end at {places}"

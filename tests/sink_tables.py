@@ -48,6 +48,11 @@ KINDS: Mapping[str, tuple[Any, Sequence[Any], Sequence[Any]]] = {
 SHAPES = ("plain", "unique", "pair", "itself", "numbered", "required", "checked", "children", "composite", "kinds")
 
 
+def as_given(rows: list[Any]) -> list[Any]:
+    """The rows of a batch that consists of rows; workers can import it."""
+    return rows
+
+
 @dataclass
 class Case:
     """A table, those beside it whose rows depend on it, and what is given for its key."""
@@ -67,7 +72,7 @@ class Case:
     def new_sink(self, mode: Mode) -> SqlSink:
         """One that has seen nothing."""
         on_conflict = MERGE if mode == "merge" else mode
-        return SqlSink(self.table, lambda rows: rows, on_conflict, key=self.sink_key)
+        return SqlSink(self.table, as_given, on_conflict, key=self.sink_key)
 
     def read(self, connection: sa.Connection) -> Any:
         """What is in the tables; numbers that the database gave count by their order only."""

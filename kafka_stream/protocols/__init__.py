@@ -40,6 +40,7 @@ from kafka_stream.protocols.listeners import (
     OffsetMirror,
 )
 from kafka_stream.protocols.sinks import (
+    ConvertingSink,
     FilteredSink,
     FilteringSink,
     OverlappingSink,
@@ -48,6 +49,7 @@ from kafka_stream.protocols.sinks import (
     StateDescription,
     StatefulSink,
     TickingSink,
+    WorkersPart,
 )
 from kafka_stream.protocols.sources import (
     Assigned,
@@ -97,6 +99,7 @@ __all__ = [
     "Buffered",
     "Change",
     "Clearing",
+    "ConvertingSink",
     "DeadLetter",
     "DeadLetterStore",
     "Decide",
@@ -150,6 +153,7 @@ __all__ = [
     "WindowsNow",
     "Work",
     "Workers",
+    "WorkersPart",
     "dead_letters_topic_of",
     "is_of_partitions",
 ]

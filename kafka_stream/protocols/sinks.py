@@ -51,6 +51,34 @@ class OverlappingSink(Sink[TransactionT_contra], Protocol[TransactionT_contra]):
         """As ``write``; calls ``go_on`` on its way, which returns soon and raises nothing, and may be called again."""
 
 
+class WorkersPart(Protocol):
+    """What workers of an executor have of a sink; it can be pickled, and is not changed by what it does."""
+
+    def prepare(self, prepared: Any) -> Any:
+        """As the sink's ``prepare``; what it gives can be pickled, and the sink's ``write`` takes it."""
+
+
+@runtime_checkable
+class ConvertingSink(Sink[TransactionT_contra], Protocol[TransactionT_contra]):
+    """A sink with a part of its own for an executor's workers; of any other sink, they get the sink itself, pickled.
+
+    ``write`` is then called once for each part of a batch that a worker has prepared, in the order of partitions and
+    offsets, in the batch's one transaction; a batch in parts comes to what it comes to whole. What workers give holds
+    as little as can be of what a failure is explained by: a ``ProcessingError`` of ``write`` about it has the batch
+    prepared in the process that writes, by the sink itself, and written anew.
+    """
+
+    @property
+    def work_changed(self) -> int:
+        """Grows when ``for_workers`` would give something new, as after a first look at a table; only in ``write``.
+
+        What older parts have given is taken as well.
+        """
+
+    def for_workers(self) -> WorkersPart:
+        """The part for workers, with what is known by now."""
+
+
 @runtime_checkable
 class RangeSink(Sink[TransactionT_contra], Protocol[TransactionT_contra]):
     """A sink whose writes are ``IDEMPOTENT_BY_RANGE``: writing a range again replaces what it had written of it.
@@ -142,6 +170,7 @@ class StatefulSink(Sink[TransactionT_contra], Protocol[TransactionT_contra]):
 
 
 __all__ = [
+    "ConvertingSink",
     "FilteredSink",
     "FilteringSink",
     "OverlappingSink",
@@ -150,4 +179,5 @@ __all__ = [
     "StateDescription",
     "StatefulSink",
     "TickingSink",
+    "WorkersPart",
 ]

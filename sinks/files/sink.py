@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import errno
-import inspect
 import itertools
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from confluent_kafka import Message
-
-from kafka_stream.batch import Batch
 from kafka_stream.callables import deferring_kind
-from kafka_stream.errors import ConfigurationError, MissingExtra, ProcessingError, RecordError, SinkUnavailable
+from kafka_stream.errors import ConfigurationError, MissingExtra, SinkUnavailable
+from kafka_stream.sinks.files.content import ASYNC_BELONGS, Content
 from kafka_stream.sinks.files.durable import make_directory, remove_directory, sync_directory, write_file
 from kafka_stream.sinks.files.jsonl import JsonLines
 from kafka_stream.sinks.files.names import (
@@ -26,14 +23,9 @@ from kafka_stream.sinks.files.names import (
     workplace_name,
     workplaces_begin,
 )
-from kafka_stream.sinks.files.rows import Format, RowsRefused
-from kafka_stream.sinks.origins import origin_of
+from kafka_stream.sinks.files.rows import Format
 from kafka_stream.types import OffsetRange, Owner, TopicPartition, Writes
 
-_ASYNC_BELONGS = (
-    "what has to be awaited belongs in the stream's prepare, which may be async def: "
-    "DirectStream(prepare=an_async_function, sink=FileSink(directory, a_plain_function))"
-)
 _NOT_WRITABLE = {
     errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS,
 }  # fmt: skip
@@ -86,7 +78,7 @@ class FileSink:
         self._directory = _checked_directory(directory)
         self._format = _format_of(format, schema)
         self._check_to_rows(to_rows)
-        self._to_rows = to_rows
+        self._content = Content(self._directory, to_rows, self._format)
         self._owners: dict[TopicPartition, Owner] = {}
         self._workplaces: set[Path] = set()
         self._attempts = itertools.count()
@@ -111,30 +103,16 @@ class FileSink:
             RecordError: ``to_rows`` gave of a record something that is no row, or holds what the format cannot.
             ProcessingError: the same, where the row is not of one record alone, or is refused beside others only.
         """
-        rows: Any = self._to_rows(prepared)
-        if isinstance(rows, Awaitable):
-            if inspect.iscoroutine(rows):
-                rows.close()
-            raise ProcessingError(f"to_rows of the FileSink for {self._directory} is async; {_ASYNC_BELONGS}")
-        try:
-            return self._format.encode(rows)
-        except RowsRefused as error:
-            where = f", for {prepared.ranges[0]}" if isinstance(prepared, Batch) and len(prepared.ranges) == 1 else ""
-            text = f"to_rows of the FileSink for {self._directory}{where}: {error}"
-            records = self._records_of(error.number, prepared)
-            raise (RecordError.of(records[0], text) if len(records) == 1 else ProcessingError(text)) from error
+        return self._content.prepare(prepared)
 
-    def _records_of(self, number: int | None, prepared: Any) -> Sequence[Message]:
-        """What a row that is refused by itself was made of; none if it is not known."""
-        if number is None:
-            return ()
-        records = origin_of(prepared, number, lambda part: _listed(self._to_rows(part)))
-        if len(records) == 1:
-            try:
-                self._format.encode([_listed(self._to_rows(prepared))[number]])
-            except RowsRefused:
-                return records
-        return ()
+    @property
+    def work_changed(self) -> int:
+        """See ``ConvertingSink``: nothing is found out while it writes."""
+        return 0
+
+    def for_workers(self) -> Content:
+        """See ``ConvertingSink``: what makes the content of a file, of which the driver writes the bytes."""
+        return self._content
 
     def take_over(self, stream: str, owner: Owner, partitions: Sequence[TopicPartition]) -> None:
         """See ``RangeSink``."""
@@ -229,14 +207,7 @@ class FileSink:
                 "a batch to rows"
             )
         if "async" in (deferring_kind(to_rows) or ""):
-            raise ConfigurationError(f"to_rows of the FileSink for {self._directory} is async; {_ASYNC_BELONGS}")
-
-
-def _listed(rows: Any) -> list[Any]:
-    """Rows one by one; what else is given has none that could be traced."""
-    if not isinstance(rows, list | tuple | Iterator):
-        raise TypeError(f"rows as a {type(rows).__name__}")
-    return list(rows)
+            raise ConfigurationError(f"to_rows of the FileSink for {self._directory} is async; {ASYNC_BELONGS}")
 
 
 def _checked_directory(directory: Any) -> Path:

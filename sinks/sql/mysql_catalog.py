@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from kafka_stream.errors import ProcessingError
 from kafka_stream.sinks.sql.facts import ColumnFacts, Kind, TableFacts
+from kafka_stream.sinks.sql.rows import Layout, Run, Values
+from kafka_stream.sinks.sql.target import Target
 
 _TABLE = text(
     "SELECT t.table_type IN ('BASE TABLE', 'SYSTEM VERSIONED'), t.engine, coalesce(e.transactions, 'NO') = 'YES' "
@@ -147,3 +151,20 @@ def _kind_of_text(type_: str, collation: str) -> Kind:
     if collation.endswith("_bin"):
         return Kind.TEXT
     return Kind.TEXT_OF_WORDS if collation.endswith("_cs") else Kind.TEXT_WITHOUT_CASE
+
+
+def refuse_zeros(target: Target, numbered: Collection[str], given: Sequence[Run]) -> None:
+    """Raise ``ProcessingError`` for a row with a 0 in one of these columns, which go by the database's names."""
+    if numbered:
+        for layout, rows in given:
+            _refuse_zeros(target, numbered, layout, rows)
+
+
+def _refuse_zeros(target: Target, numbered: Collection[str], layout: Layout | None, rows: Sequence[Values]) -> None:
+    for position, name in enumerate(layout.columns if layout else ()):
+        if target.columns[name].name in numbered and any(row[position] == 0 for row in rows):
+            raise ProcessingError(
+                f"to_rows of the SqlSink for table {target.name} gave a row whose {name!r} is 0, for "
+                "which an AUTO_INCREMENT column takes the next number: make it a column without that "
+                "(autoincrement=False)"
+            )

@@ -31,8 +31,8 @@ from sqlalchemy.dialects import mysql
 from kafka_stream.errors import ConfigurationError, ProcessingError
 from kafka_stream.sinks.sql.changes import Changes, Group
 from kafka_stream.sinks.sql.facts import ColumnFacts
-from kafka_stream.sinks.sql.mysql_catalog import MySQLFacts, facts_of
-from kafka_stream.sinks.sql.rows import Layout, Values
+from kafka_stream.sinks.sql.mysql_catalog import MySQLFacts, facts_of, refuse_zeros
+from kafka_stream.sinks.sql.rows import Values
 from kafka_stream.sinks.sql.rules import Rules
 from kafka_stream.sinks.sql.statement_writer import Inserted, StatementWriter
 from kafka_stream.sinks.sql.statements import Statement, chunks
@@ -80,20 +80,8 @@ class MySQLWriter(StatementWriter):
         Raises:
             ProcessingError: a row has a 0 that the database would replace by a number of its own.
         """
-        if self._facts.numbered:
-            for layout, rows in changes.given:
-                self._refuse_zeros(layout, rows)
+        refuse_zeros(self._target, self._facts.numbered, changes.given)
         super().write(connection, changes, go_on)
-
-    def _refuse_zeros(self, layout: Layout | None, rows: Sequence[Values]) -> None:
-        for position, name in enumerate(layout.columns if layout else ()):
-            column = self._target.columns[name].name
-            if column in self._facts.numbered and any(row[position] == 0 for row in rows):
-                raise ProcessingError(
-                    f"to_rows of the SqlSink for table {self._target.name} gave a row whose {name!r} is 0, for "
-                    "which an AUTO_INCREMENT column takes the next number: make it a column without that "
-                    "(autoincrement=False)"
-                )
 
     def _is_about_rows(self, connection: Connection, error: Exception) -> bool:
         if isinstance(error, exc.OperationalError) and error.orig is not None:

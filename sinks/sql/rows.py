@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import Any, Final, Literal, TypeAlias
@@ -17,6 +18,11 @@ Resolution: TypeAlias = OnConflict | Literal["merge"]
 Values: TypeAlias = tuple[Any, ...]
 Key: TypeAlias = Hashable
 """A row's key: the bare value if it is one column, which sorts and hashes faster, otherwise a tuple."""
+
+ASYNC_BELONGS: Final = (
+    "what has to be awaited belongs in the stream's prepare, which may be async def: "
+    "DirectStream(prepare=an_async_function, sink=SqlSink(table, a_plain_function))"
+)
 
 
 class Delete:
@@ -57,6 +63,25 @@ class Layout:
             self.key_of = itemgetter(*map(columns.index, key))
 
 
+def made_rows(table: str, to_rows: Callable[[Any], Iterable[Any]], prepared: Any) -> Iterable[Any]:
+    """The rows for a table.
+
+    Raises:
+        ProcessingError: they are none, or are still to be made.
+    """
+    rows: Any = to_rows(prepared)
+    if isinstance(rows, Awaitable):
+        if inspect.iscoroutine(rows):
+            rows.close()
+        raise ProcessingError(f"to_rows of the SqlSink for table {table} is async; {ASYNC_BELONGS}")
+    if not isinstance(rows, Iterable) or isinstance(rows, str | bytes):
+        raise ProcessingError(
+            f"to_rows of the SqlSink for table {table} gave a {type(rows).__name__}; "
+            "it gives an iterable of mappings, tuples or Delete, which may be empty"
+        )
+    return rows
+
+
 def _is_pair(row: Any) -> bool:
     return isinstance(row, tuple) and len(row) == 2 and isinstance(row[0], Message)
 
@@ -76,7 +101,7 @@ class RowReader:
         self._needs_key = on_conflict in ("update", "merge")
         self._beside = beside or {}
         self._layouts: dict[tuple[str, ...], Layout] = {}
-        self.full = self._layout(tuple(target.columns))
+        self.full = self.layout(tuple(target.columns))
 
     def unpaired(self, given: Iterable[Any]) -> tuple[list[Any], Sequence[Message] | None]:
         """The rows, and the record of each where they are pairs with one.
@@ -124,7 +149,8 @@ class RowReader:
         """The error that says which sink it is about."""
         return ProcessingError(f"to_rows of the SqlSink for table {self._target.name}: {reason}")
 
-    def _layout(self, columns: tuple[str, ...]) -> Layout:
+    def layout(self, columns: tuple[str, ...]) -> Layout:
+        """That of these columns, in table order; made once."""
         found = self._layouts.get(columns)
         if found is None:
             found = self._layouts.setdefault(columns, Layout(columns, self._target.key))
@@ -178,7 +204,7 @@ class RowReader:
         for name in columns:
             if missing := [other for other in self._beside.get(name, ()) if other not in columns]:
                 raise self.refusal(f"row {number} has {name!r}, which is merged by {missing[0]!r}, and not that")
-        layout = self._layout(columns)
+        layout = self.layout(columns)
         if len(columns) == 1:
             return layout, lambda row: (row[columns[0]],)
         return layout, itemgetter(*columns)

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, delete
 
-from kafka_stream.errors import ConfigurationError, ProcessingError
+from kafka_stream.errors import ConfigurationError
 from kafka_stream.protocols import StateDescription
 from kafka_stream.sinks.sql.changes import Changes
 from kafka_stream.sinks.sql.into_database import IntoDatabase
 from kafka_stream.sinks.sql.merging.merge import Merge, Merging
 from kafka_stream.sinks.sql.narrowing import RowRefused
+from kafka_stream.sinks.sql.on_workers.declared import names_of
+from kafka_stream.sinks.sql.on_workers.part import OnWorkers
+from kafka_stream.sinks.sql.on_workers.shipped import RowsLeftBehind, Shipped
 from kafka_stream.sinks.sql.refusals import refusal
-from kafka_stream.sinks.sql.rows import OnConflict, Resolution, RowReader
+from kafka_stream.sinks.sql.rows import ASYNC_BELONGS, OnConflict, Resolution, RowReader, made_rows
 from kafka_stream.sinks.sql.rules import Rules, schemas_of
 from kafka_stream.sinks.sql.stateful.registration import Registration
 from kafka_stream.sinks.sql.target import Target
 from kafka_stream.sinks.sql.writers import Writer, writer_for
 from kafka_stream.types import TopicPartition
-
-_ASYNC_BELONGS = (
-    "what has to be awaited belongs in the stream's prepare, which may be async def: "
-    "DirectStream(prepare=an_async_function, sink=SqlSink(table, a_plain_function))"
-)
 
 
 class SqlTransaction(Protocol):
@@ -86,8 +84,10 @@ class SqlSink(IntoDatabase):
         self._to_rows = to_rows
         self._on_conflict = resolution
         self._conflict_key = target.key if resolution in ("update", "merge") or key is not None else ()
-        self._reader = RowReader(target, resolution, self._merging.reads_new if self._merging else None)
+        self._beside = self._merging.reads_new if self._merging else None
+        self._reader = RowReader(target, resolution, self._beside)
         self._writer: tuple[object, Writer] | None = None
+        self._learned_before = 0
 
     def describe(self) -> str:
         """The table's name."""
@@ -105,28 +105,31 @@ class SqlSink(IntoDatabase):
         return changes if writer is None else writer[1].encode(changes)
 
     def _rows_of(self, prepared: Any) -> Iterable[Any]:
-        rows: Any = self._to_rows(prepared)
-        if isinstance(rows, Awaitable):
-            if inspect.iscoroutine(rows):
-                rows.close()
-            raise ProcessingError(f"to_rows of the SqlSink for table {self._target.name} is async; {_ASYNC_BELONGS}")
-        if not isinstance(rows, Iterable) or isinstance(rows, str | bytes):
-            raise ProcessingError(
-                f"to_rows of the SqlSink for table {self._target.name} gave a {type(rows).__name__}; "
-                "it gives an iterable of mappings, tuples or Delete, which may be empty"
-            )
-        return rows
+        return made_rows(self._target.name, self._to_rows, prepared)
 
-    def write(self, prepared: Changes, transaction: SqlTransaction) -> None:
+    @property
+    def work_changed(self) -> int:
+        """See ``ConvertingSink``: it grows with what is found out of the table."""
+        return self._learned_before + (0 if self._writer is None else 1 + self._writer[1].learned)
+
+    def for_workers(self) -> OnWorkers:
+        """See ``ConvertingSink``: ``to_rows``, and what is known of the table so far."""
+        knowledge = None if self._writer is None else self._writer[1].knowledge()
+        return OnWorkers(names_of(self._target), self._to_rows, self._on_conflict, self._beside, knowledge)
+
+    def write(self, prepared: Changes | Shipped, transaction: SqlTransaction) -> None:
         """Write one batch's changes through ``transaction.connection``; see ``write_overlapping``."""
         self.write_overlapping(prepared, transaction, lambda: None)
 
-    def write_overlapping(self, prepared: Changes, transaction: SqlTransaction, go_on: Callable[[], None]) -> None:
+    def write_overlapping(
+        self, prepared: Changes | Shipped, transaction: SqlTransaction, go_on: Callable[[], None]
+    ) -> None:
         """Write one batch's changes through ``transaction.connection``; see ``OverlappingSink``.
 
         Raises:
             ConfigurationError: the database's dialect has no way to handle conflicts, or the table lacks the key.
             RecordError: the database refused a row; it names the record, and its cause is SQLAlchemy's error.
+            RowsLeftBehind: what a worker has made of the batch cannot be written; prepare it in this process.
             sqlalchemy.exc.DBAPIError: it refused a row that cannot be traced to one record, or did not answer. Nothing
                 of the batch is kept.
         """
@@ -138,10 +141,25 @@ class SqlSink(IntoDatabase):
         if self._writer is None:  # the table is looked at first
             go_on()
             go_on = _nothing
+        writer = self._writer_of(connection)
+        if isinstance(prepared, Shipped):
+            self._write_shipped(writer, connection, prepared, go_on)
+            return
         try:
-            self._writer_of(connection).write(connection, prepared, go_on)
+            writer.write(connection, prepared, go_on)
         except RowRefused as refused:
             raise refusal(self._target.name, prepared, refused, self._rows_of) from refused.__cause__
+
+    def _write_shipped(
+        self, writer: Writer, connection: Connection, shipped: Shipped, go_on: Callable[[], None]
+    ) -> None:
+        if not shipped.given:
+            writer.write_shipped(connection, shipped, go_on)
+            return
+        try:
+            writer.write(connection, shipped.changes(self._reader.layout), go_on)
+        except RowRefused as refused:
+            raise RowsLeftBehind(f"the database refused a row for table {self._target.name}") from refused.__cause__
 
     def states(self) -> Sequence[StateDescription]:
         """The table, where rows are merged: what is in it depends on what was."""
@@ -159,6 +177,7 @@ class SqlSink(IntoDatabase):
         known = (connection.dialect, schemas)
         if self._writer is None or self._writer[0] != known:
             rules = Rules(self._on_conflict, self._conflict_key, schemas, self._merging)
+            self._learned_before = self.work_changed
             self._writer = (known, writer_for(self._target, rules, connection))
         return self._writer[1]
 
@@ -208,4 +227,4 @@ def _check_to_rows(to_rows: Any, target: Target) -> None:
         )
     for function in (to_rows, getattr(to_rows, "func", None), type(to_rows).__call__):
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            raise ConfigurationError(f"to_rows of the SqlSink for table {target.name} is async; {_ASYNC_BELONGS}")
+            raise ConfigurationError(f"to_rows of the SqlSink for table {target.name} is async; {ASYNC_BELONGS}")

@@ -11,16 +11,10 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Dialect,
-    TableClause,
     bindparam,
-    column,
     delete,
     exc,
     insert,
-    literal_column,
-    select,
-    table,
-    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -28,10 +22,12 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from kafka_stream.errors import KafkaStreamError
 from kafka_stream.sinks.sql.changes import Arrangement, Changes, Doubt, Group
 from kafka_stream.sinks.sql.facts import UNKNOWN, TableFacts
-from kafka_stream.sinks.sql.merging.assignments import Assigning
+from kafka_stream.sinks.sql.merging.assignments import Assigning, changing
 from kafka_stream.sinks.sql.merging.combining import Combining
 from kafka_stream.sinks.sql.merging.grouping import Grouping
 from kafka_stream.sinks.sql.narrowing import Narrowing, Part, RowRefused, RowSuspected
+from kafka_stream.sinks.sql.on_workers.knowledge import Knowledge
+from kafka_stream.sinks.sql.on_workers.shipped import Copyable, Grouped, RowsLeftBehind, Shipped
 from kafka_stream.sinks.sql.rows import Values
 from kafka_stream.sinks.sql.rules import Rules
 from kafka_stream.sinks.sql.statements import Composed, Prepared, Statement
@@ -63,9 +59,10 @@ class StatementWriter:
         self._assigning = merged = None
         if rules.merging is not None:
             self._assigning = Assigning(rules.merging, target, dialect)
-            merged = Grouping(Combining(target, rules.merging, facts, dialect), self._least_round())
+            merged = Grouping(Combining(target, rules.merging.aggregates, facts, dialect), self._least_round())
         self._arrangement = Arrangement(target, rules.on_conflict, facts, dialect, merged)
         self._statements: dict[tuple[str, ...], Statement] = {}
+        self.learned = 0  # it grows when ``knowledge`` would give something new
 
     @classmethod
     def _least_round(cls) -> int | None:
@@ -80,6 +77,32 @@ class StatementWriter:
     def encode(self, changes: Changes) -> Changes:
         """Arranged in groups: what can be done before the transaction."""
         return self._arrangement.of(changes)
+
+    def knowledge(self) -> Knowledge | None:
+        """What workers need to know to give what ``write_shipped`` takes; ``None`` if it cannot be sent."""
+        return Knowledge.of(self._target, self._rules, self._facts, self._dialect, self._least_round())
+
+    def write_shipped(self, connection: Connection, shipped: Shipped, go_on: Callable[[], None]) -> None:
+        """Write what workers have made of changes, by what they know; it comes to the same.
+
+        Raises:
+            RowsLeftBehind: it cannot be written as it is; the transaction is not to be gone on with.
+        """
+        if not shipped.is_copied:
+            go_on()
+        try:
+            if shipped.contended:
+                self._lock(connection, shipped.contended)
+            for group in shipped.groups:
+                self._write_shipped(connection, group, go_on)
+        except Exception as error:
+            if self._is_about_rows(connection, error):
+                raise RowsLeftBehind(f"the database refused changes of table {self._target.name}") from error
+            raise
+
+    def _write_shipped(self, connection: Connection, group: Copyable | Grouped, go_on: Callable[[], None]) -> None:
+        assert isinstance(group, Grouped)
+        self._write_group(connection, group.group(), None)
 
     def write(self, connection: Connection, changes: Changes, go_on: Callable[[], None]) -> None:
         """Write the changes.
@@ -204,24 +227,7 @@ class StatementWriter:
                 self._insert_statement(columns).run(connection, [row])
 
     def _change(self, names: Sequence[str]) -> ClauseElement:
-        """The UPDATE of these columns, without any of the ``Table``; a look for the row if there are none."""
-        plain, key = self._plain_table, self._target.key
-        of = {name: plain.c[it.name] for name, it in self._target.table_columns.items()}
-        given = {name: bindparam(f"v{i}", type_=of[name].type) for i, name in enumerate((*names, *key))}
-        matches = [of[name] == self._as_kept(of[name], given[name]) for name in key]
-        changed: list[Any] = [(of[name], given[name]) for name in names]
-        if self._assigning is not None:
-            kept = {name: self._as_kept(of[name], it) for name, it in given.items()}
-            changed = [(of[name], it) for name, it in self._assigning.with_parameters(of, kept)]
-        if not changed:
-            return select(literal_column("1")).select_from(plain).where(*matches)
-        return update(plain).where(*matches).ordered_values(*changed)
-
-    @property
-    def _plain_table(self) -> TableClause:
-        found = self._target.table
-        columns = [column(it.name, it.type) for it in found.columns]
-        return table(found.name, *columns, schema=self._rules.schema(self._target))
+        return changing(self._target, self._rules.schema(self._target), names, self._as_kept, self._assigning)
 
     def _key_values(self, keys: Sequence[Values]) -> Sequence[Values]:
         """Keys in a form that the database compares as it does the values of rows."""
@@ -241,7 +247,7 @@ class StatementWriter:
         self._statement(("delete",), lambda: self._composed(deleting, self._target.key)).run(connection, keys)
 
     def _key_matches(self) -> Iterator[ColumnElement[bool]]:
-        columns = [self._target.table_columns[name] for name in self._target.key]
+        columns = map(self._target.table_columns.__getitem__, self._target.key)
         return (it == self._as_kept(it, bindparam(f"v{i}", type_=it.type)) for i, it in enumerate(columns))
 
     def _as_kept(self, column: ColumnElement[Any], value: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -255,8 +261,8 @@ class StatementWriter:
         return self._composed(self._insert_of(columns, values), columns)
 
     def _insert_of(self, columns: tuple[str, ...], values: Inserted) -> ClauseElement:
-        statement = _INSERTS.get(self._dialect.name, insert)(self._target.table).values(values)
-        return self._resolving_conflicts(statement, columns)
+        into = _INSERTS.get(self._dialect.name, insert)(self._target.table)
+        return self._resolving_conflicts(into.values(values), columns)
 
     def _resolving_conflicts(self, statement: Any, columns: tuple[str, ...]) -> ClauseElement:
         of = self._target.columns
@@ -278,8 +284,8 @@ class StatementWriter:
     def _composed(self, statement: ClauseElement, columns: tuple[str, ...]) -> Statement:
         """The statement as the driver takes it, unless it has more parameters than the row: Python-side defaults."""
         types = [self._target.table_columns[name].type for name in columns]
-        prepared = Prepared.of(self._compiled(statement), types, self._dialect)
-        return prepared or Composed(statement, tuple(f"v{i}" for i in range(len(columns))))
+        names = tuple(f"v{i}" for i in range(len(columns)))
+        return Prepared.of(self._compiled(statement), types, self._dialect) or Composed(statement, names)
 
     def _compiled(self, statement: ClauseElement) -> SQLCompiler:
         options: dict[str, Any] = {}

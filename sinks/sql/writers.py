@@ -11,6 +11,8 @@ from kafka_stream.errors import ConfigurationError
 from kafka_stream.sinks.sql.changes import Changes
 from kafka_stream.sinks.sql.facts import TableFacts
 from kafka_stream.sinks.sql.mysql_writer import MySQLWriter
+from kafka_stream.sinks.sql.on_workers.knowledge import Knowledge
+from kafka_stream.sinks.sql.on_workers.shipped import Shipped
 from kafka_stream.sinks.sql.postgres.writer import PostgresWriter
 from kafka_stream.sinks.sql.rules import Rules
 from kafka_stream.sinks.sql.sqlite_writer import SQLiteWriter
@@ -38,6 +40,20 @@ class Writer(Protocol):
 
         Raises:
             RowRefused: the database refused one.
+        """
+
+    @property
+    def learned(self) -> int:
+        """Grows when ``knowledge`` would give something new."""
+
+    def knowledge(self) -> Knowledge | None:
+        """What workers need to know to give what ``write_shipped`` takes; ``None`` if it cannot be sent to them."""
+
+    def write_shipped(self, connection: Connection, shipped: Shipped, go_on: Callable[[], None]) -> None:
+        """As ``write``, of what workers have made of changes by what they know.
+
+        Raises:
+            RowsLeftBehind: it cannot be written as it is; the transaction is not to be gone on with.
         """
 
 

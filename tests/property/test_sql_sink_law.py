@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kafka_stream.sinks.sql import sqlite_writer
-from tests.sink_law import check, examples, hot
+from tests.sink_law import by_workers, check, examples, hot
 from tests.sink_tables import KEYS, Cases
 
 WITHOUT_CASE = lambda: sa.String(20, collation="NOCASE")  # noqa: E731 - a type, made anew for each column
@@ -79,3 +79,11 @@ def test_a_batch_equals_its_records_one_by_one(data: st.DataObject) -> None:
 def test_changes_that_are_left_out_are_not_missed(data: st.DataObject) -> None:
     found = CASES.found[data.draw(st.sampled_from(FOLDED))]
     check(database(), found, data.draw(hot(found)))
+
+
+@settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_a_batch_in_parts_that_workers_prepared_equals_its_records_one_by_one(data: st.DataObject) -> None:
+    found = CASES.found[data.draw(st.sampled_from(sorted(CASES.found)))]
+    kind = hot if found.table.name in FOLDED and data.draw(st.booleans()) else examples
+    check(database(), found, data.draw(kind(found)), by_workers)

@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from sqlalchemy import BindParameter, Column, ColumnElement, Dialect, String, func, literal, literal_column, table
+from sqlalchemy import (
+    BindParameter,
+    ClauseElement,
+    Column,
+    ColumnElement,
+    Dialect,
+    String,
+    bindparam,
+    func,
+    literal,
+    literal_column,
+    select,
+    table,
+    update,
+)
 from sqlalchemy import column as named
 from sqlalchemy.sql import visitors
 
@@ -105,3 +119,24 @@ def _order(merging: Merging, target: Target, dialect: Dialect) -> Sequence[str]:
         for name in free:
             del left[name]
     return order
+
+
+def changing(
+    target: Target,
+    schema: str | None,
+    names: Sequence[str],
+    as_kept: Callable[[Any, ColumnElement[Any]], ColumnElement[Any]],
+    assigning: Assigning | None,
+) -> ClauseElement:
+    """The UPDATE of these columns by key, or with none a look for the row; its parameters are ``v0``, and so on."""
+    plain = table(target.table.name, *(named(it.name, it.type) for it in target.table.columns), schema=schema)
+    of = {name: plain.c[it.name] for name, it in target.table_columns.items()}
+    given = {name: bindparam(f"v{i}", type_=of[name].type) for i, name in enumerate((*names, *target.key))}
+    matches = [of[name] == as_kept(of[name], given[name]) for name in target.key]
+    changed: list[Any] = [(of[name], given[name]) for name in names]
+    if assigning is not None:
+        kept = {name: as_kept(of[name], it) for name, it in given.items()}
+        changed = [(of[name], it) for name, it in assigning.with_parameters(of, kept)]
+    if not changed:
+        return select(literal_column("1")).select_from(plain).where(*matches)
+    return update(plain).where(*matches).ordered_values(*changed)

@@ -18,8 +18,7 @@ from sqlalchemy import Dialect
 
 from kafka_stream.sinks.sql.facts import ColumnFacts, Kind, TableFacts
 from kafka_stream.sinks.sql.fitting import Fits, fitting
-from kafka_stream.sinks.sql.merging.aggregates import Add, Greatest, Latest, Least
-from kafka_stream.sinks.sql.merging.merge import Merging
+from kafka_stream.sinks.sql.merging.aggregates import Add, Aggregate, Greatest, Latest, Least
 from kafka_stream.sinks.sql.rows import Key, Values
 from kafka_stream.sinks.sql.target import Target
 
@@ -59,9 +58,11 @@ class Repeated:
 class Combining:
     """Combines rows whose keys Python tells apart. Safe to use from several threads."""
 
-    def __init__(self, target: Target, merging: Merging, facts: TableFacts, dialect: Dialect) -> None:
+    def __init__(
+        self, target: Target, aggregates: Mapping[str, Aggregate], facts: TableFacts, dialect: Dialect
+    ) -> None:
         self._target = target
-        self._aggregates = merging.aggregates
+        self._aggregates = aggregates
         self._combines = facts.bare and facts.takes_unicode
         self._facts = {name: facts.columns.get(it.name, ColumnFacts()) for name, it in target.columns.items()}
         self._fits: Mapping[str, Fits | None] = {

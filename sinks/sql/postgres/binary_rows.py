@@ -121,6 +121,14 @@ def is_known(type_name: str) -> bool:
     return type_name in _FIXED or type_name in _SIZED
 
 
+def dumped_as(type_name: str) -> str | None:
+    """The type whose values, or elements, the driver encodes; ``None`` if that is done here."""
+    if type_name in _SCALARS:
+        return type_name if "{dump}" in _SCALARS[type_name][1] else None
+    element = type_name.removeprefix("_")
+    return element if element != type_name and element in _ELEMENTS and _ELEMENTS[element][2] is None else None
+
+
 def encoder(columns: Sequence[Column], dumper_of: Callable[[str], Dump]) -> Encode:
     """A function that encodes rows of these columns into pieces, one after the other, without header and trailer.
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from sqlalchemy import Connection, exc
+from sqlalchemy import Column as Declared
+from sqlalchemy import Connection, Dialect, bindparam, exc
+from sqlalchemy.types import TypeEngine
 
-from kafka_stream.sinks.sql.postgres.binary_rows import Column, Dump, Encode, encoder
-from kafka_stream.sinks.sql.rows import Values
-from kafka_stream.sinks.sql.statements import Prepared
+from kafka_stream.sinks.sql.changes import Group
+from kafka_stream.sinks.sql.postgres.binary_rows import HEADER, TRAILER, Column, Dump, Encode, dumped_as, encoder
+from kafka_stream.sinks.sql.rows import Resolution, Values
+from kafka_stream.sinks.sql.statements import Converter, chunks
 
 if TYPE_CHECKING:
     import psycopg
+    from psycopg.adapt import AdaptersMap
 
     Cursor: TypeAlias = psycopg.Cursor[Values]
 
@@ -34,11 +38,15 @@ _OF_A_ROW = ("22", "23")
 
 @dataclass(frozen=True, slots=True)
 class RowEncoder:
-    """Encodes rows for one connection, as long as the table's columns are of these types."""
+    """Encodes rows for one connection, as long as the table's columns are of these types.
+
+    One that ``is_plain`` encodes them as it would for any other connection of psycopg's.
+    """
 
     encode: Encode
     types: Sequence[Any]
     driver: object
+    is_plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +73,58 @@ def psycopg_of(connection: Connection) -> psycopg.Connection[Any] | None:
     return driver if driver.info.encoding == "utf-8" else None
 
 
-def encode_of(types: Sequence[Any], driver: psycopg.Connection[Any], insert: Prepared) -> Encode:
-    """What encodes rows of columns of these types for this connection, as its INSERT would convert them."""
+def encode_of(
+    types: Sequence[Any], converters: Iterable[tuple[int, Converter]], driver: psycopg.Connection[Any] | None = None
+) -> Encode:
+    """What encodes rows of columns of these types for this connection, as its INSERT would convert them.
+
+    Without a connection, for those that psycopg's own way is left to.
+    """
     from psycopg.pq import Format
 
     def dumper_of(type_name: str) -> Dump:
-        dumper = driver.adapters.get_dumper_by_oid(driver.adapters.types[type_name].oid, Format.BINARY)
+        adapters = _adapters_of(driver)
+        dumper = adapters.get_dumper_by_oid(adapters.types[type_name].oid, Format.BINARY)
         return dumper(object, driver).dump
 
     # Bytes are encoded here, and need nothing put around them.
-    converters = {number: it.convert for number, it in insert.converters if bytes not in it.leaves}
+    needed = {number: it.convert for number, it in converters if bytes not in it.leaves}
     return encoder(
-        [Column(name, nullable, converters.get(number)) for number, (nullable, name) in enumerate(types)], dumper_of
+        [Column(name, nullable, needed.get(number)) for number, (nullable, name) in enumerate(types)], dumper_of
     )
+
+
+def is_plain(types: Sequence[Any], driver: psycopg.Connection[Any]) -> bool:
+    """Whether a connection encodes columns of these types as psycopg does where it was told nothing else."""
+    from psycopg.pq import Format
+
+    theirs, own = driver.adapters, _adapters_of(None)
+    oids = [own.types[dumped].oid for _, name in types if (dumped := dumped_as(name)) is not None]
+    return all(
+        theirs.get_dumper_by_oid(oid, Format.BINARY) is own.get_dumper_by_oid(oid, Format.BINARY) for oid in oids
+    )
+
+
+def _adapters_of(driver: psycopg.Connection[Any] | None) -> AdaptersMap:
+    if driver is not None:
+        return driver.adapters
+    import psycopg
+
+    return psycopg.adapters
+
+
+def go_as_they_are(types: Iterable[TypeEngine[Any]], dialect: Dialect) -> bool:
+    """Whether values of these types go into a statement as they are, not as arguments of a function."""
+    return all(it.dialect_impl(dialect).bind_expression(bindparam("v")) is None for it in types)
+
+
+def question_of(table: str, declared: Sequence[Declared[Any]], dialect: Dialect) -> Mapping[str, Any] | None:
+    """What the server is asked of columns that are to be copied; ``None`` if one is declared without a type."""
+    try:
+        types = [dialect.type_compiler_instance.process(it.type) for it in declared]
+    except exc.CompileError:
+        return None
+    return {"table": table, "names": [it.name for it in declared], "declared": types}
 
 
 @contextmanager
@@ -94,6 +141,25 @@ def cursor_of(connection: Connection, driver: psycopg.Connection[Any]) -> Iterat
         if driver.closed:
             connection.invalidate(error)
         raise
+
+
+def is_for_copy(group: Group, on_conflict: Resolution, least_rows: int, bare: bool) -> bool:
+    """Whether it is quicker, and one statement of many rows is what a statement each would be.
+
+    That one cannot change a row twice, which is known before it is tried, or the server says so. In a table that is
+    ``bare`` an update takes the last row of each key.
+    """
+    takes_last = on_conflict == "update" and bare
+    changes_twice = on_conflict in ("update", "merge") and group.are_distinct is False and not takes_last
+    return len(group.rows) >= least_rows and not changes_twice and not group.plain
+
+
+def encoded_pieces(rows: Sequence[Values], encode: Encode) -> Iterator[bytes]:
+    """A thousand rows at a time; if they are sent as they come, the server works on some while others are encoded."""
+    yield HEADER
+    for chunk in chunks(rows, CHUNK):
+        yield b"".join(encode(chunk))
+    yield TRAILER
 
 
 def odd_rows(rows: Sequence[Values], encode: Encode) -> Sequence[int]:
@@ -137,3 +203,10 @@ def is_for_insert_to_decide(error: Exception, rows: int) -> bool:
         return driver.sqlstate.startswith(_INSERT_DECIDES if rows > 1 else (*_INSERT_DECIDES, *_OF_A_ROW))
     # What a converter or an encoder raised, on this side.
     return not isinstance(driver, psycopg.Error | exc.SQLAlchemyError) or isinstance(driver, psycopg.DataError)
+
+
+def is_left_to_insert(error: Exception) -> bool:
+    """Whether COPY itself is refused, whatever the rows are."""
+    driver = error.orig if isinstance(error, exc.DBAPIError) else error
+    sqlstate = getattr(driver, "sqlstate", None)
+    return sqlstate is not None and sqlstate.startswith(_INSERT_DECIDES)

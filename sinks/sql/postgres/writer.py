@@ -8,7 +8,7 @@ are the same on both ways.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,7 +20,6 @@ from sqlalchemy import (
     Dialect,
     Numeric,
     Time,
-    bindparam,
     cast,
     exc,
     func,
@@ -33,23 +32,30 @@ from sqlalchemy.dialects import postgresql
 from kafka_stream.sinks.sql.changes import Changes, Group
 from kafka_stream.sinks.sql.facts import TableFacts
 from kafka_stream.sinks.sql.narrowing import RowSuspected
-from kafka_stream.sinks.sql.postgres.binary_rows import HEADER, TRAILER, Encode, is_known
+from kafka_stream.sinks.sql.on_workers.knowledge import Knowledge
+from kafka_stream.sinks.sql.on_workers.shipped import Copyable, Grouped, RowsLeftBehind
+from kafka_stream.sinks.sql.postgres.binary_rows import is_known
 from kafka_stream.sinks.sql.postgres.catalog import COPIED_COLUMNS, facts_of, quoted_name
 from kafka_stream.sinks.sql.postgres.copying import (
-    CHUNK,
     EncodedRows,
     RowEncoder,
     cursor_of,
     encode_of,
+    encoded_pieces,
+    go_as_they_are,
+    is_for_copy,
     is_for_insert_to_decide,
+    is_left_to_insert,
+    is_plain,
     line_of,
     odd_rows,
     psycopg_of,
+    question_of,
 )
 from kafka_stream.sinks.sql.rows import Values
 from kafka_stream.sinks.sql.rules import Rules
 from kafka_stream.sinks.sql.statement_writer import StatementWriter
-from kafka_stream.sinks.sql.statements import Prepared, chunks
+from kafka_stream.sinks.sql.statements import Prepared
 from kafka_stream.sinks.sql.target import Target
 
 if TYPE_CHECKING:
@@ -73,6 +79,7 @@ class PostgresWriter(StatementWriter):
     def __init__(self, target: Target, dialect: Dialect, rules: Rules, facts: TableFacts) -> None:
         super().__init__(target, dialect, rules, facts)
         self._encoders: dict[tuple[str, ...], RowEncoder] = {}
+        self._left_to_insert: set[tuple[str, ...]] = set()
         self._questions: dict[tuple[str, ...], Mapping[str, Any] | None] = {}
 
     @classmethod
@@ -95,8 +102,15 @@ class PostgresWriter(StatementWriter):
             encoder = self._encoders.get(group.columns)
             if encoder is not None and self._is_for_copy(group):
                 with suppress(Exception):
-                    encoded[number] = EncodedRows(encoder, b"".join(_encoded(group.rows, encoder.encode)))
+                    encoded[number] = EncodedRows(encoder, b"".join(encoded_pieces(group.rows, encoder.encode)))
         return replace(changes, encoded=encoded) if encoded else changes
+
+    def knowledge(self) -> Knowledge | None:
+        """With the types of the columns that were copied before."""
+        found = super().knowledge()
+        left = self._left_to_insert
+        copied = {of: it.types for of, it in self._encoders.items() if it.is_plain and of not in left}
+        return found and replace(found, copied=copied, least_copied=_LEAST_ROWS[self._on_conflict])
 
     def write(self, connection: Connection, changes: Changes, go_on: Callable[[], None]) -> None:
         """As elsewhere; where rows are encoded, the next batch waits until the server has work."""
@@ -159,53 +173,73 @@ class PostgresWriter(StatementWriter):
             raise
 
     def _is_for_copy(self, group: Group) -> bool:
-        """Whether it is quicker, and one statement of many rows is what a statement each would be.
-
-        That one cannot change a row twice, which is known before it is tried, or the server says so.
-        """
-        takes_last = self._on_conflict == "update" and self._facts.bare  # of each key
-        changes_twice = self._on_conflict in ("update", "merge") and group.are_distinct is False and not takes_last
-        return len(group.rows) >= _LEAST_ROWS[self._on_conflict] and not changes_twice and not group.plain
+        return is_for_copy(group, self._on_conflict, _LEAST_ROWS[self._on_conflict], self._facts.bare)
 
     def _copies(self, connection: Connection, group: Group, encoded: EncodedRows | None) -> bool:
         """Write the rows by COPY, or do nothing and return False."""
         columns, rows = group.columns, group.rows
-        insert = self._insert_statement(columns)
-        driver = psycopg_of(connection)
-        if self._facts.row_by_row or driver is None or not isinstance(insert, Prepared) or not self._are_plain(columns):
+        if (driver := self._copying_driver(connection, columns)) is None:
             return False
         with cursor_of(connection, driver) as cursor:
             cursor.execute(f"SAVEPOINT {_SAVEPOINT}")
             try:
-                encoder = self._encoder(cursor, columns, insert)
+                encoder = self._encoder(cursor, columns)
                 if encoder is not None:
                     is_encoded = encoded is not None and encoded.encoder is encoder
-                    data = encoded.pieces() if encoded and is_encoded else _encoded(rows, encoder.encode)
-                    self._copy(connection, cursor, group, data)
+                    data = encoded.pieces() if encoded and is_encoded else encoded_pieces(rows, encoder.encode)
+                    self._copy(connection, cursor, columns, group.are_distinct, data)
             except Exception as error:
-                if (
-                    len(rows) > 1
-                    and (number := line_of(error, self._copied_into)) is not None
-                    and 0 <= number < len(rows)
-                ):
+                number = line_of(error, self._copied_into) if len(rows) > 1 else None
+                if number is not None and 0 <= number < len(rows):
                     raise RowSuspected(rows[number]) from error
                 if not is_for_insert_to_decide(error, len(rows)):
                     raise
+                self._learn_of(columns, error)
                 encoder = None
                 cursor.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
             cursor.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
         return encoder is not None
 
+    def _copying_driver(self, connection: Connection, columns: tuple[str, ...]) -> psycopg.Connection[Any] | None:
+        """The driver's connection, if rows of these columns may be copied through it, and by it."""
+        insert = self._insert_statement(columns)
+        types = [self._target.columns[name].type for name in columns]
+        if self._facts.row_by_row or not isinstance(insert, Prepared) or not go_as_they_are(types, self._dialect):
+            return None
+        return psycopg_of(connection)
+
+    def _write_shipped(self, connection: Connection, group: Copyable | Grouped, go_on: Callable[[], None]) -> None:
+        if not isinstance(group, Copyable):
+            super()._write_shipped(connection, group, go_on)
+        elif (driver := self._copying_driver(connection, group.columns)) is None:
+            raise RowsLeftBehind(f"rows for table {self._target.name} are not copied through this connection")
+        else:
+            self._copy_encoded(connection, driver, group, go_on)
+
+    def _copy_encoded(
+        self, connection: Connection, driver: psycopg.Connection[Any], group: Copyable, go_on: Callable[[], None]
+    ) -> None:
+        with cursor_of(connection, driver) as cursor:
+            encoder = self._encoder(cursor, group.columns)
+            if encoder is None or not encoder.is_plain or list(encoder.types) != list(group.types):
+                raise RowsLeftBehind(f"rows for table {self._target.name} were encoded for columns of other types")
+            try:
+                self._copy(connection, cursor, group.columns, group.are_distinct, group.pieces(go_on))
+            except Exception as error:
+                self._learn_of(group.columns, error)
+                raise
+
+    def _learn_of(self, columns: tuple[str, ...], error: Exception) -> None:
+        """Rows whose COPY the server leaves to INSERT need not be encoded where they cannot be inserted."""
+        if is_left_to_insert(error) and columns not in self._left_to_insert:
+            self._left_to_insert.add(columns)
+            self.learned += 1
+
     @property
     def _copied_into(self) -> str:
         return self._target.table.name if self._on_conflict == "error" else _STAGING
 
-    def _are_plain(self, columns: tuple[str, ...]) -> bool:
-        """Whether values go into the statement as they are, not as arguments of a function."""
-        types = (self._target.columns[name].type.dialect_impl(self._dialect) for name in columns)
-        return all(type_.bind_expression(bindparam("v")) is None for type_ in types)
-
-    def _encoder(self, cursor: Cursor, columns: tuple[str, ...], insert: Prepared) -> RowEncoder | None:
+    def _encoder(self, cursor: Cursor, columns: tuple[str, ...]) -> RowEncoder | None:
         """What encodes rows of these columns as they are now; ``None`` if they are not for COPY."""
         if (asked := self._asked_of(columns)) is None:
             return None
@@ -213,26 +247,34 @@ class PostgresWriter(StatementWriter):
         if len(types) != len(columns) or not all(is_known(type_name) for _, type_name in types):
             return None
         driver, known = cursor.connection, self._encoders.get(columns)
-        if known is None or known.types != types or known.driver is not driver:
-            known = self._encoders[columns] = RowEncoder(encode_of(types, driver, insert), types, driver)
-        return known
+        if known is not None and known.types == types and known.driver is driver:
+            return known
+        insert = self._insert_statement(columns)
+        assert isinstance(insert, Prepared)
+        new = self._encoders[columns] = RowEncoder(
+            encode_of(types, insert.converters, driver), types, driver, is_plain(types, driver)
+        )
+        if known is None or (known.types, known.is_plain) != (types, new.is_plain):
+            self.learned += 1
+        return new
 
     def _asked_of(self, columns: tuple[str, ...]) -> Mapping[str, Any] | None:
         """What the server is asked for, made once; ``None`` if a column is declared without a type."""
         if columns not in self._questions:
             declared = [self._target.columns[name] for name in columns]
-            try:
-                types = [self._dialect.type_compiler_instance.process(it.type) for it in declared]
-            except exc.CompileError:
-                self._questions[columns] = None
-            else:
-                names = [it.name for it in declared]
-                self._questions[columns] = {"table": self._table, "names": names, "declared": types}
+            self._questions[columns] = question_of(self._table, declared, self._dialect)
         return self._questions[columns]
 
-    def _copy(self, connection: Connection, cursor: Cursor, group: Group, encoded: Iterable[bytes]) -> None:
+    def _copy(
+        self,
+        connection: Connection,
+        cursor: Cursor,
+        columns: tuple[str, ...],
+        are_distinct: bool | None,
+        encoded: Iterable[bytes],
+    ) -> None:
         of, quote = self._target.columns, self._dialect.identifier_preparer.quote
-        names = ", ".join(quote(of[name].name) for name in group.columns)
+        names = ", ".join(quote(of[name].name) for name in columns)
         if self._on_conflict == "error":
             _send(cursor, f"{self._table} ({names})", encoded)
             return
@@ -241,25 +283,17 @@ class PostgresWriter(StatementWriter):
         )
         _send(cursor, f"pg_temp.{_STAGING}", encoded)
         staged: Any = select(literal_column(names)).select_from(text(f"pg_temp.{_STAGING}"))
-        if self._on_conflict == "update" and not group.are_distinct and self._facts.bare:
+        if self._on_conflict == "update" and not are_distinct and self._facts.bare:
             key: list[Any] = [literal_column(quote(of[name].name)) for name in self._target.key]
             staged = staged.distinct(*key).order_by(*key, literal_column("ctid").desc())  # the last of each key
-        insert = postgresql.insert(self._target.table).from_select([of[name] for name in group.columns], staged)
-        resolving: Any = self._resolving_conflicts(insert, group.columns)
+        insert = postgresql.insert(self._target.table).from_select([of[name] for name in columns], staged)
+        resolving: Any = self._resolving_conflicts(insert, columns)
         connection.execute(resolving)
         connection.exec_driver_sql(f"DROP TABLE pg_temp.{_STAGING}")
 
     @property
     def _table(self) -> str:
         return quoted_name(self._dialect, self._target, self._rules.schema(self._target))
-
-
-def _encoded(rows: Sequence[Values], encode: Encode) -> Iterator[bytes]:
-    """A thousand rows at a time; if they are sent as they come, the server works on some while others are encoded."""
-    yield HEADER
-    for chunk in chunks(rows, CHUNK):
-        yield b"".join(encode(chunk))
-    yield TRAILER
 
 
 def _send(cursor: Cursor, target: str, encoded: Iterable[bytes]) -> None:

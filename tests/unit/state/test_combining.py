@@ -47,7 +47,7 @@ def combined(how: Any, values: list[Any], facts: TableFacts = FACTS) -> Any:
     ((name, _),) = how.items()
     columns = ("k", name, how[name].by) if isinstance(how[name], Latest) else ("k", name)
     combining = Combining(
-        target, Merging.of(Merge(how), target), facts, sa.make_url("postgresql+psycopg://").get_dialect()()
+        target, Merging.of(Merge(how), target).aggregates, facts, sa.make_url("postgresql+psycopg://").get_dialect()()
     )
     rows = [(1, *it) if isinstance(it, tuple) else (1, it) for it in values]
     found = combining.of(columns, Repeated.of(rows, [1] * len(rows)))
