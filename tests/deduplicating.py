@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import methodcaller
 from typing import Any, TypeAlias
 
 import pytest
@@ -20,6 +21,7 @@ from kafka_stream.sinks.sql.deduplication import forgetting, seen_rows
 from kafka_stream.testing import message
 from kafka_stream.types import Claim, OffsetRange, Owner, TopicPartition
 from kafka_stream.user_code import FunctionSink
+from tests.elsewhere import InTurn, pieces_of
 
 STREAM = "clicks"
 TOPIC = "clicks"
@@ -106,7 +108,8 @@ class Member:
         self.store.initialise(stream, TOPIC, {tp.partition: 0 for tp in PARTITIONS}, None)
         self._stored = self.store.take_over(stream, self._owner, partitions, {})
         self.next_offsets = {tp: position.next_offset for tp, position in self._stored.items()}
-        self.sink: Any = Deduplicate(lambda record: record.key(), within).before([FunctionSink(writing(table))])
+        self._in_turn = InTurn()
+        self.sink: Any = Deduplicate(methodcaller("key"), within).before([FunctionSink(writing(table))])
 
     def batch(self, records: Records, counts: Mapping[TopicPartition, int]) -> Batch:
         """So many of the next records of each partition."""
@@ -125,10 +128,10 @@ class Member:
 
     def process(self, batch: Batch, *, fails: bool = False) -> None:
         """Commit it, unless it fails first."""
-        prepared = self.sink.prepare(batch) if len(batch) else None
+        prepared = self._in_turn.prepared(self.sink, batch, pieces_of) if len(batch) else []
         with self.begin(batch) as transaction:
-            if prepared is not None:
-                self.sink.write(prepared, transaction)
+            for piece in prepared:
+                self.sink.write(piece, transaction)
             if fails:
                 return
             transaction.advance()

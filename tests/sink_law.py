@@ -7,7 +7,6 @@ all databases understand; what is in the tables afterwards, or that something wa
 from __future__ import annotations
 
 import itertools
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +17,8 @@ from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
 
 from kafka_stream.errors import ProcessingError
-from kafka_stream.protocols import ConvertingSink
 from kafka_stream.sinks.sql import Delete, SqlSink
+from tests.elsewhere import prepared_elsewhere
 from tests.sink_tables import Case, Mode
 
 REFUSED = "refused"
@@ -83,12 +82,6 @@ def by_workers(connection: sa.Connection, case: Case, sink: SqlSink, stored: lis
         return outcome
     assert all(isinstance(error, ProcessingError | sa.exc.DBAPIError) for error in written), written
     return by_sink(connection, case, sink, stored, pieces)
-
-
-def prepared_elsewhere(sink: ConvertingSink, given: Any) -> Any:
-    """What a worker gives, which has nothing but what was sent to it; back where the sink is."""
-    part = pickle.loads(pickle.dumps(sink.for_workers()))
-    return pickle.loads(pickle.dumps(part.prepare(given)))
 
 
 def _write_values(sink: SqlSink, values: list[Any], connection: sa.Connection, errors: list[Any]) -> None:

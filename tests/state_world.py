@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from kafka_stream.offset_stores.sql import SqlOffsetStore, SqlTransaction
 from kafka_stream.sinks.sql import UNCHANGED, StateSink
 from kafka_stream.testing import message
 from kafka_stream.types import Claim, OffsetRange, Owner, TopicPartition
+from tests.elsewhere import InTurn, halves
 
 TOPIC = "orders"
 PLACES = [TopicPartition(TOPIC, number) for number in range(2)]
@@ -128,6 +130,8 @@ class World:
         self.engine = engine
         self.scope = scope
         self.cached_rows = cached_rows
+        self.in_turn = InTurn()
+        self.turns = itertools.count()
         self.stream = f"stream-{next(self.numbers)}"
         self.model = Model(scope)
         self.offsets = dict.fromkeys(PLACES, 0)
@@ -140,7 +144,7 @@ class World:
         table = (TABLES if version == 2 else OLD_TABLES)[self.scope]
         sink = StateSink(
             table,
-            lambda record: record[0],
+            itemgetter(0),
             updates,
             scope=self.scope,  # type: ignore[arg-type]
             partition_columns=("topic", "partition"),
@@ -249,6 +253,15 @@ class World:
         *,
         applies: bool = True,
     ) -> None:
+        for piece in halves(batch) if applies and next(self.turns) % 3 == 0 else [batch]:
+            self.write_piece(who, piece, transaction)
+            if applies:
+                updates = self.members[who].updates
+                self.model.apply(updates.version, [(place, record) for place, _, record in piece])
+
+    def write_piece(
+        self, who: str, batch: Sequence[tuple[TopicPartition, int, Record]], transaction: SqlTransaction
+    ) -> None:
         member = self.members[who]
         self.check_rows(transaction.connection)
         pairs = [
@@ -257,10 +270,9 @@ class World:
         ]
         stored = dict(self.model.rows)
         member.updates.calls.clear()
-        member.sink.write(member.sink.prepare(pairs), transaction)
+        (prepared,) = self.in_turn.prepared(member.sink, pairs, lambda given: [given])
+        member.sink.write(prepared, transaction)
         self.check_calls(member, batch, stored)
-        if applies:
-            self.model.apply(member.updates.version, [(place, record) for place, _, record in batch])
 
     def check_calls(
         self, member: Member, batch: Sequence[tuple[TopicPartition, int, Record]], stored: dict[Any, Row]

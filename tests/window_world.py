@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from kafka_stream.offset_stores.sql.tables import Tables, own_tables
 from kafka_stream.sinks.sql import Count, Max, Mean, Min, Session, Sliding, Sum, Tumbling, WindowSink
 from kafka_stream.testing import message
 from kafka_stream.types import Claim, OffsetRange, Owner, TopicPartition
+from tests.elsewhere import InTurn, halves
 from tests.window_model import Row, Sent, Setup, in_order
 
 STREAM, TOPIC = "visits", "clicks"
@@ -86,6 +88,7 @@ class World:
     def __post_init__(self) -> None:
         self.metadata, self.engine = _database(self.width, self.setup.gap is not None)
         self.table = self.metadata.tables["visits"]
+        self._in_turn = InTurn()
         self.restart(self.setup.lateness)
         self.metadata.create_all(self.engine)
         with self.engine.begin() as connection:
@@ -99,14 +102,14 @@ class World:
         self.sink = WindowSink(
             self.table,
             self._window(),
-            key=None if self.width == 0 else lambda sent: sent.key if self.width > 1 else sent.key[0],
-            time=lambda sent: datetime.fromtimestamp(sent.at, UTC),
+            key=None if self.width == 0 else attrgetter("key"),
+            time=_time,
             aggregates={
                 "records": Count(),
-                "total": Sum(lambda sent: sent.value),
-                "least": Min(lambda sent: sent.value),
-                "most": Max(lambda sent: sent.value),
-                "mean": Mean(lambda sent: sent.value),
+                "total": Sum(attrgetter("value")),
+                "least": Min(attrgetter("value")),
+                "most": Max(attrgetter("value")),
+                "mean": Mean(attrgetter("value")),
             },
             allowed_lateness=f"{lateness}s",
             late=setup.late,  # type: ignore[arg-type]
@@ -130,10 +133,11 @@ class World:
 
     def batch(self, records: Sequence[Sent], *, commits: bool = True) -> list[Row]:
         """Write these in one transaction; what was told to ``on_close``, nothing if it is taken back."""
-        prepared = self.sink.prepare([(_message(sent), sent) for sent in records])
+        prepared = self._in_turn.prepared(self.sink, [(_message(sent), sent) for sent in records], halves)
         self.emitted = []
         with self.transaction(sorted({sent.partition for sent in records}), commits=commits) as transaction:
-            self.sink.write(prepared, transaction)
+            for piece in prepared:
+                self.sink.write(piece, transaction)
         return self.emitted if commits else []
 
     def tick(self, idle: set[int], unread: set[int], *, commits: bool = True) -> list[Row]:
@@ -190,6 +194,10 @@ class World:
     def _read(self, table: sa.Table) -> list[Any]:
         with self.engine.connect() as connection:
             return list(connection.execute(sa.select(table)).mappings())
+
+
+def _time(sent: Sent) -> datetime:
+    return datetime.fromtimestamp(sent.at, UTC)
 
 
 def _message(sent: Sent) -> Message:

@@ -50,6 +50,7 @@ from kafka_stream.protocols.sinks import (
     StatefulSink,
     TickingSink,
     WorkersPart,
+    workers_part,
 )
 from kafka_stream.protocols.sources import (
     Assigned,
@@ -156,4 +157,5 @@ __all__ = [
     "WorkersPart",
     "dead_letters_topic_of",
     "is_of_partitions",
+    "workers_part",
 ]

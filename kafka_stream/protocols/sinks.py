@@ -79,6 +79,11 @@ class ConvertingSink(Sink[TransactionT_contra], Protocol[TransactionT_contra]):
         """The part for workers, with what is known by now."""
 
 
+def workers_part(sink: Sink) -> WorkersPart:
+    """What workers get of a sink, as things stand; it may still be that it cannot be pickled."""
+    return sink.for_workers() if isinstance(sink, ConvertingSink) else sink
+
+
 @runtime_checkable
 class RangeSink(Sink[TransactionT_contra], Protocol[TransactionT_contra]):
     """A sink whose writes are ``IDEMPOTENT_BY_RANGE``: writing a range again replaces what it had written of it.
@@ -180,4 +185,5 @@ __all__ = [
     "StatefulSink",
     "TickingSink",
     "WorkersPart",
+    "workers_part",
 ]

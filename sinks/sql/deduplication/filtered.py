@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import delete, tuple_
 
 from kafka_stream.callables import deferred, discard
 from kafka_stream.errors import ProcessingError
-from kafka_stream.protocols import FilteredSink, OverlappingSink, Sink, StateDescription, StatefulSink, TickingSink
+from kafka_stream.protocols import (
+    ConvertingSink,
+    FilteredSink,
+    OverlappingSink,
+    Sink,
+    StateDescription,
+    StatefulSink,
+    TickingSink,
+    workers_part,
+)
 from kafka_stream.sinks.sql.deduplication.forgetting import Forgetting
-from kafka_stream.sinks.sql.deduplication.hashing import key_text
-from kafka_stream.sinks.sql.deduplication.passing import Hash, Passing, Places
+from kafka_stream.sinks.sql.deduplication.passing import Passing
 from kafka_stream.sinks.sql.deduplication.postgres_rows import PostgresRows
+from kafka_stream.sinks.sql.deduplication.preparing import OnWorkers, Prepared, Preparing
 from kafka_stream.sinks.sql.deduplication.reading import Reader, Records
-from kafka_stream.sinks.sql.deduplication.seen_rows import SeenRow, SeenRows, StatementRows
+from kafka_stream.sinks.sql.deduplication.seen_rows import SeenRows, StatementRows
 from kafka_stream.sinks.sql.into_database import IntoDatabase
 from kafka_stream.sinks.sql.postgres.copying import psycopg_of
 from kafka_stream.sinks.sql.stateful.registration import Registration
@@ -27,34 +35,11 @@ from kafka_stream.types import TopicPartition
 _TICK_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Behind:
-    """What goes on, and what each sink behind makes of it; ``failure`` is what one of them raised instead."""
-
-    given: Any = None
-    values: Sequence[Any] = ()
-    failure: Exception | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A batch, as if nothing had been seen before it: which of its records go on, and what is made of them."""
-
-    records: Records
-    keys: Sequence[Any]
-    times: Sequence[int]
-    places: Places
-    passing: Passing
-    rows: Sequence[SeenRow]
-    behind: Behind = field(default_factory=Behind)
-
-
 class Deduplicated(IntoDatabase):
     """What it remembers of batches is only whether the register has its row."""
 
     def __init__(self, reader: Reader, within_us: int, described: StateDescription, sinks: Sequence[Sink]) -> None:
-        self._reader = reader
-        self._within_us = within_us
+        self._preparing = Preparing(described.name, reader, within_us, [(it.describe(), it) for it in sinks])
         self._described = described
         self._sinks = tuple(sinks)
         self._forgetting = Forgetting(described.name, within_us)
@@ -77,32 +62,17 @@ class Deduplicated(IntoDatabase):
             RecordError: a record has no key or no time.
             ProcessingError: there are no records in it.
         """
-        records = Records.of(prepared, f"Deduplicate {self._described.name!r}")
-        keys, hashes = self._reader.keys(records)
-        times = self._reader.times(records)
-        places = Places(hashes, times, self._within_us)
-        passing = places.passing({})
-        found = Prepared(records, keys, times, places, passing, ())
-        found = replace(found, rows=self._rows(found, passing.last))
-        return replace(found, behind=self._prepared_behind(records, passing))
+        return self._preparing.prepare(prepared)
 
-    def _rows(self, prepared: Prepared, last: Mapping[Hash, int]) -> Sequence[SeenRow]:
-        messages, keys, times = prepared.records.messages, prepared.keys, prepared.times
-        rows: list[SeenRow] = []
-        for key in sorted(last):
-            place = last[key]
-            it: Any = messages[place]
-            rows.append((key, key_text(keys[place]), it.topic(), it.partition(), it.offset(), times[place]))
-        return rows
+    @property
+    def work_changed(self) -> int:
+        """See ``ConvertingSink``: what those behind have found out."""
+        return sum(sink.work_changed for sink in self._sinks if isinstance(sink, ConvertingSink))
 
-    def _prepared_behind(self, records: Records, passing: Passing) -> Behind:
-        if len(passing.kept_back) == len(records.messages):
-            return Behind()
-        given = records.without(passing.kept_back)
-        try:
-            return Behind(given, [_prepared_by(sink, given) for sink in self._sinks])
-        except Exception as failure:  # noqa: BLE001 - raised by write, if these records are no duplicates
-            return Behind(given, failure=failure)
+    def for_workers(self) -> OnWorkers:
+        """See ``ConvertingSink``: with what workers have of those behind."""
+        behind = [(sink.describe(), workers_part(sink)) for sink in self._sinks]
+        return OnWorkers(replace(self._preparing, behind=behind))
 
     # --------------------------------------------------------------------------------------------------------- write
 
@@ -118,7 +88,7 @@ class Deduplicated(IntoDatabase):
         passing = self._noted(prepared, transaction)
         behind = prepared.behind
         if passing.kept_back != prepared.passing.kept_back:
-            behind = self._prepared_behind(prepared.records, passing)
+            behind = self._preparing.prepared_behind(prepared.records, passing)
         if behind.failure is not None:
             raise behind.failure
         for sink, value in zip(self._sinks if behind.values else (), behind.values, strict=True):
@@ -136,7 +106,7 @@ class Deduplicated(IntoDatabase):
             passing = prepared.places.passing(remembered)
             changed = {key: passing.last[key] for key in remembered if key in passing.last}
             if changed:
-                rows.change(self._rows(prepared, changed))
+                rows.change(self._preparing.rows(prepared, changed))
         if not transaction.in_attempt:
             if self._registration is None:
                 self._registration = Registration(replace(self._described, table=transaction.tables.seen.fullname))
@@ -194,16 +164,6 @@ class Deduplicated(IntoDatabase):
                 for name, count in sink.clear(transaction, partitions).items():
                     cleared[name] = cleared.get(name, 0) + count
         return cleared
-
-
-def _prepared_by(sink: Sink, given: Any) -> Any:
-    """What a sink takes of it; a list is for this sink alone."""
-    prepared = sink.prepare(list(given) if isinstance(given, list) else given)
-    if inspect.isawaitable(prepared) or inspect.isasyncgen(prepared):
-        what = deferred(prepared)
-        discard(prepared)
-        raise ProcessingError(f"prepare of {sink.describe()} gave {what}: what has to be awaited belongs in prepare")
-    return prepared
 
 
 def _write(sink: Sink, value: Any, transaction: StatefulTransaction, go_on: Callable[[], None]) -> None:

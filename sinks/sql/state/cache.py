@@ -33,7 +33,12 @@ class PartitionRows(threading.local):
         self._is_open = False
 
     def begin(self, transaction: StatefulTransaction) -> None:
-        """Drop what this batch may not use. Where it may be undone in parts, nothing is used, and nothing kept."""
+        """Drop what this batch may not use. Where it may be undone in parts, nothing is used, and nothing kept.
+
+        The next part of a batch, in the same transaction, uses what those before it have left.
+        """
+        if transaction is self._before and self._is_open and not transaction.in_attempt:
+            return
         before, self._before = self._before, transaction
         self._is_open = not transaction.in_attempt
         if not self._is_open or (before is not None and not before.is_committed):

@@ -15,12 +15,11 @@ from kafka_stream.sinks.sql.rules import schemas_of
 from kafka_stream.sinks.sql.state.cache import PartitionRows
 from kafka_stream.sinks.sql.state.declared import KeyColumns, Scope, check_functions, checked_name, checked_rows
 from kafka_stream.sinks.sql.state.following import Following
-from kafka_stream.sinks.sql.state.grouping import Grouped, OfKey, grouped, grouped_by_partition
+from kafka_stream.sinks.sql.state.grouping import Grouped, Grouper, OfKey
 from kafka_stream.sinks.sql.state.table import StateTable
 from kafka_stream.sinks.sql.state.typed_rows import RowForm
 from kafka_stream.sinks.sql.state.updating import Decision, Updating
 from kafka_stream.sinks.sql.state.writing import DecisionRefused
-from kafka_stream.sinks.sql.stateful.records import records_of
 from kafka_stream.sinks.sql.stateful.registration import Registration
 from kafka_stream.sinks.sql.stateful.transaction import StatefulTransaction
 from kafka_stream.sinks.sql.target import Target
@@ -70,11 +69,11 @@ class StateSink(IntoDatabase):
         name: str | None = None,
     ) -> None:
         self._target = target = Target.of(table, None, "StateSink")
-        self._key = key
         self._key_columns = KeyColumns.of(target, scope, partition_columns)
         self._where = f"the StateSink for table {target.name}"
         self._following = Following(then, self._where)
         check_functions(target, key, update, emits=bool(self._following))
+        self._grouper = Grouper(self._where, key, self._key_columns, scope == "partition")
         self._row_form = RowForm(target, row)
         self._updating = Updating(
             target, update, self._row_form, emits=bool(self._following), key_of_user=self._key_columns.of_user()
@@ -119,10 +118,16 @@ class StateSink(IntoDatabase):
             RecordError: ``key`` failed for a record, or gave no key.
             ProcessingError: what was prepared is not of records.
         """
-        pairs, width = records_of(prepared, self._where), len(self._key_columns.of_records)
-        if self._cache is None:
-            return grouped(pairs, self._key, width)
-        return grouped_by_partition(pairs, self._key, width, self._key_columns.whole())
+        return self._grouper.prepare(prepared)
+
+    @property
+    def work_changed(self) -> int:
+        """See ``ConvertingSink``: what is found out of the table is not for workers."""
+        return 0
+
+    def for_workers(self) -> Grouper:
+        """See ``ConvertingSink``: records are brought together there; rows are updated in the transaction."""
+        return self._grouper
 
     def write(self, prepared: Grouped, transaction: StatefulTransaction) -> None:
         """Update the rows of a batch's keys through ``transaction.connection``; see ``write_overlapping``."""
@@ -141,7 +146,7 @@ class StateSink(IntoDatabase):
         connection = transaction.connection
         table = self._table_of(connection)
         self._registration.through(transaction)
-        groups = prepared.by_form(table.forms)
+        groups = prepared.by_form(table.forms, self._grouper.key_of)
 
         def decide(group: OfKey, stored: Sequence[Any] | None) -> Decision:
             try:
@@ -177,7 +182,7 @@ class StateSink(IntoDatabase):
         is_told = isinstance(error, KafkaStreamError)
         if len(group.values) > 1 or (is_told and type(error) is not ProcessingError):
             return None
-        (message,) = prepared.messages_of(group.key, table.forms)
+        (message,) = prepared.messages_of(group.key, table.forms, self._grouper.key_of)
         return RecordError.of(message, str(error) if is_told else f"update failed on it ({type(error).__name__})")
 
     def _refusal(self, error: Exception, group: OfKey, prepared: Grouped, table: StateTable) -> RecordError | None:
@@ -188,7 +193,7 @@ class StateSink(IntoDatabase):
                 f"{len(group.values):,} records of one key."
             )
             return None
-        (message,) = prepared.messages_of(group.key, table.forms)
+        (message,) = prepared.messages_of(group.key, table.forms, self._grouper.key_of)
         return RecordError.of(message, f"the database refused its row for table {self._target.name}: {reason(error)}")
 
     def _shown(self, refused: DecisionRefused) -> Exception:

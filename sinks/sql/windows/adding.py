@@ -8,9 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from kafka_stream.protocols import WorkersPart
 from kafka_stream.sinks.sql.changes import Changes
 from kafka_stream.sinks.sql.merging.aggregates import Add, Aggregate, Greatest, Least
 from kafka_stream.sinks.sql.merging.merge import Merge
+from kafka_stream.sinks.sql.on_workers.shipped import Shipped
 from kafka_stream.sinks.sql.sink import SqlSink
 from kafka_stream.sinks.sql.windows.event_time.aggregates import Fold, Part
 from kafka_stream.sinks.sql.windows.tables import WindowTables
@@ -34,7 +36,16 @@ class Adding:
         """What is to be done, as far as it can be before the transaction; pure."""
         return self._sink.prepare(rows)
 
-    def write(self, changes: Changes, connection: Connection) -> None:
+    @property
+    def work_changed(self) -> int:
+        """See ``ConvertingSink``."""
+        return self._sink.work_changed
+
+    def for_workers(self) -> WorkersPart:
+        """What workers have of it; see ``ConvertingSink``."""
+        return self._sink.for_workers()
+
+    def write(self, changes: Changes | Shipped, connection: Connection) -> None:
         """Add them."""
         self._sink.write(changes, _Connected(connection))
 

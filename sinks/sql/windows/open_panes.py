@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, select
 
+from kafka_stream.protocols import WorkersPart
 from kafka_stream.sinks.sql.stateful.transaction import StatefulTransaction
 from kafka_stream.sinks.sql.windows.adding import Adding
+from kafka_stream.sinks.sql.windows.event_time.aggregates import Part
 from kafka_stream.sinks.sql.windows.event_time.combining import Cell, Combined, by_pane, chosen
 from kafka_stream.sinks.sql.windows.event_time.definitions import Sliding, Tumbling
 from kafka_stream.sinks.sql.windows.event_time.lateness import Placed
@@ -33,6 +35,24 @@ class Added:
     changes: Any
 
 
+@dataclass(frozen=True)
+class PanesOf:
+    """Brings records together by pane and key, to be added by ``adding``, or by what workers have of it; pure."""
+
+    parts: Sequence[Part]
+    key_columns: int
+    adding: WorkersPart
+
+    def prepare(self, of: Chosen) -> Added:
+        """What is to be added."""
+        found = by_pane(chosen(of), self.parts) if of else ()
+        return Added(of, self.adding.prepare([row for start, it in found for row in self._rows(start, it)]))
+
+    def _rows(self, start: int, found: Combined) -> Iterable[tuple[Any, ...]]:
+        keys = [found.cells] if self.key_columns == 1 else zip(*found.cells, strict=True)
+        return zip(repeat(start, len(found.cells)), *keys, *found.parts, strict=True)
+
+
 class OpenPanes:
     """What is kept of open windows: a row for each pane and key. Everything in it is for one window definition."""
 
@@ -51,6 +71,7 @@ class OpenPanes:
         self._kept_us = kept_us
         self._windows = WindowsOfPanes(definition.panes, definition.panes_per_window, tables.plan.parts)
         self._adding = Adding(tables)
+        self._combining = PanesOf(tables.plan.parts, len(tables.key), self._adding)
 
     def closable(self, watermark_us: int) -> int:
         """The last end of a window at or before a watermark."""
@@ -64,8 +85,16 @@ class OpenPanes:
 
     def prepare(self, of: Chosen) -> Added:
         """Combined by pane and key; pure."""
-        found = by_pane(chosen(of), self._tables.plan.parts) if of else ()
-        return Added(of, self._adding.prepare([row for start, it in found for row in self._rows(start, it)]))
+        return self._combining.prepare(of)
+
+    @property
+    def work_changed(self) -> int:
+        """See ``ConvertingSink``."""
+        return self._adding.work_changed
+
+    def for_workers(self) -> PanesOf:
+        """What has ``prepare`` in common with this, and can be pickled."""
+        return replace(self._combining, adding=self._adding.for_workers())
 
     def add(
         self, added: Added, late: Collection[Cell], closed_us: int | None, transaction: StatefulTransaction
@@ -105,10 +134,6 @@ class OpenPanes:
         made = list(self._made(self._read(transaction.connection, reached), None, until_us))
         forms = self._standing.forms([one.key for one in made])
         return [one for one, form in zip(made, forms, strict=True) if (form, one.end_us) in ends]
-
-    def _rows(self, start: int, found: Combined) -> Iterable[tuple[Any, ...]]:
-        keys = [found.cells] if len(self._tables.key) == 1 else zip(*found.cells, strict=True)
-        return zip(repeat(start, len(found.cells)), *keys, *found.parts, strict=True)
 
     def _read(self, connection: Connection, where: Iterable[ColumnElement[bool]]) -> Iterator[tuple[Any, list[Pane]]]:
         """Each key with its panes in order of time, one after the other: not all of them are there at once."""

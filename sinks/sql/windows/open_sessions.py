@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, delete, select
 
 from kafka_stream.sinks.sql.sink import SqlSink
 from kafka_stream.sinks.sql.stateful.transaction import StatefulTransaction
+from kafka_stream.sinks.sql.windows.event_time.aggregates import Part
 from kafka_stream.sinks.sql.windows.event_time.combining import Cell, chosen
 from kafka_stream.sinks.sql.windows.event_time.definitions import Session
 from kafka_stream.sinks.sql.windows.event_time.lateness import NEVER, Placed
@@ -52,6 +53,18 @@ class _Change:
         return [one for one in self.after if one not in self.before]
 
 
+@dataclass(frozen=True, slots=True)
+class SessionsOf:
+    """Brings the records of each key together in sessions; pure."""
+
+    parts: Sequence[Part]
+    gap_us: int
+
+    def prepare(self, of: Chosen) -> Added:
+        """What is to be merged with the sessions that are kept."""
+        return Added(of, sessions_of(chosen(of), self.gap_us, self.parts) if of else {})
+
+
 class OpenSessions:
     """What is kept of open sessions: a row for each."""
 
@@ -64,6 +77,7 @@ class OpenSessions:
         self._tables = tables
         self._standing = standing
         self._gap_us = definition.gap_us
+        self._combining = SessionsOf(tables.plan.parts, definition.gap_us)
         self._kept_us = kept_us
         self._sink = SqlSink(tables.open, list, "update")
 
@@ -78,7 +92,16 @@ class OpenSessions:
 
     def prepare(self, of: Chosen) -> Added:
         """Combined into sessions; pure."""
-        return Added(of, sessions_of(chosen(of), self._gap_us, self._tables.plan.parts) if of else {})
+        return self._combining.prepare(of)
+
+    @property
+    def work_changed(self) -> int:
+        """See ``ConvertingSink``: nothing is found out for workers."""
+        return 0
+
+    def for_workers(self) -> SessionsOf:
+        """What has ``prepare`` in common with this, and can be pickled."""
+        return self._combining
 
     def add(
         self, added: Added, late: Collection[Cell], closed_us: int | None, transaction: StatefulTransaction

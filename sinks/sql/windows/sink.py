@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Unpack
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol, Unpack
 
 from sqlalchemy import delete
 
@@ -19,8 +19,9 @@ from kafka_stream.sinks.sql.windows.event_time.aggregates import Aggregate
 from kafka_stream.sinks.sql.windows.event_time.definitions import Definition, Session, Sliding, Tumbling
 from kafka_stream.sinks.sql.windows.event_time.events import EventReader
 from kafka_stream.sinks.sql.windows.event_time.lateness import Placed, placed
+from kafka_stream.sinks.sql.windows.event_time.panes import Panes
 from kafka_stream.sinks.sql.windows.ledger import Ledger
-from kafka_stream.sinks.sql.windows.open_panes import Added, OpenPanes
+from kafka_stream.sinks.sql.windows.open_panes import Added, Chosen, OpenPanes
 from kafka_stream.sinks.sql.windows.open_sessions import OpenSessions
 from kafka_stream.sinks.sql.windows.options import Options, WindowOptions
 from kafka_stream.sinks.sql.windows.standing import Standing
@@ -41,6 +42,32 @@ class Prepared:
 
     def __len__(self) -> int:
         return sum(len(one.starts) for one in self.placed)
+
+
+class Combining(Protocol):
+    """Brings together what is added at once."""
+
+    def prepare(self, of: Chosen) -> Added:
+        """The records of partitions, without those at these places; pure."""
+
+
+@dataclass(frozen=True)
+class Placing:
+    """Places and combines the records of a batch; pure, and it can be pickled if the user's functions can."""
+
+    where: str
+    reader: EventReader
+    place: Panes | Session
+    lateness_us: int
+    combining: Combining
+
+    def prepare(self, prepared: Any) -> Prepared:
+        """See ``WindowSink.prepare``; of a batch there is only what was made of it."""
+        found = [
+            placed(events, self.place, self.lateness_us)
+            for events in self.reader.read(records_of(prepared, self.where))
+        ]
+        return Prepared(found, self.combining.prepare([(one, one.late) for one in found]), None)
 
 
 class WindowSink(IntoDatabase):
@@ -90,9 +117,9 @@ class WindowSink(IntoDatabase):
                 f"a WindowSink takes Tumbling(…), Sliding(…, every=…) or Session(…) for its windows, not {window!r}"
             )
         self._tables = tables = tables_of(table, aggregates or {}, key, sessions=isinstance(window, Session))
-        self._where = where = f"the WindowSink for table {tables.name}"
+        where = f"the WindowSink for table {tables.name}"
         self._options = kept = Options.of(options, where)
-        self._reader = EventReader(
+        reader = EventReader(
             where,
             len(tables.key),
             None if key is None else checked_function(key, f"key of {where}", "value"),
@@ -101,6 +128,7 @@ class WindowSink(IntoDatabase):
         )
         standing = Standing(tables, where, whole_seconds=window.whole_seconds)
         self._open = _opened(tables, window, kept, standing)
+        self._placing = Placing(where, reader, self._open.place, kept.lateness_us, self._open)
         self._described = StateDescription(
             name=kept.name or tables.name,
             kind="windows",
@@ -126,12 +154,17 @@ class WindowSink(IntoDatabase):
         Raises:
             RecordError: ``key``, ``time`` or an aggregate's function failed on a record, or it has no time.
         """
-        found = [
-            placed(events, self._open.place, self._options.lateness_us)
-            for events in self._reader.read(records_of(prepared, self._where))
-        ]
-        added = self._open.prepare([(one, one.late) for one in found])
-        return Prepared(found, added, prepared if isinstance(prepared, Batch) else None)
+        found = self._placing.prepare(prepared)
+        return replace(found, batch=prepared) if isinstance(prepared, Batch) else found
+
+    @property
+    def work_changed(self) -> int:
+        """See ``ConvertingSink``: what is found out of the table of open windows."""
+        return self._open.work_changed
+
+    def for_workers(self) -> Placing:
+        """See ``ConvertingSink``: records are placed and combined there; which are late is seen in the transaction."""
+        return replace(self._placing, combining=self._open.for_workers())
 
     def write(self, prepared: Prepared, transaction: StatefulTransaction) -> None:
         """Add the records to their windows, and close those whose end has passed.
