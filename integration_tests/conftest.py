@@ -170,14 +170,13 @@ def postgres(postgres_server: PostgresServer) -> Iterator[PostgresDatabase]:
 
 
 @pytest.fixture(scope="session")
-def zookeeper_server(request: pytest.FixtureRequest) -> Iterator[ZooKeeperServer]:
+def zookeeper_server(request: pytest.FixtureRequest) -> ZooKeeperServer:
     """The session's ZooKeeper."""
     address = os.environ.get("KAFKA_STREAM_TEST_ZOOKEEPER")
     if address is None:
         request.getfixturevalue("docker_services")
         address = request.getfixturevalue("server_ports").zookeeper_address
-    with ZooKeeperServer(address) as server:
-        yield server
+    return ZooKeeperServer(address)
 
 
 @pytest.fixture

@@ -153,10 +153,12 @@ def test_chroots_are_empty_and_removed_with_all_they_hold(zookeeper_server: ZooK
     client.start()
     try:
         client.create("/a/b", b"1", makepath=True)
-        assert zookeeper_server.client.exists(f"{chroot}/a/b")
+        with zookeeper_server.connected() as admin:
+            assert admin.exists(f"{chroot}/a/b")
         zookeeper_server.remove_chroot(chroot)
         zookeeper_server.remove_chroot(chroot)
-        assert not zookeeper_server.client.exists(chroot)
+        with zookeeper_server.connected() as admin:
+            assert not admin.exists(chroot)
         assert not client.exists("/a")
     finally:
         client.stop()
