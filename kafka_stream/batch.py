@@ -110,6 +110,10 @@ class Batch:
     def __iter__(self) -> Iterator[Message]:
         return chain.from_iterable([self._taken.get(r.topic_partition, ()) for r in self.ranges])
 
+    def count_of(self, topic_partition: TopicPartition) -> int:
+        """The number of records of one partition."""
+        return len(self._taken.get(topic_partition, ()))
+
     def partition(self, topic_partition: TopicPartition) -> Batch:
         """The part of this batch that belongs to one partition; empty, without a range, if there is none."""
         found = self._range_by_partition.get(topic_partition)

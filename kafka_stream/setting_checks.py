@@ -12,7 +12,7 @@ from pydantic import Secret, SecretStr
 from kafka_stream.failures.breaker import DeadLetters
 from kafka_stream.failures.strategies import ExponentialBackoff, FailureRate, FixedDelay, NoRetry
 from kafka_stream.librdkafka import HARMLESS, setting_of_variable, why_unknown
-from kafka_stream.protocols import OffsetStore, Source
+from kafka_stream.protocols import Executor, OffsetStore, Source
 from kafka_stream.signatures import why_no_listener
 from kafka_stream.types import MAX_OFFSET, TopicPartition, why_no_topic
 
@@ -160,6 +160,16 @@ def checked_retry(retry: Any) -> Any:
     raise ValueError(
         f"retry is a {type(retry).__name__}; give FixedDelay(…), ExponentialBackoff(…), FailureRate(…) or NoRetry() of "
         "kafka_stream"
+    )
+
+
+def checked_executor(executor: Any) -> Any:
+    """Where ``prepare`` runs; a text is looked at when the stream is built. Raises ``ValueError``."""
+    if executor is None or isinstance(executor, str | Executor):
+        return executor
+    raise ValueError(
+        f"executor is a {type(executor).__name__}; give ProcessExecutor(…), DaskExecutor(…) or SparkExecutor(…) of "
+        "kafka_stream.executors"
     )
 
 

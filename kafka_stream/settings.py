@@ -37,7 +37,7 @@ from kafka_stream.errors import ConfigurationError
 from kafka_stream.failures.breaker import DeadLetters
 from kafka_stream.failures.strategies import EXPONENTIAL, RetryStrategy
 from kafka_stream.librdkafka import meant
-from kafka_stream.protocols import Listener, OffsetStore, Sink, StreamBinding, dead_letters_topic_of
+from kafka_stream.protocols import Executor, Listener, OffsetStore, Sink, StreamBinding, dead_letters_topic_of
 from kafka_stream.setting_checks import SourceFactory
 from kafka_stream.types import Guarantee, TopicPartition
 from kafka_stream.user_code import check_prepare, checked_sinks
@@ -59,6 +59,9 @@ class StreamSettings(BaseModel):
     ``retry`` says how often, and after which pauses, a batch is tried again for which a server was away (Kafka, the
     store, what ``transient_errors`` names). ``on_error`` says what becomes of a record that fails itself: the stream
     stops, or it is set aside within the limits of ``dead_letters``, in the batch's own transaction.
+
+    ``executor`` is where ``prepare`` and the sinks' conversions run: in this process without one, else on its workers
+    (``ProcessExecutor(…)``, or as text: ``"processes:4"``, ``"dask://host:8786"``), which read their ranges themselves.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
@@ -68,6 +71,7 @@ class StreamSettings(BaseModel):
     kafka: Annotated[Any, BeforeValidator(setting_checks.checked_kafka)]
     store: Annotated[Any, BeforeValidator(setting_checks.checked_store)]
     prepare: Callable[[Any], Any] | None = None
+    executor: Annotated[Any, BeforeValidator(setting_checks.checked_executor)] = None
     sink: Annotated[Any, BeforeValidator(checked_sinks)] = None
     start: Annotated[Any, BeforeValidator(setting_checks.checked_bound)] = "earliest"
     assignment: Annotated[str, BeforeValidator(setting_checks.checked_assignment)] = "group"
@@ -213,6 +217,7 @@ class StreamOptions(TypedDict, Generic[TransactionT], total=False):
     kafka: Mapping[str, Any] | SourceFactory
     store: OffsetStore[TransactionT] | str | SecretStr
     prepare: Callable[[Any], Any] | None
+    executor: Executor | str | None
     sink: Sinks[TransactionT]
     start: Bound
     assignment: str

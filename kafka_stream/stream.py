@@ -13,6 +13,7 @@ from typing import Any, Self, Unpack
 from pydantic import SecretStr
 
 from kafka_stream.engine.loop import Loop, StopRequest
+from kafka_stream.engine.preparing import PreparingThread
 from kafka_stream.engine.processing import BatchProcessor
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.failures.rejecting import Rejecting
@@ -31,6 +32,7 @@ from kafka_stream.protocols import (
 )
 from kafka_stream.running.inside import Inside
 from kafka_stream.running.run import STOP_TIMEOUT_S, Run
+from kafka_stream.running.workers import executor_for, with_workers
 from kafka_stream.setting_checks import SourceFactory
 from kafka_stream.settings import (
     StreamOptions,
@@ -73,6 +75,7 @@ class DirectStream:
             self._store.bind(self.settings.binding())
         if self.settings.on_error == "dead-letter":
             check_keeps_letters(self._store)
+        self._executor = executor_for(self.settings, self._sinks)
         self._guarantee = check_guarantee(self._sinks, self._store.capabilities, self.settings.guarantee)
         self._mirrors = _mirrors(self.settings.listeners, self._store)
         self._owner = self._new_owner()
@@ -228,22 +231,23 @@ class DirectStream:
         listeners = Listeners(settings.listeners)
         self._owner = self._new_owner()
         inside, request = Inside(), StopRequest()
-        source = self._new_source(inside)
+        source, preparing = with_workers(settings, self._sinks, self._executor, self._new_source(inside))
         for mirror in self._mirrors:
             mirror.mirror_through(source.publish_offsets)
+        processor = BatchProcessor(
+            store=self._store,
+            prepare=settings.prepare,
+            sinks=self._sinks,
+            listeners=listeners,
+            transient_errors=settings.transient_errors,
+            rescue=self._new_rescue(),
+        )
         loop = Loop(
             settings=settings,
             owner=self._owner,
             store=self._store,
             source=source,
-            processor=BatchProcessor(
-                store=self._store,
-                prepare=settings.prepare,
-                sinks=self._sinks,
-                listeners=listeners,
-                transient_errors=settings.transient_errors,
-                rescue=self._new_rescue(),
-            ),
+            preparing=preparing(PreparingThread(processor, settings.name)),
             guarantee=self._guarantee,
             listeners=listeners,
             request=request,

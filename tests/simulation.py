@@ -12,6 +12,7 @@ import pytest
 
 from kafka_stream.batch import Batch
 from kafka_stream.engine.loop import Loop, StopRequest
+from kafka_stream.engine.preparing import PreparingThread
 from kafka_stream.engine.processing import BatchProcessor
 from kafka_stream.errors import CommitOutcomeUnknown, KafkaStreamError
 from kafka_stream.progress import Listeners, RunSummary, StreamListener
@@ -245,15 +246,19 @@ class Simulation:
             owner=self.owner,
             store=store,
             source=cast("Source", self.source),
-            processor=BatchProcessor(
-                store=store,
-                prepare=self.settings.prepare,
-                sinks=[
-                    sink if isinstance(sink, Sink) else FunctionSink(sink)
-                    for sink in (given if isinstance(given, list) else [given])
-                ],
-                listeners=listeners,
-                clock=self.clock,
+            preparing=PreparingThread(
+                BatchProcessor(
+                    store=store,
+                    prepare=self.settings.prepare,
+                    sinks=[
+                        sink if isinstance(sink, Sink) else FunctionSink(sink)
+                        for sink in (given if isinstance(given, list) else [given])
+                    ],
+                    listeners=listeners,
+                    clock=self.clock,
+                ),
+                "s",
+                self.clock,
             ),
             guarantee=Guarantee.EXACTLY_ONCE,
             listeners=listeners,

@@ -50,6 +50,14 @@ def run(
         LogLevel, typer.Option(envvar="KAFKA_STREAM_LOG_LEVEL", help="What is logged to stderr.")
     ] = LogLevel.INFO,
     *,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="processes:N|dask://HOST:PORT",
+            envvar="KAFKA_STREAM_EXECUTOR",
+            help="Where prepare runs, if not in this process: processes of this machine, or a Dask cluster.",
+        ),
+    ] = None,
     context: typer.Context,
 ) -> None:
     """Run a stream until it is stopped, or up to an end.
@@ -68,18 +76,18 @@ def run(
         checked_bound(until, "--until")
     on_terminal = until is not None and sys.stderr.isatty()
     with telling_variables(context):
-        stream = _loaded(app, name=name, store=store, kafka=kafka_given(kafka))
+        stream = _loaded(app, name=name, store=store, kafka=kafka_given(kafka), executor=executor)
     with _progress(stream, until) as progress:
         _set_up_logging(log_level, on_terminal=on_terminal)
         stream.replace(listeners=(*stream.settings.listeners, progress)).run(until=until)
 
 
-def _loaded(app: str, *, name: str | None, store: str | None, kafka: GivenKafka) -> DirectStream:
+def _loaded(app: str, *, name: str | None, store: str | None, kafka: GivenKafka, executor: str | None) -> DirectStream:
     """The application's stream, with what options say otherwise; variables must agree with its code."""
     from kafka_stream.cli.loading import load_stream
 
     stream = load_stream(app)
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {} if executor is None else {"executor": executor}
     if (of_name := name_beside(stream.name, name, app, "name")) != stream.name:
         changes["name"] = of_name
     if (url := store_beside(stream, store, app)) is not None:

@@ -7,7 +7,7 @@ from collections import deque
 from kafka_stream.batch import Batch
 from kafka_stream.engine.partitions.ownership import Ownership
 from kafka_stream.engine.planner import Plan, Planner
-from kafka_stream.engine.preparing import BatchInHand, PreparingThread
+from kafka_stream.engine.preparing import BatchInHand, Preparing
 from kafka_stream.errors import OwnershipLost
 from kafka_stream.progress import Listeners
 from kafka_stream.protocols import Source
@@ -15,14 +15,14 @@ from kafka_stream.types import Phase, TopicPartition
 
 
 class BatchesInHand:
-    """What is taken from the source and not committed yet: one batch, and at most one that is prepared behind it.
+    """What is taken from the source and not committed yet: one batch, and those that are prepared behind it, in order.
 
     Whatever happens to one of them, or to its partitions, drops both: they are read again from the committed offsets.
     Used by the loop's thread only.
     """
 
     def __init__(
-        self, planner: Planner, preparing: PreparingThread, ownership: Ownership, source: Source, listeners: Listeners
+        self, planner: Planner, preparing: Preparing, ownership: Ownership, source: Source, listeners: Listeners
     ) -> None:
         self._planner = planner
         self._preparing = preparing
@@ -38,31 +38,38 @@ class BatchesInHand:
         Raises:
             OwnershipLost: a partition is being, or was, revoked.
         """
-        if self._batches:
-            if not self._is_void(self._batches[0]):
-                return self._batches[0]
+        if self._batches and self._is_void(self._batches[0]):
             self.read_again()
-        plan = self._planner.next()
-        return None if plan is None else self._take(plan)
+        if not self._batches:
+            plan = self._planner.next()
+            if plan is None:
+                return None
+            self._take(plan)
+        if self._preparing.begins_at_once:
+            self._preparing.begin(self._batches[0])
+            while self.take_behind():
+                pass
+        return self._batches[0]
 
     def empty(self) -> BatchInHand | None:
         """Progress over ranges without a record, if there is any; nothing else is in hand."""
         plan = self._planner.empty()
         return None if plan is None else self._take(plan)
 
-    def take_behind(self) -> None:
-        """While a batch is written: take the one behind it and begin to prepare it, if there is anything to prepare."""
-        if len(self._batches) > 1 or not self._preparing.runs_ahead:
-            return
-        plan = self._planner.behind(self._batches[0].plan)
+    def take_behind(self) -> bool:
+        """Take one batch more and begin to prepare it, if there is anything to prepare; whether there was."""
+        if not 0 < len(self._batches) <= self._preparing.most_ahead:
+            return False
+        plan = self._planner.behind([each.plan for each in self._batches])
         if plan is None or self._source.is_revoking(plan.partitions):
-            return
+            return False
         try:
             behind = self._take(plan)
         except OwnershipLost:
-            return  # it is void: in its turn it is dropped, and what was taken of it is read again
+            return False  # it is void: in its turn it is dropped, and what was taken of it is read again
         committed, self._committed = self._committed, None
         self._preparing.begin(behind, committed)
+        return True
 
     def committed(self) -> None:
         """The batch in hand is committed: the one behind it is next."""

@@ -20,8 +20,8 @@ from kafka_stream.engine.bounds import NO_PROGRESS_S, BoundedRun, resolve_until
 from kafka_stream.engine.partitions.ownership import Ownership
 from kafka_stream.engine.patience import Patience, jitter
 from kafka_stream.engine.planner import Planner
-from kafka_stream.engine.preparing import BatchInHand, PreparingThread
-from kafka_stream.engine.processing import BatchDropped, BatchProcessor, Timings
+from kafka_stream.engine.preparing import BatchInHand, Preparing
+from kafka_stream.engine.processing import BatchDropped, Timings
 from kafka_stream.engine.recorder import Recorder
 from kafka_stream.engine.reporter import Reporter
 from kafka_stream.engine.retry import Decision, Rejoin, RetryAfter, Stop, decide, given_up
@@ -36,7 +36,6 @@ from kafka_stream.errors import (
     OwnershipLost,
     TransientError,
 )
-from kafka_stream.failures.results import Results
 from kafka_stream.failures.strategies import Failures
 from kafka_stream.namesakes import Namesakes
 from kafka_stream.progress import Listeners, RunSummary, StreamState, StreamStatus
@@ -53,7 +52,6 @@ from kafka_stream.protocols import (
     WaitingStore,
 )
 from kafka_stream.settings import StreamSettings
-from kafka_stream.source.buffer import leader_epochs_of
 from kafka_stream.types import Guarantee, Owner, Phase, PlanKind, TopicPartition
 
 logger = logging.getLogger("kafka_stream")
@@ -79,7 +77,7 @@ class Loop:
         owner: Owner,
         store: OffsetStore,
         source: Source,
-        processor: BatchProcessor,
+        preparing: Preparing,
         guarantee: Guarantee,
         listeners: Listeners,
         request: StopRequest,
@@ -89,7 +87,8 @@ class Loop:
         self._owner = owner
         self._store = store
         self._source = source
-        self._processor = processor
+        self._preparing = preparing
+        self._processor = processor = preparing.processor
         self._guarantee = guarantee
         self._listeners = listeners
         self._request = request
@@ -111,8 +110,7 @@ class Loop:
         self._topic_look = TopicLook(source, self._ownership, self._reporter, clock)
         self._ticks = Ticks(processor.ticking_sinks, self._ownership, source, clock)
         self._planner = Planner(settings, source, self._ownership, clock)
-        self._preparing = PreparingThread(processor, settings.name, clock)
-        self._in_hand = BatchesInHand(self._planner, self._preparing, self._ownership, source, listeners)
+        self._in_hand = BatchesInHand(self._planner, preparing, self._ownership, source, listeners)
         self._namesakes = Namesakes(settings.name, settings.group_id or settings.name, owner, store, source)
         self._bounded: BoundedRun | None = None
         self._acquisition = Acquisition(self._ownership, self._recorder, listeners, self._reporter, clock)
@@ -319,21 +317,21 @@ class Loop:
     # ------------------------------------------------------------------------------------------------------- a batch
 
     def _process(self, in_hand: BatchInHand) -> None:
-        batch, ranges = in_hand.batch, in_hand.plan.ranges
+        ranges = in_hand.plan.ranges
         self._reporter.begun(ranges)
         prepared = self._preparing.wait(in_hand, self._has_time)
+        batch = in_hand.batch
         if len(batch):
             self._listeners.on_phase(Phase.AFTER_PREPARE, ranges)
         started = self._clock()
         plan_kind = self._plan_kind(batch)
-        claim = self._ownership.claim(ranges, leader_epochs_of(ranges, batch.records), plan_kind)
+        claim = self._ownership.claim(ranges, prepared.leader_epochs, plan_kind)
         if plan_kind is PlanKind.RANGE:
             self._ownership.plan(claim)
         self._listeners.on_phase(Phase.AFTER_PLAN, ranges)
+        again = partial(self._preparing.again, in_hand, is_wanted=self._has_time)
         try:
-            timings = self._processor.commit(
-                prepared.results, claim, self._go_on, self._has_time, partial(self._prepare_again, in_hand)
-            )
+            timings = self._processor.commit(prepared.results, claim, self._go_on, self._has_time, again)
             self._ownership.committed(claim)
         except CommitOutcomeUnknown as error:
             self._settlement.settle(claim, error)
@@ -341,11 +339,6 @@ class Loop:
         self._processor.committed()
         self._in_hand.committed()
         self._account(in_hand, replace(timings, prepare_s=prepared.prepare_s))
-
-    def _prepare_again(self, in_hand: BatchInHand, part: Batch | None) -> Results:
-        """A part of the batch in hand, or all of it, on the thread on which all are prepared."""
-        batch = in_hand.batch if part is None else part
-        return self._preparing.wait(BatchInHand(in_hand.plan, batch=batch), self._has_time).results
 
     def _go_on(self) -> None:
         """While a batch is written."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from kafka_stream.batch import Batch
 from kafka_stream.engine.partitions.ownership import Ownership
@@ -69,8 +69,8 @@ class Planner:
             self._next_batch_at = now + self._settings.interval_s
         return found if found.ranges else None
 
-    def behind(self, before: Plan) -> Plan | None:
-        """The batch that will follow one in hand, if it is a full one: else it would better be larger later."""
+    def behind(self, before: Sequence[Plan]) -> Plan | None:
+        """The batch that will follow those in hand, if it is a full one: else it would better be larger later."""
         if self._rate is not None or self._settings.interval_s is not None or self._ownership.planned():
             return None
         buffered = self._source.buffered()
@@ -80,8 +80,9 @@ class Planner:
         ):
             return None
         positions = self._ownership.next_offsets()
-        positions.update([(r.topic_partition, r.until_offset) for r in before.ranges])
-        found = plan(buffered, positions, self._limits(positions, {}), turn=before.turn or self._turn)
+        positions.update([(r.topic_partition, r.until_offset) for each in before for r in each.ranges])
+        turn = next((each.turn for each in reversed(before) if each.turn is not None), self._turn)
+        found = plan(buffered, positions, self._limits(positions, {}), turn=turn)
         if not found.ranges or not self._is_full(found.records, found.value_bytes):
             return None
         self._busy_at = self._clock()
@@ -112,7 +113,7 @@ class Planner:
         self._turn = plan.turn or self._turn
         if self._rate is not None:
             for tp in plan.partitions:
-                self._rate.spend(tp, len(batch.partition(tp)))
+                self._rate.spend(tp, batch.count_of(tp))
         if count := len(batch):
             self._fixed_cost.observe(count, duration_s)
             target_s = self._fixed_cost.attainable_s(self._settings.target_batch_duration_s)

@@ -12,15 +12,18 @@ import contextvars
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import SimpleQueue
+from typing import Protocol
 
 from kafka_stream.batch import Batch
 from kafka_stream.engine.planner import Plan
 from kafka_stream.engine.processing import BatchDropped, BatchProcessor
 from kafka_stream.failures.results import Results
+from kafka_stream.source.buffer import leader_epochs_of
+from kafka_stream.types import TopicPartition
 
 logger = logging.getLogger("kafka_stream")
 
@@ -34,10 +37,14 @@ _TIMES_THE_LONGEST = 3
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What each sink takes, and how long it took to make, in seconds."""
+    """What each sink takes, and how long it took to make, in seconds.
+
+    ``leader_epochs`` are those that the ranges' ends were read under, where they are known.
+    """
 
     results: Results
     prepare_s: float
+    leader_epochs: Mapping[TopicPartition, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -57,6 +64,39 @@ class BatchInHand:
     def drop(self) -> None:
         """It will not be committed; it need not be prepared, unless that has begun."""
         self.prepared.cancel()
+
+
+class Preparing(Protocol):
+    """Where batches are prepared: by a thread of this process, or by others. Used by the loop's thread only."""
+
+    @property
+    def processor(self) -> BatchProcessor:
+        """What commits them."""
+
+    @property
+    def most_ahead(self) -> int:
+        """How many batches may be taken and prepared behind the one in hand, now."""
+
+    @property
+    def begins_at_once(self) -> bool:
+        """Whether those are begun before the batch in hand is waited for; else while it is written."""
+
+    def begin(self, in_hand: BatchInHand, committed: BatchInHand | None = None) -> None:
+        """Prepare this batch, after those that were begun before it; once. Then let go of one that is ``committed``."""
+
+    def wait(self, in_hand: BatchInHand, is_wanted: Callable[[], bool]) -> Prepared:
+        """Prepare this batch, if that was not begun, and wait for it.
+
+        Raises:
+            BatchDropped: it is not wanted any more; user code may still be at work on it.
+            ProcessingError, TransientError: as ``BatchProcessor.prepare`` does.
+        """
+
+    def again(self, in_hand: BatchInHand, part: Batch | None, is_wanted: Callable[[], bool]) -> Results:
+        """Prepare a part of the batch in hand once more, or, with ``None``, all of it; raises as ``wait``."""
+
+    def close(self, is_waited_for: Callable[[], bool]) -> None:
+        """End what was begun; user code that is stuck is waited for as long as that is wanted."""
 
 
 class _Worker:
@@ -101,22 +141,29 @@ class PreparingThread:
     """Runs ``BatchProcessor.prepare`` for one batch after the other. Used by the loop's thread only."""
 
     def __init__(self, processor: BatchProcessor, stream: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._processor = processor
+        self.processor = processor
         self._stream = stream
         self._clock = clock
         self._worker: _Worker | None = None
         self._left_behind: _Worker | None = None
         self._longest_s = 0.0
 
+    begins_at_once = False
+    """Beside a writer's own requests a batch is prepared from the moment on at which that waits for the server."""
+
     @property
-    def runs_ahead(self) -> bool:
-        """Whether there is anything to do before a batch's transaction, and it may be done ahead.
+    def most_ahead(self) -> int:
+        """One, if there is anything to do before a batch's transaction, and it may be done ahead.
 
         It may not while user code is left behind in an earlier batch: so there is one such thread at most.
         """
+        return 1 if self.processor.prepares and not self._has_left_behind else 0
+
+    @property
+    def _has_left_behind(self) -> bool:
         if self._left_behind is not None and not self._left_behind.thread.is_alive():
             self._left_behind = None
-        return self._processor.prepares and self._left_behind is None
+        return self._left_behind is not None
 
     def begin(self, in_hand: BatchInHand, committed: BatchInHand | None = None) -> None:
         """Prepare this batch, after those that were begun before it; once.
@@ -127,7 +174,7 @@ class PreparingThread:
         if in_hand.begun:
             return
         in_hand.begun = True
-        if not self._processor.prepares or not len(in_hand.batch):
+        if not self.processor.prepares or not len(in_hand.batch):
             self._prepare(in_hand)
             return
         if self._worker is None:
@@ -157,6 +204,11 @@ class PreparingThread:
                 if time.monotonic() - since >= max(_PATIENCE_S, _TIMES_THE_LONGEST * self._longest_s):
                     self._leave_behind_what_is_before(in_hand)
 
+    def again(self, in_hand: BatchInHand, part: Batch | None, is_wanted: Callable[[], bool]) -> Results:
+        """A part of the batch in hand, or all of it, on the thread on which all are prepared."""
+        batch = in_hand.batch if part is None else part
+        return self.wait(BatchInHand(in_hand.plan, batch=batch), is_wanted).results
+
     def close(self, is_waited_for: Callable[[], bool]) -> None:
         """End the thread, after what was begun; user code that is stuck is waited for as long as that is wanted.
 
@@ -164,17 +216,17 @@ class PreparingThread:
         """
         worker, self._worker = self._worker, None
         if worker is None:
-            self._processor.close()
+            self.processor.close()
             return
         worker.end()
         worker.thread.join(_LOOK_S)
         while worker.thread.is_alive() and is_waited_for():
             worker.thread.join(_LOOK_S)
-        if worker.thread.is_alive() or not (self._left_behind is None or self.runs_ahead):
+        if worker.thread.is_alive() or self._has_left_behind:
             logger.warning("prepare of stream %r is still at work, on a batch that will not be committed", self._stream)
 
     def _new_worker(self) -> _Worker:
-        return _Worker(f"kafka-stream-prepare-{self._stream}", self._prepare, self._processor.close)
+        return _Worker(f"kafka-stream-prepare-{self._stream}", self._prepare, self.processor.close)
 
     def _leave_behind_what_is_before(self, in_hand: BatchInHand) -> None:
         worker = self._worker
@@ -196,13 +248,14 @@ class PreparingThread:
             return  # dropped before it was its turn
         started = self._clock()
         try:
-            results = self._processor.prepare(in_hand.batch)
+            results = self.processor.prepare(in_hand.batch)
         except BaseException as error:  # noqa: BLE001 - raised again by wait()
             in_hand.prepared.set_exception(error)
         else:
             took_s = self._clock() - started
             self._longest_s = max(self._longest_s, took_s)
-            in_hand.prepared.set_result(Prepared(results, took_s))
+            epochs = leader_epochs_of(in_hand.batch.ranges, in_hand.batch.records)
+            in_hand.prepared.set_result(Prepared(results, took_s, epochs))
 
 
-__all__ = ["BatchInHand", "Prepared", "PreparingThread"]
+__all__ = ["BatchInHand", "Prepared", "Preparing", "PreparingThread"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,11 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from kafka_stream.batch import Batch
-from kafka_stream.errors import KafkaStreamError, ProcessingError, RecordError
+from kafka_stream.errors import KafkaStreamError, ProcessingError, RecordError, TransactionEscaped
 from kafka_stream.executors.preparation import Preparation
 from kafka_stream.failures.kinds import UserCode, UserErrors
 from kafka_stream.failures.naming import culprit
-from kafka_stream.failures.rescue import Again, Rescue
+from kafka_stream.failures.rescue import Again, HeldChanged, Rescue
 from kafka_stream.failures.results import Results, Writing
 from kafka_stream.progress import Listeners
 from kafka_stream.protocols import OffsetStore, OverlappingSink, RangeSink, Sink, StoreTransaction, TickingSink
@@ -21,6 +22,8 @@ from kafka_stream.protocols.sinks import FilteredSink
 from kafka_stream.types import Claim, Phase, TopicPartition
 from kafka_stream.user_code import FunctionSink
 from kafka_stream.user_results import Untouched, refuse_deferred
+
+logger = logging.getLogger("kafka_stream")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,20 +126,29 @@ class BatchProcessor:
             CommitOutcomeUnknown: to be settled.
         """
         in_transaction = partial(self._in_transaction, claim, go_on, may_commit)
-
+        if results.pieces is not None:
+            committed = self._commit_pieces(results, in_transaction, go_on)
+            if committed is not None:
+                return committed
+            results = again(None)
         if self._rescue is None:
             try:
                 return in_transaction(lambda transaction: self._write(results, transaction, go_on, self._everywhere))
             except ProcessingError as error:
                 self._name(error, results, in_transaction, again)
                 raise
+        writing = self._writing(claim, go_on, may_commit)
+        return self._rescue.commit(results, claim, writing, in_transaction, again)
+
+    def _writing(self, claim: Claim, go_on: Callable[[], None], may_commit: Callable[[], bool]) -> Writing:
+        """How a batch, or a part of it, is written where records may be set aside."""
         tell = self._listeners.on_phase
 
         def attempted() -> None:
             tell(Phase.AFTER_ATTEMPT, claim.ranges)
             _refuse_late(may_commit)
 
-        writing = Writing(
+        return Writing(
             everywhere=lambda found, transaction: self._write(found, transaction, go_on, self._everywhere),
             where_undone=lambda found, transaction: self._write(found, transaction, _nothing, self._undone),
             where_whole=self._write_whole if any(self._by_range) else None,
@@ -144,7 +156,34 @@ class BatchProcessor:
             set_aside=lambda: tell(Phase.AFTER_SET_ASIDE, claim.ranges),
             duplicates=lambda: self._kept_back,
         )
-        return self._rescue.commit(results, claim, writing, in_transaction, again)
+
+    def _commit_pieces(
+        self, results: Results, in_transaction: InTransaction, go_on: Callable[[], None]
+    ) -> Timings | None:
+        """Of what workers made of a batch; ``None`` where a record, or the order of keys, is to be looked at first."""
+        write = partial(self._write_pieces, results, go_on=go_on)
+        try:
+            if self._rescue is None:
+                return in_transaction(write)
+            return self._rescue.commit_whole(results, write, in_transaction, lambda: self._kept_back)
+        except TransactionEscaped:
+            raise
+        except (ProcessingError, HeldChanged) as error:
+            logger.info("%s; the batch is prepared here, to find out why", error)
+            return None
+
+    def _write_pieces(self, results: Results, transaction: Any, go_on: Callable[[], None]) -> None:
+        """To each sink all pieces in order; to one that keeps whole ranges, all of them at once."""
+        kept_back = 0
+        pieces = results.pieces or ()
+        for number, filtered in enumerate(self._filtered):
+            values = [piece[number] for piece in pieces]
+            if self._by_range[number]:
+                values = [{r: value for each in values for r, value in each.items()}] if values else []
+            for value in values:
+                self._write_to(number, value, transaction, go_on, results.batch)
+                kept_back += 0 if filtered is None else filtered.duplicates
+        self._kept_back = kept_back
 
     def _name(self, failure: ProcessingError, results: Results, in_transaction: InTransaction, again: Again) -> None:
         """Raise the error that names the record which a database has refused, if that is not known and found out."""

@@ -10,7 +10,7 @@ from confluent_kafka import Message
 from kafka_stream.batch import Batch
 from kafka_stream.failures.breaker import DeadLetters
 from kafka_stream.failures.letters import Rejection, after_another, letter_error
-from kafka_stream.failures.parts import RecordId, key_of, record_id
+from kafka_stream.failures.parts import RecordId, key_of, place_of, record_id
 from kafka_stream.protocols import Key
 from kafka_stream.types import TopicPartition
 
@@ -62,4 +62,18 @@ class Rejecting:
         return [at for at in range(place + 1, len(messages)) if key_of(messages[at]) == key]
 
 
-__all__ = ["Rejecting"]
+def numbered(batch: Batch, rejections: Mapping[RecordId, Rejection]) -> tuple[int, Sequence[int]]:
+    """How many records there are in all, and which of them, by number, failed themselves."""
+    if not rejections:
+        return len(batch), ()
+    failed: list[int] = []
+    left_out = 0  # of those before: they are in the batch no more
+    for record in sorted(rejections):
+        before, is_there = place_of(batch, record)
+        if rejections[record].is_failure:
+            failed.append(before + left_out)
+        left_out += not is_there
+    return len(batch) + left_out, failed
+
+
+__all__ = ["Rejecting", "numbered"]

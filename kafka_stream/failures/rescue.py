@@ -27,7 +27,7 @@ from kafka_stream.failures.breaker import Breaker
 from kafka_stream.failures.hunt import Hunt, Rejected, Unexplained
 from kafka_stream.failures.letters import Rejection, held_back, letters_of
 from kafka_stream.failures.parts import RecordId, key_of, place_of, without
-from kafka_stream.failures.rejecting import Rejecting
+from kafka_stream.failures.rejecting import Rejecting, numbered
 from kafka_stream.failures.results import Results, Writing
 from kafka_stream.failures.turns import NOBODY_WAITS, Letters, Turn, returning_keys, turn_of
 from kafka_stream.protocols import Key, RescuingTransaction
@@ -134,6 +134,24 @@ class Rescue:
             except HeldChanged:
                 results = again(None)
 
+    def commit_whole(
+        self,
+        results: Results,
+        write: Callable[[Any], None],
+        in_transaction: InTransaction[_T],
+        duplicates: Callable[[], int],
+    ) -> _T:
+        """Write and commit a batch of which no record fails; ``HeldChanged`` where keys wait, and it has to be read."""
+
+        def write_all(transaction: RescuingTransaction) -> None:
+            if self._limits.keep_key_order and transaction.waiting_keys():
+                raise HeldChanged("records wait whose keys are among those of the batch, perhaps")
+            write(transaction)
+            self.duplicates, self.set_aside, self._commits = duplicates(), 0, bool(len(results.batch))
+            self._next_breaker = self._breaker.after(len(results.batch), ())
+
+        return in_transaction(write_all)
+
     def committed(self) -> None:
         """The batch that was written last is committed."""
         self._breaker = self._next_breaker
@@ -211,7 +229,7 @@ class Rescue:
         rejections = {**results.rejections, **found}
         self._commits = len(results.batch) > sum(place_of(results.batch, record)[1] for record in found)
         self.set_aside = len(rejections)
-        self._next_breaker = self._breaker.after(*_numbered(results.batch, rejections))
+        self._next_breaker = self._breaker.after(*numbered(results.batch, rejections))
         origins = results.turn.origins
         if done := [letter for record, letter in origins.items() if record not in rejections]:
             transaction.replayed(done)
@@ -279,18 +297,4 @@ def _refuse_end(error: ProcessingError) -> None:
         raise error
 
 
-def _numbered(batch: Batch, rejections: Mapping[RecordId, Rejection]) -> tuple[int, Sequence[int]]:
-    """How many records there are in all, and which of them, by number, failed themselves."""
-    if not rejections:
-        return len(batch), ()
-    failed: list[int] = []
-    left_out = 0  # of those before: they are in the batch no more
-    for record in sorted(rejections):
-        before, is_there = place_of(batch, record)
-        if rejections[record].is_failure:
-            failed.append(before + left_out)
-        left_out += not is_there
-    return len(batch) + left_out, failed
-
-
-__all__ = ["Again", "Rescue"]
+__all__ = ["Again", "HeldChanged", "Rescue"]

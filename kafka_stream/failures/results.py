@@ -16,13 +16,15 @@ from kafka_stream.failures.turns import NOBODY_WAITS, Turn
 class Results:
     """What each sink takes of the records of a batch that can be processed, and those that cannot.
 
-    ``turn`` is what was decided of records with keys that were known to wait when it was prepared.
+    ``turn`` is what was decided of records with keys that were known to wait when it was prepared. ``pieces`` are what
+    workers made of the batch, in order, each with a value for each sink, in place of ``values``; then none is rejected.
     """
 
     batch: Batch
     values: Sequence[Any] = ()
     rejections: Mapping[RecordId, Rejection] = field(default_factory=dict)
     turn: Turn = NOBODY_WAITS
+    pieces: Sequence[Sequence[Any]] | None = None
 
 
 Write: TypeAlias = Callable[[Results, Any], None]

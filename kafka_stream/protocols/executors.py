@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from kafka_stream.protocols.sources import PositionLost
 from kafka_stream.types import OffsetRange
@@ -118,6 +118,7 @@ class Workers(Protocol):
         """End what was begun for this run, tasks included. Never raises."""
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Where ``prepare`` runs: processes of this machine, or a cluster. Building one connects to nothing."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kafka_stream.batch import Batch
+from kafka_stream.engine.preparing import PreparingThread
 from kafka_stream.errors import SinkUnavailable
 from kafka_stream.testing import MemoryKafka
 from kafka_stream.types import Phase
@@ -20,6 +21,13 @@ LONG_S = 20.0
 @pytest.fixture
 def kafka() -> MemoryKafka:
     return twenty_each()
+
+
+def on_thread(run: Simulation) -> PreparingThread:
+    """What prepares its batches."""
+    preparing = run.loop._preparing
+    assert isinstance(preparing, PreparingThread)
+    return preparing
 
 
 class StuckAhead:
@@ -83,8 +91,8 @@ def test_nothing_is_prepared_ahead_while_one_is_left_behind_and_then_it_is_again
     run = Simulation(kafka, store, max_records_per_batch=10, prepare=user.prepare, sink=user.write)
 
     def look() -> None:
-        preparing = run.loop._preparing
-        ahead.append(preparing.runs_ahead)
+        preparing = on_thread(run)
+        ahead.append(preparing.most_ahead > 0)
         if len(ahead) == 3:  # of two batches since the failure
             user.released.set()
             left = preparing._left_behind
@@ -101,7 +109,7 @@ def test_what_is_slow_is_waited_for(kafka: MemoryKafka, store: ResultsStore, mon
     monkeypatch.setattr("kafka_stream.engine.preparing._PATIENCE_S", 0.0)
     user = StuckAhead()
     run = Simulation(kafka, store, max_records_per_batch=10, prepare=user.prepare, sink=user.write)
-    run.loop._preparing._longest_s = LONG_S  # as a batch before it has taken
+    on_thread(run)._longest_s = LONG_S  # as a batch before it has taken
     waits = list[float]()
 
     def has_time() -> bool:

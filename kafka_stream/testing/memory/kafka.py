@@ -9,12 +9,14 @@ import uuid
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from confluent_kafka import Message
+
 from kafka_stream.errors import TopicNotFound
-from kafka_stream.protocols import Source, TopicInfo
+from kafka_stream.protocols import Slice, Source, TopicInfo
 from kafka_stream.source.inbox import SourceLimits
 from kafka_stream.testing.memory.log import MemoryLog
 from kafka_stream.testing.memory.source import MemoryGroup, MemorySource
-from kafka_stream.types import TopicPartition
+from kafka_stream.types import OffsetRange, TopicPartition
 
 
 class MemoryTransaction:
@@ -162,6 +164,22 @@ class MemoryKafka:
             source = MemorySource(self, self._lock, group, topics, limits)
             self._sources.append(source)
             return source
+
+    def read(self, ranges: Sequence[OffsetRange]) -> Mapping[TopicPartition, Sequence[Message]]:
+        """All visible records of these ranges, as workers read them.
+
+        Raises:
+            PositionGone: the log does not have them.
+        """
+        return {r.topic_partition: self.read_slice(Slice(r)) for r in ranges}
+
+    def read_slice(self, wanted: Slice) -> Sequence[Message]:
+        """The visible records of one slice; raises as ``read``."""
+        with self._lock:
+            return self.log(wanted.range.topic_partition).read(wanted)
+
+    def close(self) -> None:
+        """Nothing to give back."""
 
     def topics(self, names: Sequence[str]) -> Mapping[str, TopicInfo]:
         """These topics as they are now.

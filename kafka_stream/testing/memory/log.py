@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from confluent_kafka import Message
 
+from kafka_stream.protocols import PositionGone, PositionLost, Slice
 from kafka_stream.source.buffer import offset_of
 from kafka_stream.testing.messages import message
-from kafka_stream.types import TopicPartition
+from kafka_stream.types import MAX_OFFSET, TopicPartition
 
 
 class MemoryLog:
@@ -114,6 +115,20 @@ class MemoryLog:
                 fetched.append(record)
                 size += len(record)
         return fetched, end
+
+    def read(self, wanted: Slice) -> list[Message]:
+        """The visible records of a slice, as a worker reads it.
+
+        Raises:
+            PositionGone: they are not there, or not any more.
+        """
+        r = wanted.range
+        truncated = wanted.leader_epoch is not None and self.diverges(r.from_offset, wanted.leader_epoch)
+        if truncated or not self.start <= r.from_offset <= self.end or r.until_offset > self.end:
+            lost = PositionLost(self.partition, r.from_offset, truncated, "the log does not have it")
+            raise PositionGone(f"{r} cannot be read", lost=lost)
+        fetched, _ = self.fetch(r.from_offset, len(r), MAX_OFFSET)
+        return [record for record in fetched if offset_of(record) < r.until_offset]
 
     def offset_at(self, timestamp_ms: int) -> int | None:
         """The first stable record at or after a time."""
