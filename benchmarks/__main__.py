@@ -14,7 +14,7 @@ from benchmarks.contest import PEERS_PYTHON
 
 WORKS, PEERS = (*works.WORKS, *works_with_state.WORKS), (*works.PEERS, *works_with_state.PEERS)
 FULL = runs.Scale(records=1_000_000, runs=5, paced_s=15.0)
-QUICK = runs.Scale(records=120_000, runs=1, paced_s=3.0)
+QUICK = runs.Scale(records=60_000, runs=1, paced_s=3.0)
 
 
 def main() -> int:

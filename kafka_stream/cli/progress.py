@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 
 from kafka_stream.cli.exit_status import without_passwords
 from kafka_stream.progress import StreamListener
-from kafka_stream.protocols import BatchProgress
+from kafka_stream.protocols import BatchProgress, WorkerShare
 from kafka_stream.types import Guarantee, Owner
 
 LINE_INTERVAL_S = 1.0
@@ -40,6 +40,7 @@ class Totals:
         self.dead_letters = 0
         self.duplicates = 0
         self.offsets = 0
+        self.workers: dict[str, WorkerShare] = {}
 
     def add(self, progress: BatchProgress) -> None:
         """Count one committed batch."""
@@ -48,6 +49,8 @@ class Totals:
         self.dead_letters += progress.dead_letters
         self.duplicates += progress.duplicates
         self.offsets += sum(map(len, progress.ranges))
+        for worker, share in progress.workers.items():
+            self.workers[worker] = self.workers[worker] + share if worker in self.workers else share
 
     def sentence(self) -> str:
         """The totals, with the rate since the start."""
@@ -95,9 +98,10 @@ class LineProgress(StreamListener):
         if self._clock() - self._written_at < LINE_INTERVAL_S:
             return
         self._written_at = self._clock()
+        took = f"{progress.duration_s:.2f} s{_by(progress)}"
         self._write(
-            f"{progress.stream} batch {progress.batch}: {thousands(progress.records)} records in "
-            f"{progress.duration_s:.2f} s, {thousands(self._totals.records)} in all, lag {_lag(progress)}"
+            f"{progress.stream} batch {progress.batch}: {thousands(progress.records)} records in {took}, "
+            f"{thousands(self._totals.records)} in all, lag {_lag(progress)}"
         )
 
     def on_retry(self, error: Exception, delay_s: float) -> None:
@@ -105,6 +109,8 @@ class LineProgress(StreamListener):
 
     def on_stop(self, error: BaseException | None) -> None:
         """Say what was done in all."""
+        for worker, share in sorted(self._totals.workers.items()):
+            self._write(f"worker {worker}: {thousands(share.records)} records in {share.busy_s:.1f} s of its time")
         self._write(f"{'stopped' if error is None else 'failed'} after {self._totals.sentence()}")
 
 
@@ -156,6 +162,12 @@ class BarProgress(LineProgress):
 
     def _print(self, line: str) -> None:
         self._console.print(without_passwords(line), highlight=False, markup=False, soft_wrap=True)
+
+
+def _by(progress: BatchProgress) -> str:
+    """How many workers of an executor had a share in it."""
+    count = len(progress.workers)
+    return f" by {count} worker{'s' if count > 1 else ''}" if count else ""
 
 
 def _lag(progress: BatchProgress) -> str:

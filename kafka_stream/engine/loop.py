@@ -21,12 +21,13 @@ from kafka_stream.engine.partitions.ownership import Ownership
 from kafka_stream.engine.patience import Patience, jitter
 from kafka_stream.engine.planner import Planner
 from kafka_stream.engine.preparing import BatchInHand, Preparing
-from kafka_stream.engine.processing import BatchDropped, Timings
+from kafka_stream.engine.processing import BatchDropped
 from kafka_stream.engine.recorder import Recorder
 from kafka_stream.engine.reporter import Reporter
 from kafka_stream.engine.retry import Decision, Rejoin, RetryAfter, Stop, decide, given_up
 from kafka_stream.engine.settlement import Settlement
 from kafka_stream.engine.ticks import Ticks
+from kafka_stream.engine.timings import Timings
 from kafka_stream.engine.topic_look import TopicLook
 from kafka_stream.engine.watchdog import Watchdog
 from kafka_stream.errors import (
@@ -338,7 +339,7 @@ class Loop:
             timings = Timings(0.0, 0.0, 0.0, self._clock() - started)
         self._processor.committed()
         self._in_hand.committed()
-        self._account(in_hand, replace(timings, prepare_s=prepared.prepare_s))
+        self._account(in_hand, replace(timings, prepare_s=prepared.prepare_s, workers=prepared.workers))
 
     def _go_on(self) -> None:
         """While a batch is written."""

@@ -22,6 +22,7 @@ from kafka_stream.batch import Batch
 from kafka_stream.engine.planner import Plan
 from kafka_stream.engine.processing import BatchDropped, BatchProcessor
 from kafka_stream.failures.results import Results
+from kafka_stream.protocols import WorkerShare
 from kafka_stream.source.buffer import leader_epochs_of
 from kafka_stream.types import TopicPartition
 
@@ -39,12 +40,14 @@ _TIMES_THE_LONGEST = 3
 class Prepared:
     """What each sink takes, and how long it took to make, in seconds.
 
-    ``leader_epochs`` are those that the ranges' ends were read under, where they are known.
+    ``leader_epochs`` are those that the ranges' ends were read under, where they are known; ``workers`` those who made
+    it, if it was made elsewhere.
     """
 
     results: Results
     prepare_s: float
     leader_epochs: Mapping[TopicPartition, int] = field(default_factory=dict)
+    workers: Mapping[str, WorkerShare] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
 from kafka_stream.batch import Batch
+from kafka_stream.engine.timings import Timings
 from kafka_stream.errors import KafkaStreamError, ProcessingError, RecordError, TransactionEscaped
 from kafka_stream.executors.preparation import Preparation
 from kafka_stream.failures.kinds import UserCode, UserErrors
@@ -24,16 +24,6 @@ from kafka_stream.user_code import FunctionSink
 from kafka_stream.user_results import Untouched, refuse_deferred
 
 logger = logging.getLogger("kafka_stream")
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """How long each part of a batch took, in seconds."""
-
-    prepare_s: float
-    claim_s: float
-    write_s: float
-    commit_s: float
 
 
 InTransaction: TypeAlias = Callable[[Callable[[Any], None]], Timings]

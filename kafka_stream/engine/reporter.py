@@ -10,7 +10,7 @@ from typing import Any
 
 from kafka_stream.engine.partitions.ownership import Ownership
 from kafka_stream.engine.planner import Plan
-from kafka_stream.engine.processing import Timings
+from kafka_stream.engine.timings import Timings
 from kafka_stream.errors import KafkaStreamError
 from kafka_stream.progress import RunSummary, StreamState, StreamStatus
 from kafka_stream.protocols import BatchProgress
@@ -98,6 +98,7 @@ class Reporter:
             attempt=attempt,
             dead_letters=dead_letters,
             duplicates=duplicates,
+            workers=timings.workers,
         )
         self.set(
             positions=self._ownership.next_offsets(),

@@ -38,6 +38,7 @@ from kafka_stream.protocols.listeners import (
     BatchProgress,
     Listener,
     OffsetMirror,
+    WorkerShare,
 )
 from kafka_stream.protocols.sinks import (
     ConvertingSink,
@@ -153,6 +154,7 @@ __all__ = [
     "WaitingStore",
     "WindowsNow",
     "Work",
+    "WorkerShare",
     "Workers",
     "WorkersPart",
     "dead_letters_topic_of",

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from kafka_stream.types import Guarantee, OffsetRange, Owner, Phase, TopicPartition
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerShare:
+    """What a worker of an executor did: how many records, in how many seconds, reading and preparing them."""
+
+    records: int
+    busy_s: float
+
+    def __add__(self, other: WorkerShare) -> WorkerShare:
+        return WorkerShare(self.records + other.records, self.busy_s + other.busy_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +27,8 @@ class BatchProgress:
 
     ``lag`` is ``None`` for a partition whose end is not known. ``bytes`` counts record values. ``attempt`` is the
     number of the attempt that went well, from 1; ``dead_letters`` counts those of the ``records`` that were set aside,
-    ``duplicates`` those that a ``Deduplicate`` has kept back.
+    ``duplicates`` those that a ``Deduplicate`` has kept back. ``workers`` are those of the stream's executor that read
+    and prepared it, by name; ``prepare_s`` is then their time, divided by how many can be at work at once.
     """
 
     stream: str
@@ -34,6 +46,7 @@ class BatchProgress:
     attempt: int = 1
     dead_letters: int = 0
     duplicates: int = 0
+    workers: Mapping[str, WorkerShare] = field(default_factory=dict)
 
     @property
     def duration_s(self) -> float:

@@ -105,7 +105,6 @@ def test_every_committed_record_is_in_the_results_once(
     size: int,
 ) -> None:
     chance = random.Random(seed)
-    kinds = chance.choices(FAULTS, k=100)
     crashes = [(chance.choice(OF_EVERY_BATCH), chance.randint(1, 4)) for _ in range(3)]
     topic, inner = Log(partitions), MemoryOffsetStore()
     store = ResultsStore(inner)
@@ -113,7 +112,7 @@ def test_every_committed_record_is_in_the_results_once(
         getattr(topic, what)(partition, count)
     topic.end_transactions()
     break_store(store, failures)
-    executor = ThreadExecutor(topic.kafka, slots, fault_of(kinds))
+    executor = ThreadExecutor(topic.kafka, slots, fault_of(chance.choices(FAULTS, k=100)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slicing, "LEAST_OFFSETS", 3)
         for phase, nth in [*crashes, (None, 0)]:

@@ -24,7 +24,7 @@ from kafka_stream.engine.preparing import BatchInHand, Prepared, PreparingThread
 from kafka_stream.engine.processing import BatchDropped, BatchProcessor
 from kafka_stream.errors import FailedElsewhere, ProcessingError, WorkerLost
 from kafka_stream.failures.results import Results
-from kafka_stream.protocols import Executor, Outcome, PositionGone, Slice, Work, Workers
+from kafka_stream.protocols import Executor, Outcome, PositionGone, Slice, Work, Workers, WorkerShare
 from kafka_stream.source.range_source import RangeSource
 from kafka_stream.types import OffsetRange, TopicPartition
 
@@ -228,8 +228,9 @@ class Dispatch:
         in_hand.batch = CountedBatch(ranges, counts)
         in_hand.plan = replace(in_hand.plan, records=sum(counts.values()), value_bytes=value_bytes)
         pieces = [piece for outcome in outcomes for piece in pickle.loads(outcome.values)]  # noqa: S301 - our workers'
-        took_s = sum(outcome.read_s + outcome.prepare_s for outcome in outcomes) / self._started().slots
-        return Prepared(Results(in_hand.batch, pieces=pieces), took_s, epochs)
+        shares = _shares(outcomes)
+        took_s = sum(share.busy_s for share in shares.values()) / self._started().slots
+        return Prepared(Results(in_hand.batch, pieces=pieces), took_s, epochs, shares)
 
     def _done_over(self, in_hand: BatchInHand, failure: FailedElsewhere, is_wanted: Callable[[], bool]) -> Prepared:
         """The batch as if there were no workers: what failed there fails here as well, and is dealt with."""
@@ -260,6 +261,15 @@ class Dispatch:
         for task in tasks:
             if self._workers is not None and not task.future.done():
                 self._workers.abandon(task.future)
+
+
+def _shares(outcomes: Sequence[Outcome]) -> Mapping[str, WorkerShare]:
+    """What each worker did."""
+    shares: dict[str, WorkerShare] = {}
+    for each in outcomes:
+        share = WorkerShare(sum(each.records), each.read_s + each.prepare_s)
+        shares[each.worker] = shares[each.worker] + share if each.worker in shares else share
+    return shares
 
 
 __all__ = ["BATCHES_AHEAD", "MOST_ATTEMPTS", "Dispatch", "Reading"]

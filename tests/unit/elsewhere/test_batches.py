@@ -42,6 +42,7 @@ def test_workers_prepare_what_is_committed_here(
     summary = stream.run(until="latest")
     assert_exactly_once(engine)
     assert summary.records == sum(each.records for each in progress.batches) == RECORDS
+    assert sum(share.records for each in progress.batches for share in each.workers.values()) == RECORDS
     assert sum(each.bytes for each in progress.batches) == sum(len(f"v{n}") for n in range(RECORDS))
     assert executor.closed == 1
     assert stream.store.positions("orders")[TopicPartition("orders", 0)].leader_epoch == 0
