@@ -103,7 +103,7 @@ def test_what_was_copied_once_is_encoded_before_the_transaction(
     assert sink.prepare(ROWS[:20]).encoded == {}, "few rows are inserted"
     assert sink.prepare([(str(n), n, "") for n in range(MANY)]).encoded == {}, "what cannot be encoded"
     assert (len(first.encoded), len(second.encoded)) == (0, 1)
-    monkeypatch.setattr(postgres_writer, "_encoded", None)  # what would encode them in the transaction
+    monkeypatch.setattr(postgres_writer, "encoded_pieces", None)  # what would encode them in the transaction
     with database.begin() as connection:
         sink.write(second, Transaction(connection))
     assert stored(database) == [*ROWS, *((MANY + n, n, None) for n in range(MANY))]

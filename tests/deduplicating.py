@@ -128,7 +128,8 @@ class Member:
 
     def process(self, batch: Batch, *, fails: bool = False) -> None:
         """Commit it, unless it fails first."""
-        prepared = self._in_turn.prepared(self.sink, batch, pieces_of) if len(batch) else []
+        pieces = self._in_turn.pieces(batch, pieces_of) if len(batch) else []
+        prepared = [self._in_turn.prepared(self.sink, piece) for piece in pieces]
         with self.begin(batch) as transaction:
             for piece in prepared:
                 self.sink.write(piece, transaction)

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-import itertools
 import pickle
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from kafka_stream.batch import Batch
-from kafka_stream.protocols import Sink, workers_part
+from kafka_stream.protocols import ConvertingSink, Sink, workers_part
 from kafka_stream.types import OffsetRange
 
 _T = TypeVar("_T")
 
 
+_SENT: dict[int, tuple[Sink, int, bytes]] = {}
+
+
 def prepared_elsewhere(sink: Sink, given: Any) -> Any:
     """What a worker gives, which has nothing but what was sent to it; back where the sink is."""
-    part = pickle.loads(pickle.dumps(workers_part(sink)))
+    part = pickle.loads(_sent(sink))
     return pickle.loads(pickle.dumps(part.prepare(given)))
+
+
+def _sent(sink: Sink) -> bytes:
+    """Sent once for as long as there is nothing new."""
+    changed = sink.work_changed if isinstance(sink, ConvertingSink) else 0
+    of, known, part = _SENT.get(id(sink), (None, 0, b""))
+    if of is not sink or known != changed:
+        part = pickle.dumps(workers_part(sink))
+        if len(_SENT) > 100:
+            _SENT.clear()
+        _SENT[id(sink)] = (sink, changed, part)
+    return part
 
 
 def halves(items: Sequence[_T]) -> list[Sequence[_T]]:
@@ -43,11 +57,13 @@ def pieces_of(batch: Batch) -> list[Batch]:
 class InTurn:
     """One batch is prepared here, the next one by a worker, the third by workers in pieces, and so on."""
 
-    numbers: itertools.count[int] = field(default_factory=itertools.count)
+    _number: int = 0
 
-    def prepared(self, sink: Sink, given: Any, cut: Callable[[Any], Sequence[Any]]) -> list[Any]:
-        """What ``write`` is called with, one after the other."""
-        number = next(self.numbers) % 3
-        if number == 0:
-            return [sink.prepare(given)]
-        return [prepared_elsewhere(sink, piece) for piece in ([given] if number == 1 else cut(given))]
+    def pieces(self, given: Any, cut: Callable[[Any], Sequence[Any]]) -> Sequence[Any]:
+        """What the next batch is prepared and written in."""
+        self._number = (self._number + 1) % 3
+        return cut(given) if self._number == 0 else [given]
+
+    def prepared(self, sink: Sink, piece: Any) -> Any:
+        """What ``write`` is called with."""
+        return sink.prepare(piece) if self._number == 1 else prepared_elsewhere(sink, piece)

@@ -49,6 +49,7 @@ EMITTED = sa.Table("emitted", METADATA, sa.Column("place", sa.Integer, primary_k
 
 Record = tuple[str, int]
 Row = dict[str, Any]
+Taken = Sequence[tuple[TopicPartition, int, Record]]
 
 
 def step(version: int, row: Row | None, value: int) -> Row | None:
@@ -131,7 +132,6 @@ class World:
         self.scope = scope
         self.cached_rows = cached_rows
         self.in_turn = InTurn()
-        self.turns = itertools.count()
         self.stream = f"stream-{next(self.numbers)}"
         self.model = Model(scope)
         self.offsets = dict.fromkeys(PLACES, 0)
@@ -201,7 +201,7 @@ class World:
         self.store.reposition(Claim(self.stream, self.members[who].owner, ranges, self.members[who].epochs, {}, {}))
         self.offsets[place] = until
 
-    def claim(self, who: str, batch: Sequence[tuple[TopicPartition, int, Record]]) -> Claim:
+    def claim(self, who: str, batch: Taken) -> Claim:
         until = {place: offset + 1 for place, offset, _ in batch}
         ranges = tuple(OffsetRange(place, self.offsets[place], until[place]) for place in sorted(until))
         return Claim(self.stream, self.members[who].owner, ranges, dict(self.members[who].epochs), {}, {})
@@ -222,9 +222,7 @@ class World:
             transaction.commit()
         self.offsets.update((place, offset + 1) for place, offset, _ in batch)
 
-    def _attempt(
-        self, who: str, part: Sequence[tuple[TopicPartition, int, Record]], transaction: SqlTransaction, *, keep: bool
-    ) -> None:
+    def _attempt(self, who: str, part: Taken, transaction: SqlTransaction, *, keep: bool) -> None:
         if keep:
             with transaction.attempt():
                 self.write(who, part, transaction)
@@ -245,23 +243,14 @@ class World:
             self.store.reposition(claim)
             self.offsets.update((place, offset + 1) for place, offset, _ in batch)
 
-    def write(
-        self,
-        who: str,
-        batch: Sequence[tuple[TopicPartition, int, Record]],
-        transaction: SqlTransaction,
-        *,
-        applies: bool = True,
-    ) -> None:
-        for piece in halves(batch) if applies and next(self.turns) % 3 == 0 else [batch]:
+    def write(self, who: str, batch: Taken, transaction: SqlTransaction, *, applies: bool = True) -> None:
+        for piece in self.in_turn.pieces(batch, halves if applies else lambda whole: [whole]):
             self.write_piece(who, piece, transaction)
             if applies:
                 updates = self.members[who].updates
                 self.model.apply(updates.version, [(place, record) for place, _, record in piece])
 
-    def write_piece(
-        self, who: str, batch: Sequence[tuple[TopicPartition, int, Record]], transaction: SqlTransaction
-    ) -> None:
+    def write_piece(self, who: str, batch: Taken, transaction: SqlTransaction) -> None:
         member = self.members[who]
         self.check_rows(transaction.connection)
         pairs = [
@@ -270,13 +259,10 @@ class World:
         ]
         stored = dict(self.model.rows)
         member.updates.calls.clear()
-        (prepared,) = self.in_turn.prepared(member.sink, pairs, lambda given: [given])
-        member.sink.write(prepared, transaction)
+        member.sink.write(self.in_turn.prepared(member.sink, pairs), transaction)
         self.check_calls(member, batch, stored)
 
-    def check_calls(
-        self, member: Member, batch: Sequence[tuple[TopicPartition, int, Record]], stored: dict[Any, Row]
-    ) -> None:
+    def check_calls(self, member: Member, batch: Taken, stored: dict[Any, Row]) -> None:
         """Each key once, in key order, with the row that is in the table."""
         by_key: dict[Any, list[Record]] = {}
         for place, _, record in batch:

@@ -18,7 +18,7 @@ from kafka_stream.offset_stores.sql.tables import Tables, own_tables
 from kafka_stream.sinks.sql import Count, Max, Mean, Min, Session, Sliding, Sum, Tumbling, WindowSink
 from kafka_stream.testing import message
 from kafka_stream.types import Claim, OffsetRange, Owner, TopicPartition
-from tests.elsewhere import InTurn, halves
+from tests.elsewhere import InTurn
 from tests.window_model import Row, Sent, Setup, in_order
 
 STREAM, TOPIC = "visits", "clicks"
@@ -88,7 +88,7 @@ class World:
     def __post_init__(self) -> None:
         self.metadata, self.engine = _database(self.width, self.setup.gap is not None)
         self.table = self.metadata.tables["visits"]
-        self._in_turn = InTurn()
+        self.in_turn = InTurn()
         self.restart(self.setup.lateness)
         self.metadata.create_all(self.engine)
         with self.engine.begin() as connection:
@@ -133,7 +133,12 @@ class World:
 
     def batch(self, records: Sequence[Sent], *, commits: bool = True) -> list[Row]:
         """Write these in one transaction; what was told to ``on_close``, nothing if it is taken back."""
-        prepared = self._in_turn.prepared(self.sink, [(_message(sent), sent) for sent in records], halves)
+        return self.pieces([records], commits=commits)
+
+    def pieces(self, pieces: Sequence[Sequence[Sent]], *, commits: bool = True) -> list[Row]:
+        """The same, of a batch in pieces."""
+        records = [sent for piece in pieces for sent in piece]
+        prepared = [self.in_turn.prepared(self.sink, [(_message(sent), sent) for sent in piece]) for piece in pieces]
         self.emitted = []
         with self.transaction(sorted({sent.partition for sent in records}), commits=commits) as transaction:
             for piece in prepared:

@@ -63,8 +63,8 @@ class ConvertingSink(Sink[TransactionT_contra], Protocol[TransactionT_contra]):
     """A sink with a part of its own for an executor's workers; of any other sink, they get the sink itself, pickled.
 
     ``write`` is then called once for each part of a batch that a worker has prepared, in the order of partitions and
-    offsets, in the batch's one transaction; a batch in parts comes to what it comes to whole. What workers give holds
-    as little as can be of what a failure is explained by: a ``ProcessingError`` of ``write`` about it has the batch
+    offsets, in the batch's one transaction: to the sink, a part is as a batch of its own. What workers give holds as
+    little as can be of what a failure is explained by: a ``ProcessingError`` of ``write`` about it has the batch
     prepared in the process that writes, by the sink itself, and written anew.
     """
 

@@ -27,7 +27,7 @@ from kafka_stream.sinks.sql.merging.combining import Combining
 from kafka_stream.sinks.sql.merging.grouping import Grouping
 from kafka_stream.sinks.sql.narrowing import Narrowing, Part, RowRefused, RowSuspected
 from kafka_stream.sinks.sql.on_workers.knowledge import Knowledge
-from kafka_stream.sinks.sql.on_workers.shipped import Copyable, Grouped, RowsLeftBehind, Shipped
+from kafka_stream.sinks.sql.on_workers.shipped import Copyable, RowsLeftBehind, Shipped
 from kafka_stream.sinks.sql.rows import Values
 from kafka_stream.sinks.sql.rules import Rules
 from kafka_stream.sinks.sql.statements import Composed, Prepared, Statement
@@ -100,9 +100,9 @@ class StatementWriter:
                 raise RowsLeftBehind(f"the database refused changes of table {self._target.name}") from error
             raise
 
-    def _write_shipped(self, connection: Connection, group: Copyable | Grouped, go_on: Callable[[], None]) -> None:
-        assert isinstance(group, Grouped)
-        self._write_group(connection, group.group(), None)
+    def _write_shipped(self, connection: Connection, group: Copyable | Group, go_on: Callable[[], None]) -> None:
+        assert isinstance(group, Group)
+        self._write_group(connection, group, None)
 
     def write(self, connection: Connection, changes: Changes, go_on: Callable[[], None]) -> None:
         """Write the changes.

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kafka_stream.sinks.sql.windows import reading
+from tests.elsewhere import halves
 from tests.window_model import Key, Program, Sent, Setup, in_order, rows
 from tests.window_world import World
 
@@ -137,9 +138,10 @@ class Both:
         taken = [sent for it in self.world.partitions for sent in self.left[it][: step.takes[it]]]
         if not taken:
             return
-        told = self.world.batch(taken, commits=step.commits)
+        pieces = self.world.in_turn.pieces(taken, halves)
+        told = self.world.pieces(pieces, commits=step.commits)
         if step.commits:
-            assert told == self.program.read(taken)
+            assert told == [row for piece in pieces for row in self.program.read(piece)]
             for sent in taken:
                 self.left[sent.partition].remove(sent)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any
 
-from sqlalchemy import Column, Dialect, MetaData, Table
+from sqlalchemy import Column, Dialect, MetaData, Table, null
 from sqlalchemy.engine import URL
 from sqlalchemy.types import NullType, TypeEngine
 
@@ -34,14 +36,10 @@ def _sent(target: Target, types: Mapping[str, TypeEngine[Any]]) -> Target:
 
 
 def _column(declared: Column[Any], type_: TypeEngine[Any]) -> Column[Any]:
-    if declared.default is None:
-        return Column(declared.name, type_, key=declared.key)
-    return Column(declared.name, type_, key=declared.key, default=0 if declared.default.is_scalar else _of_the_writer)
-
-
-def _of_the_writer() -> Any:
-    """In place of a default that is computed: that is done by who writes the row."""
-    raise NotImplementedError("a column's default is computed where its rows are written")
+    default: Any = None
+    if declared.default is not None:
+        default = 0 if declared.default.is_scalar else null()  # it is made where the row is written
+    return Column(declared.name, type_, key=declared.key, default=default)
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,24 @@ class SentDialect:
         return dialect
 
 
+class _Pickler(pickle.Pickler):
+    """An ``Enum`` holds on to the ``MetaData`` of the table that it is declared for, with all there is in it."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        return (MetaData, ()) if isinstance(obj, MetaData) else NotImplemented
+
+
+def packed(declared: Any) -> bytes:
+    """Something with types of columns in it, pickled, without the tables that these are of.
+
+    Raises:
+        Exception: something in it cannot be pickled.
+    """
+    out = io.BytesIO()
+    _Pickler(out).dump(declared)
+    return out.getvalue()
+
+
 def _is_plain(value: Any) -> bool:
     return type(value) in _PLAIN or (type(value) is tuple and all(map(_is_plain, value)))
 
@@ -78,4 +94,4 @@ def _is_same(one: type, other: type) -> bool:
     return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
 
 
-__all__ = ["SentDialect", "names_of", "with_types"]
+__all__ = ["SentDialect", "names_of", "packed", "with_types"]

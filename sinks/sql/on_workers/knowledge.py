@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,8 +16,8 @@ from kafka_stream.sinks.sql.merging.aggregates import Aggregate, Computed, OfCol
 from kafka_stream.sinks.sql.merging.combining import Combining
 from kafka_stream.sinks.sql.merging.grouping import Grouping
 from kafka_stream.sinks.sql.mysql_catalog import MySQLFacts, refuse_zeros
-from kafka_stream.sinks.sql.on_workers.declared import SentDialect, with_types
-from kafka_stream.sinks.sql.on_workers.shipped import Columnar, Copyable, Grouped, Shipped
+from kafka_stream.sinks.sql.on_workers.declared import SentDialect, packed, with_types
+from kafka_stream.sinks.sql.on_workers.shipped import Copyable, Shipped
 from kafka_stream.sinks.sql.postgres.binary_rows import Encode
 from kafka_stream.sinks.sql.postgres.copying import encode_of, encoded_pieces, is_for_copy
 from kafka_stream.sinks.sql.rows import Resolution
@@ -62,7 +61,7 @@ class Knowledge:
         merged = None if rules.merging is None else {n: _sent(how) for n, how in rules.merging.aggregates.items()}
         found = cls(with_types(target), rules.on_conflict, facts, sent, merged, least_round)
         try:
-            pickle.dumps(found)
+            packed(found)
         except Exception as error:  # noqa: BLE001 - of a user's own type, whatever it raises
             logger.warning(
                 "the types of table %s cannot be sent to workers, so that its rows are encoded where they are "
@@ -105,13 +104,13 @@ class Arranger:
             groups = [Group(layout.columns if layout else (), values)]
         return Shipped(len(changes), [self._sent(group) for group in groups], arranged.contended)
 
-    def _sent(self, group: Group) -> Copyable | Grouped:
+    def _sent(self, group: Group) -> Copyable | Group:
         encode, known = self._encoders.get(group.columns), self._knowledge
         if encode is not None and is_for_copy(group, known.on_conflict, known.least_copied, known.facts.bare):
             with suppress(Exception):  # of a converter, or of values: the writer decides
                 data = b"".join(encoded_pieces(group.rows, encode))
                 return Copyable(group.columns, known.copied[group.columns], group.are_distinct, data)
-        return Grouped(group.columns, group.are_distinct, Columnar.of(group.rows))
+        return group
 
 
 def _arrangement(known: Knowledge, dialect: Dialect) -> Arrangement:

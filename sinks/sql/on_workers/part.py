@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from kafka_stream.sinks.sql.changes import Changes
+from kafka_stream.sinks.sql.on_workers.declared import packed
 from kafka_stream.sinks.sql.on_workers.knowledge import Arranger, Knowledge
 from kafka_stream.sinks.sql.on_workers.shipped import Shipped
 from kafka_stream.sinks.sql.rows import Resolution, RowReader, made_rows
@@ -28,7 +30,8 @@ class OnWorkers:
         beside: Mapping[str, Collection[str]] | None,
         knowledge: Knowledge | None,
     ) -> None:
-        self._sent = (target, to_rows, on_conflict, beside, knowledge)
+        self._sent = (target, to_rows, on_conflict, beside)
+        self._knowledge = knowledge
         self._target = target
         self._to_rows = to_rows
         self._reader = RowReader(target, on_conflict, beside)
@@ -38,7 +41,7 @@ class OnWorkers:
                 self._arranger = Arranger(knowledge)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return type(self), self._sent
+        return _sent, (*self._sent, None if self._knowledge is None else packed(self._knowledge))
 
     def prepare(self, prepared: Any) -> Shipped:
         """Run ``to_rows``; pure, may run again.
@@ -49,6 +52,11 @@ class OnWorkers:
         rows, _ = self._reader.unpaired(made_rows(self._target.name, self._to_rows, prepared))
         changes = Changes(self._reader.read(rows))
         return Shipped.as_given(changes) if self._arranger is None else self._arranger.shipped(changes)
+
+
+def _sent(target: Target, to_rows: Any, on_conflict: Any, beside: Any, knowledge: bytes | None) -> OnWorkers:
+    known = None if knowledge is None else pickle.loads(knowledge)  # noqa: S301 - as the rest of it is sent
+    return OnWorkers(target, to_rows, on_conflict, beside, known)
 
 
 __all__ = ["OnWorkers"]

@@ -22,26 +22,6 @@ class RowsLeftBehind(ProcessingError):
 
 
 @dataclass(frozen=True, slots=True)
-class Columnar:
-    """Rows as they travel, column by column, which takes half as long to read as a tuple for each."""
-
-    columns: Sequence[Sequence[Any]]
-
-    @classmethod
-    def of(cls, rows: Sequence[Values]) -> Columnar:
-        """The columns of rows, of which there is at least one."""
-        return cls(list(zip(*rows, strict=True)))
-
-    def __len__(self) -> int:
-        """The number of rows."""
-        return len(self.columns[0])
-
-    def rows(self) -> list[Values]:
-        """The rows, in their order."""
-        return list(zip(*self.columns, strict=True))
-
-
-@dataclass(frozen=True, slots=True)
 class Copyable:
     """Rows of these columns in PostgreSQL's format for ``COPY``, encoded for columns of these types."""
 
@@ -59,19 +39,6 @@ class Copyable:
 
 
 @dataclass(frozen=True, slots=True)
-class Grouped:
-    """A group whose rows come as they are; of deletes, if there are no ``columns``, the keys."""
-
-    columns: tuple[str, ...]
-    are_distinct: bool | None
-    rows: Columnar
-
-    def group(self) -> Group:
-        """As writers take it."""
-        return Group(self.columns, self.rows.rows(), self.are_distinct)
-
-
-@dataclass(frozen=True, slots=True)
 class Shipped:
     """A part of a batch. ``contended`` are the keys to be locked first, see ``Changes``.
 
@@ -79,9 +46,9 @@ class Shipped:
     """
 
     count: int
-    groups: Sequence[Copyable | Grouped] = ()
+    groups: Sequence[Copyable | Group] = ()
     contended: Sequence[Values] = ()
-    given: Sequence[tuple[tuple[str, ...], Columnar]] = ()
+    given: Sequence[tuple[tuple[str, ...], list[Any]]] = ()
 
     def __len__(self) -> int:
         """The number of changes."""
@@ -95,12 +62,12 @@ class Shipped:
     @classmethod
     def as_given(cls, changes: Changes) -> Shipped:
         """Changes as they were given."""
-        given = [(layout.columns if layout else (), Columnar.of(values)) for layout, values in changes.given]
+        given = [(layout.columns if layout else (), values) for layout, values in changes.given]
         return cls(len(changes), given=given)
 
     def changes(self, layout: Callable[[tuple[str, ...]], Layout]) -> Changes:
         """What was given, as it is where no worker is."""
-        return Changes([(layout(columns) if columns else None, rows.rows()) for columns, rows in self.given])
+        return Changes([(layout(columns) if columns else None, rows) for columns, rows in self.given])
 
 
-__all__ = ["Columnar", "Copyable", "Grouped", "RowsLeftBehind", "Shipped"]
+__all__ = ["Copyable", "RowsLeftBehind", "Shipped"]

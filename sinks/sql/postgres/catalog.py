@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
-from sqlalchemy import Connection, Dialect, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    DateTime,
+    Dialect,
+    Numeric,
+    Time,
+    cast,
+    func,
+    literal_column,
+    text,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeEngine
 
 from kafka_stream.sinks.sql.facts import UNKNOWN, ColumnFacts, Kind, TableFacts
 from kafka_stream.sinks.sql.target import Target
@@ -168,3 +182,12 @@ def quoted_name(dialect: Dialect, target: Target, schema: str | None) -> str:
     quote = dialect.identifier_preparer
     name = quote.quote(target.table.name)
     return name if schema is None else f"{quote.quote_schema(schema)}.{name}"
+
+
+def rounded(type_: TypeEngine[Any], value: ColumnElement[Any], digits: int) -> ColumnElement[Any]:
+    """A value as a column keeps it that is declared so, and keeps so many digits behind the point."""
+    if isinstance(type_, DateTime):
+        return cast(value, postgresql.TIMESTAMP(timezone=type_.timezone, precision=digits))
+    if isinstance(type_, Time):
+        return cast(value, postgresql.TIME(timezone=type_.timezone, precision=digits))
+    return func.round(cast(value, Numeric), literal_column(str(digits)))

@@ -16,13 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    DateTime,
     Dialect,
-    Numeric,
-    Time,
-    cast,
     exc,
-    func,
     literal_column,
     select,
     text,
@@ -33,9 +28,9 @@ from kafka_stream.sinks.sql.changes import Changes, Group
 from kafka_stream.sinks.sql.facts import TableFacts
 from kafka_stream.sinks.sql.narrowing import RowSuspected
 from kafka_stream.sinks.sql.on_workers.knowledge import Knowledge
-from kafka_stream.sinks.sql.on_workers.shipped import Copyable, Grouped, RowsLeftBehind
+from kafka_stream.sinks.sql.on_workers.shipped import Copyable, RowsLeftBehind
 from kafka_stream.sinks.sql.postgres.binary_rows import is_known
-from kafka_stream.sinks.sql.postgres.catalog import COPIED_COLUMNS, facts_of, quoted_name
+from kafka_stream.sinks.sql.postgres.catalog import COPIED_COLUMNS, facts_of, quoted_name, rounded
 from kafka_stream.sinks.sql.postgres.copying import (
     EncodedRows,
     RowEncoder,
@@ -107,8 +102,7 @@ class PostgresWriter(StatementWriter):
 
     def knowledge(self) -> Knowledge | None:
         """With the types of the columns that were copied before."""
-        found = super().knowledge()
-        left = self._left_to_insert
+        found, left = super().knowledge(), self._left_to_insert
         copied = {of: it.types for of, it in self._encoders.items() if it.is_plain and of not in left}
         return found and replace(found, copied=copied, least_copied=_LEAST_ROWS[self._on_conflict])
 
@@ -136,13 +130,7 @@ class PostgresWriter(StatementWriter):
 
     def _as_kept(self, column: Any, value: ColumnElement[Any]) -> ColumnElement[Any]:
         facts = self._facts.columns.get(column.name)
-        if facts is None or facts.digits is None:
-            return value
-        if isinstance(column.type, DateTime):
-            return cast(value, postgresql.TIMESTAMP(timezone=column.type.timezone, precision=facts.digits))
-        if isinstance(column.type, Time):
-            return cast(value, postgresql.TIME(timezone=column.type.timezone, precision=facts.digits))
-        return func.round(cast(value, Numeric), literal_column(str(facts.digits)))
+        return value if facts is None or facts.digits is None else rounded(column.type, value, facts.digits)
 
     def _insert_rows(self, connection: Connection, group: Group, encoded: Any) -> None:
         if not self._is_for_copy(group):
@@ -208,10 +196,11 @@ class PostgresWriter(StatementWriter):
             return None
         return psycopg_of(connection)
 
-    def _write_shipped(self, connection: Connection, group: Copyable | Grouped, go_on: Callable[[], None]) -> None:
+    def _write_shipped(self, connection: Connection, group: Copyable | Group, go_on: Callable[[], None]) -> None:
         if not isinstance(group, Copyable):
             super()._write_shipped(connection, group, go_on)
         elif (driver := self._copying_driver(connection, group.columns)) is None:
+            self._forget(group.columns)
             raise RowsLeftBehind(f"rows for table {self._target.name} are not copied through this connection")
         else:
             self._copy_encoded(connection, driver, group, go_on)
@@ -235,6 +224,10 @@ class PostgresWriter(StatementWriter):
             self._left_to_insert.add(columns)
             self.learned += 1
 
+    def _forget(self, columns: tuple[str, ...]) -> None:
+        """Rows of these columns are not for COPY any more."""
+        self.learned += self._encoders.pop(columns, None) is not None
+
     @property
     def _copied_into(self) -> str:
         return self._target.table.name if self._on_conflict == "error" else _STAGING
@@ -245,15 +238,15 @@ class PostgresWriter(StatementWriter):
             return None
         types = cursor.execute(COPIED_COLUMNS, asked).fetchall()
         if len(types) != len(columns) or not all(is_known(type_name) for _, type_name in types):
+            self._forget(columns)
             return None
         driver, known = cursor.connection, self._encoders.get(columns)
         if known is not None and known.types == types and known.driver is driver:
             return known
         insert = self._insert_statement(columns)
         assert isinstance(insert, Prepared)
-        new = self._encoders[columns] = RowEncoder(
-            encode_of(types, insert.converters, driver), types, driver, is_plain(types, driver)
-        )
+        encode = encode_of(types, insert.converters, driver)
+        new = self._encoders[columns] = RowEncoder(encode, types, driver, is_plain(types, driver))
         if known is None or (known.types, known.is_plain) != (types, new.is_plain):
             self.learned += 1
         return new
@@ -284,8 +277,8 @@ class PostgresWriter(StatementWriter):
         _send(cursor, f"pg_temp.{_STAGING}", encoded)
         staged: Any = select(literal_column(names)).select_from(text(f"pg_temp.{_STAGING}"))
         if self._on_conflict == "update" and not are_distinct and self._facts.bare:
-            key: list[Any] = [literal_column(quote(of[name].name)) for name in self._target.key]
-            staged = staged.distinct(*key).order_by(*key, literal_column("ctid").desc())  # the last of each key
+            key = ", ".join(quote(of[name].name) for name in self._target.key)
+            staged = staged.prefix_with(text(f"DISTINCT ON ({key})")).order_by(text(f"{key}, ctid DESC"))  # the last
         insert = postgresql.insert(self._target.table).from_select([of[name] for name in columns], staged)
         resolving: Any = self._resolving_conflicts(insert, columns)
         connection.execute(resolving)
