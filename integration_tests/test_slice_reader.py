@@ -35,6 +35,7 @@ class Log:
     topic: str
     records: Sequence[tuple[int, bytes | None, bytes | None]]
     end: int
+    leader_epoch: int | None
 
     def offsets(self, begin: int, until: int) -> list[int]:
         return [offset for offset, _, _ in self.records if begin <= offset < until]
@@ -42,7 +43,9 @@ class Log:
 
 def log_of(kafka: KafkaServer, topic: str) -> Log:
     records = [(offset, key, value) for _, offset, key, value in kafka.read_committed(topic)]
-    return Log(topic, records, kafka.end_offsets(topic)[0])
+    with contextlib.closing((reading := reading_of(kafka)).reader):
+        (piece,) = reading.pieces(topic, records[0][0], records[0][0] + 1)
+    return Log(topic, records, kafka.end_offsets(topic)[0], piece.leader_epoch)
 
 
 def abort(kafka: KafkaServer, topic: str, values: Sequence[str]) -> None:
@@ -93,7 +96,10 @@ def test_all_slices_of_a_log_are_the_log(log: Log, kept: Reading, data: st.DataO
     piece_bytes = data.draw(st.none() | st.integers(1, 2_000))
     slices = list(pairwise(sorted({0, log.end, *inner})))
     order = data.draw(st.permutations(slices) | st.just(slices))
-    found = {begin: kept.pieces(log.topic, begin, until, piece_bytes=piece_bytes) for begin, until in order}
+    epoch = data.draw(st.none() | st.just(log.leader_epoch))
+    found = {
+        begin: kept.pieces(log.topic, begin, until, piece_bytes=piece_bytes, epoch=epoch) for begin, until in order
+    }
     for begin, until in slices:
         ends = [begin, *(piece.range.until_offset for piece in found[begin])]
         assert [piece.range.from_offset for piece in found[begin]] == ends[:-1]
@@ -178,7 +184,7 @@ def test_a_compacted_log(kafka: KafkaServer, reading: Reading) -> None:
 
 
 def test_a_leader_epoch_where_nothing_but_markers_follow(log: Log, reading: Reading) -> None:
-    last = log.offsets(0, log.end)[-1]
-    epoch = reading.pieces(log.topic, last, last + 1)[0].leader_epoch
+    last, epoch = log.offsets(0, log.end)[-1], log.leader_epoch
+    assert epoch is not None
     for part in ((last + 1, log.end), (log.end - 1, log.end), (0, log.end), (log.end, log.end)):
         assert reading.offsets(log.topic, *part, epoch=epoch) == log.offsets(*part)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby
 from threading import Thread
 from typing import Any, TypeAlias
@@ -32,8 +33,10 @@ from kafka_stream.source.kafka_source import consumer_settings
 from kafka_stream.types import TopicPartition
 
 _SLICES: Mapping[str, Any] = {
-    # What is fetched and not read is fetched in vain, unless the next slice goes on here.
-    "queued.min.messages": 20_000,
+    # What is fetched and not read is fetched in vain, unless the next slice goes on here; a response counts as it
+    # comes, compressed.
+    "fetch.message.max.bytes": 2**18,
+    "queued.min.messages": 5_000,
     "queued.max.messages.kbytes": 4_096,
 }
 _CONSUME_AT_MOST = 2_000
@@ -100,8 +103,10 @@ class PartitionReader:
         self._ahead = ()
         self._learn(partition.topic)
         at = ClientTopicPartition(partition.topic, partition.partition, self.position)
-        self._consumer.assign([at])
-        if part.leader_epoch is not None:
+        if part.leader_epoch is None or not at.offset:  # before the first record there is none to compare
+            self._consumer.assign([at])
+        else:
+            self._assign_to_seek(at)
             self._seek(ClientTopicPartition(at.topic, at.partition, at.offset, leader_epoch=part.leader_epoch))
 
     def records(self, until: int) -> Iterator[Sequence[Message]]:
@@ -152,6 +157,13 @@ class PartitionReader:
             self._topics.add(topic)
             self._missing_since = None
 
+    def _assign_to_seek(self, at: ClientTopicPartition) -> None:
+        """Nothing is fetched before the seek: what is out of range without an epoch may be a truncation with it."""
+        with suppress(KafkaException):  # not this consumer's yet
+            self._consumer.pause([at])
+        self._consumer.assign([at])
+        self._consumer.pause([at])  # again: where it was not assigned, there was nothing yet to set the flag on
+
     def _seek(self, at: ClientTopicPartition) -> None:
         """Only this compares the leader epoch with the log, not an assignment at an offset."""
         deadline = self._clock() + _PATIENCE_S
@@ -163,11 +175,13 @@ class PartitionReader:
         self._reported = self.position
 
     def _seeks(self, at: ClientTopicPartition) -> bool:
+        self._consumer.resume([at])  # before seek(), which wakes librdkafka's fetcher; resume() does not
         try:
             self._consumer.seek(at)
         except KafkaException as error:
             if not is_not_started(error.args[0]):
                 raise
+            self._consumer.pause([at])
             return False
         return True
 

@@ -69,6 +69,10 @@ class WorkerProcess:
             return False
         return True
 
+    def has_gone(self) -> bool:
+        """Whether it has ended by itself, or was killed."""
+        return bool(wait([self._process.sentinel], 0))
+
     def run(self, request: Request) -> Outcome:
         """Have a task done; raises what it fails with.
 
@@ -184,6 +188,8 @@ class ProcessSlot:
             ConfigurationError: it ends by itself before that, again and again.
             EOFError, OSError: it was killed, or cannot be started.
         """
+        if self._process is not None and self._process.has_gone():
+            self._let_go()  # while it did nothing, which no task need hear of
         for _ in range(_STARTS):
             if self._process is None:
                 process = WorkerProcess(self._name)

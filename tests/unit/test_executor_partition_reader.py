@@ -41,6 +41,7 @@ class ScriptedConsumer:
         self.config = config
         self.script = script
         self.calls: list[str] = []
+        self.is_paused = False
         self.seeks: list[Exception | None] = []
         self.topic_error: KafkaError | None = None
 
@@ -57,6 +58,12 @@ class ScriptedConsumer:
 
     def assign(self, partitions: Sequence[Any]) -> None:
         self.calls.append(f"assign {partitions[0].offset}")
+
+    def pause(self, partitions: Sequence[Any]) -> None:
+        self.is_paused = True
+
+    def resume(self, partitions: Sequence[Any]) -> None:
+        self.is_paused = False
 
     def seek(self, partition: Any) -> None:
         self.calls.append(f"seek {partition.offset} {partition.leader_epoch}")
@@ -131,6 +138,7 @@ def test_a_leader_epoch_is_compared_by_a_seek_and_what_came_before_it_is_void() 
     bench.seeks = [not_yet, not_yet, None]
     assert bench.offsets(5, 7, epoch=3) == [5, 6]
     assert bench.made[0].calls == ["assign 5", *["seek 5 3"] * 3]
+    assert not bench.made[0].is_paused
 
 
 @pytest.mark.parametrize(

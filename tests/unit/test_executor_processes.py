@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import pickle
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
@@ -15,6 +16,8 @@ import pytest
 
 from kafka_stream.errors import ConfigurationError, FailedElsewhere, WorkerLost
 from kafka_stream.executors import ProcessExecutor
+from kafka_stream.executors.packing import packed
+from kafka_stream.executors.process_slots import WorkerProcess
 from kafka_stream.executors.processes import Processes
 from kafka_stream.protocols.executors import Outcome, Slice, Work
 from kafka_stream.types import OffsetRange, TopicPartition
@@ -100,6 +103,28 @@ def test_a_worker_that_dies_is_replaced_and_takes_no_other_task_along(
     workers.change(work(executor_work.process_of))
     assert value(workers.submit([WHOLE])) != pid_in(begun)
     assert hanging.running()
+
+
+def test_a_worker_that_has_died_at_rest_is_replaced_before_the_next_task(start: Start) -> None:
+    workers = start(executor_work.process_of)
+    pid = value(workers.submit([WHOLE]))
+    process = workers._slots[0]._process
+    assert process is not None
+    os.kill(pid, signal.SIGKILL)
+    until(process.has_gone)
+    assert value(workers.submit([WHOLE])) != pid
+
+
+def test_a_worker_that_is_killed_while_it_writes_a_large_result_is_missed_at_once(work: MakeWork) -> None:
+    process = WorkerProcess("worker")
+    assert process.is_ready()
+    process._ours.send((packed(work(executor_work.large)), [WHOLE]))
+    process._ours.recv()  # all but the values, for which nobody reads
+    until(lambda: process._ours.poll(0))
+    process.kill()
+    with pytest.raises((EOFError, OSError)):
+        process._ours.recv_bytes()
+    assert process.end() == -signal.SIGKILL
 
 
 def test_a_task_that_hangs_is_ended_with_its_process_alone(start: Start, work: MakeWork, tmp_path: Path) -> None:
