@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 
 from kafka_stream.batch import Batch
-from kafka_stream.errors import ProcessingError, RecordError
+from kafka_stream.errors import FailedElsewhere, ProcessingError, RecordError
 from kafka_stream.protocols import Sink
 from kafka_stream.sinks.files import FileSink
 from kafka_stream.sinks.kafka import KafkaSink
+from kafka_stream.sinks.sql import Deduplicate, SqlSink
 from kafka_stream.sinks.zookeeper import Create, Delete, Put, Remove, Set, ZooKeeperSink
 from kafka_stream.testing import message
 from kafka_stream.testing.sink_backend import batch_from
@@ -169,3 +172,36 @@ def test_an_error_of_the_users_code_comes_back() -> None:
 
 def numbers_as_rows(batch: Batch) -> list[int]:
     return [1]
+
+
+SEEN = sa.Table("seen_numbers", sa.MetaData(), sa.Column("offset", sa.Integer, primary_key=True))
+
+
+def rejecting(batch: Batch) -> list[Any]:
+    batch.reject(batch.messages[0], "no price")
+    return []
+
+
+def failing(batch: Batch) -> list[Any]:
+    return [{"offset": 1 // 0}]
+
+
+def deduplicated(to_rows: Any) -> Sink:
+    return Deduplicate(methodcaller("key"), "1 hour").before([SqlSink(SEEN, to_rows)])
+
+
+def keyed() -> Batch:
+    messages = [message(b"", key="a", topic=TP.topic, partition=0, offset=it, timestamp_ms=1) for it in range(3)]
+    return Batch((OffsetRange(TP, 0, 3),), {TP: messages}).for_attempt()
+
+
+def test_a_record_that_is_rejected_behind_a_deduplicate_is_rejected_where_that_counts() -> None:
+    with pytest.raises(FailedElsewhere, match="rejected behind Deduplicate 'deduplicate'"):
+        prepared_elsewhere(deduplicated(rejecting), keyed())
+
+
+def test_what_fails_behind_a_deduplicate_comes_back_with_its_traceback() -> None:
+    failure = prepared_elsewhere(deduplicated(failing), keyed()).behind.failure
+    assert isinstance(failure, FailedElsewhere)
+    assert "ZeroDivisionError" in str(failure.__cause__)
+    assert "in failing" in str(failure.__cause__)
