@@ -86,14 +86,24 @@ class Preparation:
         return {r: self._prepared(part, sum(self._by_range)) for r, part in parts if len(part)}
 
     def _prepared_by_sinks(self, whole: Any, parts: Mapping[OffsetRange, Any]) -> list[Any]:
-        untouched = Untouched([whole, *parts.values()]) if self._is_shared else None
+        given = [whole, *parts.values()]
+        untouched = Untouched(given) if self._is_shared else None
         results: list[Any] = []
         for sink, each_range in zip(self._sinks, self._by_range, strict=True):
             if untouched is not None:
                 untouched.check(description_of(sink))
             by_range = {r: prepared_by(sink, part) for r, part in parts.items()} if each_range else None
             results.append(prepared_by(sink, whole) if by_range is None else by_range)
+        if untouched is not None:
+            self._check_kept(results, given, untouched)
         return results
+
+    def _check_kept(self, results: Sequence[Any], given: Sequence[Any], untouched: Untouched) -> None:
+        """What a sink is to write as it was given, the ``prepare`` of a later one may have emptied."""
+        shared = {id(value) for value in given}
+        for sink, result, each_range in zip(self._sinks, results, self._by_range, strict=True):
+            if any(id(value) in shared for value in (result.values() if each_range else (result,))):
+                untouched.check(description_of(sink))
 
 
 __all__ = ["EventLoops", "Preparation"]

@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
-from hypothesis import event, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from kafka_stream.batch import Batch
 from kafka_stream.errors import ConfigurationError, ProcessingError, SinkUnavailable
 from kafka_stream.testing import MemoryKafka, MemoryOffsetStore
 from kafka_stream.types import OffsetRange, Owner, TopicPartition, Writes
-from tests.handlers import HANDLERS, PREPARES, Place, consumes, reads, reads_and_clears
+from tests.handlers import HANDLERS, PREPARES, Place, consumes, listed, reads, reads_and_clears
 from tests.simulation import ResultsStore, Simulation
 
 
@@ -143,6 +143,7 @@ def _results(sink: Recording, store: ResultsStore, committed: Mapping[TopicParti
 
 
 @settings(max_examples=6 * settings().max_examples)
+@example(listed, [Function(reads, set(), False), Preparing(consumes, set())], [0], 1)
 @given(st.sampled_from(PREPARES), SINKS, st.lists(st.integers(0, 2), min_size=1, max_size=12), st.integers(1, 6))
 def test_every_record_reaches_every_sink_exactly_once_or_the_stream_refuses(
     prepare: Callable[[Batch], Any] | None, sinks: list[Recording], records: list[int], batch_records: int
