@@ -24,6 +24,7 @@ from pathlib import Path
 import pytest
 
 from integration_tests.command_line import APP, CommandLine, Orders
+from integration_tests.dask_processes import dask  # noqa: F401 - a fixture
 from integration_tests.engine import COMPOSE_FILE, KEEP, DockerEngine, docker_engine, state_directory
 from integration_tests.kafka_cluster import cluster_brokers, kafka_cluster  # noqa: F401 - fixtures
 from integration_tests.kafka_proxy import KafkaProxy

@@ -10,7 +10,7 @@ from typing import Any
 from kafka_stream.cli.output import Output, OutputOption, print_rows
 
 _DEPENDENCIES = ("confluent-kafka", "SQLAlchemy", "pydantic", "typer", "rich")
-_DRIVERS = ("psycopg", "PyMySQL", "kazoo", "pyarrow")
+_DRIVERS = ("psycopg", "PyMySQL", "kazoo", "pyarrow", "distributed")
 
 
 def show_version(output: OutputOption = Output.TABLE) -> None:

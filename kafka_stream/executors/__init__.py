@@ -6,9 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kafka_stream.executors.dask import DaskExecutor
     from kafka_stream.executors.processes import ProcessExecutor
 
-_MODULES = {"ProcessExecutor": "processes"}
+_MODULES = {"DaskExecutor": "dask", "ProcessExecutor": "processes"}
 
 
 def __getattr__(name: str) -> Any:
@@ -18,4 +19,4 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
-__all__ = ["ProcessExecutor"]
+__all__ = ["DaskExecutor", "ProcessExecutor"]

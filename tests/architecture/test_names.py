@@ -126,7 +126,7 @@ _URL = re.compile(r"\bhttps?://(?:[^/\s@\"']+@)?([A-Za-z0-9._-]+)")
 _HOSTS = re.compile(
     r"^(127\.0\.0\.1|localhost|0\.0\.0\.0|host|x|[a-z]+"  # services of a compose file, placeholders
     r"|(.*\.)?(example|invalid|test|local)"
-    r"|(.*\.)?(example\.(com|org)|apache\.org|docker\.com|github\.com|python\.org|pypi\.org|readthedocs\.io"
+    r"|(.*\.)?(example\.(com|org)|apache\.org|dask\.org|docker\.com|github\.com|python\.org|pypi\.org|readthedocs\.io"
     r"|postgresql\.org|sqlalchemy\.org|confluent\.io|keepachangelog\.com|semver\.org|w3\.org|conventionalcommits\.org))$"
 )
 
