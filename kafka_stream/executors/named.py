@@ -22,6 +22,10 @@ def executor_of(given: Any) -> Executor:
         from kafka_stream.executors.processes import ProcessExecutor
 
         return ProcessExecutor(workers=int(found[1]) if found[1] else None)
+    if found := re.fullmatch(r"dask(?:://([^/\s]+))?", given):
+        from kafka_stream.executors.dask import DaskExecutor
+
+        return DaskExecutor(f"tcp://{found[1]}" if found[1] else None)
     if given == "spark":
         raise ConfigurationError(
             "executor: 'spark' needs a SparkSession: give executor=SparkExecutor(spark) where the stream is built"

@@ -17,6 +17,7 @@ import pytest
 from kafka_stream.errors import ConfigurationError, FailedElsewhere, MissingExtra, WorkerLost
 from kafka_stream.executors.dask import DaskExecutor, DaskWorkers
 from kafka_stream.executors.dask_tasks import Environment, Failure, done, sent
+from kafka_stream.executors.named import executor_of
 from kafka_stream.executors.packing import packed
 from tests import dask_work
 from tests.dask_work import SECRET, part, work
@@ -134,6 +135,13 @@ def test_it_says_where_it_is() -> None:
     assert DaskExecutor("tcp://host:8786").describe() == "Dask at tcp://host:8786"
     assert DaskExecutor().describe() == "Dask on this machine"
     assert DaskExecutor(workers=3).describe() == "Dask on this machine, workers=3"
+
+
+@pytest.mark.parametrize(
+    ("text", "place"), [("dask", "Dask on this machine"), ("dask://host:8786", "Dask at tcp://host:8786")]
+)
+def test_settings_and_the_command_line_name_it_by_text(text: str, place: str) -> None:
+    assert executor_of(text).describe() == place
 
 
 def test_without_distributed_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
