@@ -11,9 +11,9 @@ import functools
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
@@ -46,8 +46,7 @@ class WorkerProcess:
         self._ours, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs,), name=name)
         try:
-            with _STARTING:
-                _hold_signals_back()
+            with _STARTING, _signals_held_back():
                 self._process.start()
         except BaseException:
             self._ours.close()
@@ -217,10 +216,15 @@ class ProcessSlot:
         return self._exit_code
 
 
-def _hold_signals_back() -> None:
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
     """From this thread, and from a process that it starts: what is meant for the driver does not end that one."""
     resource_tracker.ensure_running()  # which has a process of its own, and lets signals through when it starts that
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ended(code: int | None) -> str:

@@ -116,7 +116,9 @@ def test_a_worker_that_has_died_at_rest_is_replaced_before_the_next_task(start: 
 
 
 def test_a_worker_that_is_killed_while_it_writes_a_large_result_is_missed_at_once(work: MakeWork) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     process = WorkerProcess("worker")
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
     assert process.is_ready()
     process._ours.send((packed(work(executor_work.large)), [WHOLE]))
     process._ours.recv()  # all but the values, for which nobody reads
