@@ -166,6 +166,7 @@ class Reference:
 
     def _insert_or_merge(self, row: dict[str, Any], key: Sequence[Any]) -> None:
         if self._lacks_values(row) and self._is_there(key):
+            self._bind(row)
             self._merge(row, key)
             return
         try:
@@ -175,6 +176,11 @@ class Reference:
             if not is_duplicate(error) or not self._is_there(key):
                 raise
             self._merge(row, key)
+
+    def _bind(self, row: dict[str, Any]) -> None:
+        """A value that cannot be sent is refused, also of a column that keeps what it is."""
+        columns = self.case.table.c
+        self.connection.execute(sa.select(*(sa.bindparam(None, value, columns[n].type) for n, value in row.items())))
 
     def _lacks_values(self, row: dict[str, Any]) -> bool:
         return any(not it.nullable and not it.primary_key and it.key not in row for it in self.case.table.columns)
