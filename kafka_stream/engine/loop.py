@@ -157,6 +157,7 @@ class Loop:
         # A store in Kafka comes after the source, which says at once why a client cannot reach its brokers.
         is_in_kafka = self._store.capabilities.transaction == "kafka"
         try:
+            self._patience.retrying_for(START_TIMEOUT_S, self._preparing.open)
             for step in (open_source, open_store) if is_in_kafka else (open_store, open_source):
                 step()
             self._patience.retrying_for(START_TIMEOUT_S, lambda: self._begin(until))

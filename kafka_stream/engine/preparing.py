@@ -76,6 +76,14 @@ class Preparing(Protocol):
     def processor(self) -> BatchProcessor:
         """What commits them."""
 
+    def open(self) -> None:
+        """Be ready, before anything is taken over; may be called again.
+
+        Raises:
+            ConfigurationError: user code cannot be run there.
+            TransientError: those who prepare do not answer.
+        """
+
     @property
     def most_ahead(self) -> int:
         """How many batches may be taken and prepared behind the one in hand, now."""
@@ -153,6 +161,9 @@ class PreparingThread:
 
     begins_at_once = False
     """Beside a writer's own requests a batch is prepared from the moment on at which that waits for the server."""
+
+    def open(self) -> None:
+        """The thread begins with the first batch."""
 
     @property
     def most_ahead(self) -> int:

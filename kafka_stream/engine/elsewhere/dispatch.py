@@ -90,6 +90,10 @@ class Dispatch:
         """That of this process."""
         return self._here.processor
 
+    def open(self) -> None:
+        """Have workers started, who need a moment; what cannot be sent to them is refused before anybody is fenced."""
+        self._started()
+
     @property
     def most_ahead(self) -> int:
         """A few batches, as long as what has come back of them leaves room."""
