@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer with its venv module, and make. Everything else goes into .venv, pinned by hash.
 .NOTPARALLEL:
-.PHONY: has-python env lint test test-unit test-integration demo bench bench-quick bench-peers soak-coordinator soak-state servers-up servers-down lock lock-peers clean
+.PHONY: has-python env lint test test-unit test-integration demo bench bench-quick bench-peers test-spark soak-coordinator soak-state servers-up servers-down lock lock-peers clean
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo $$python && break; \
@@ -29,6 +29,11 @@ test-unit: .venv/.dev
 WORKERS ?= $(if $(KAFKA_STREAM_TEST_KEEP),0,3)
 test-integration: .venv/.dev
 	$(BIN)/pytest integration_tests --numprocesses $(WORKERS) --dist loadfile
+
+# With a real Spark: Java 17, and 400 MB of pyspark in build/peers, so it is no part of `make test`. Its files have names
+# of their own, by which nothing else collects them.
+test-spark: .venv/.dev build/peers/.ready
+	$(BIN)/pytest integration_tests/spark -o python_files='spark_*.py'
 
 # Twenty times the broker that coordinates a group goes away under load; prints the longest pauses. Takes a quarter of an hour.
 soak-coordinator: .venv/.dev
@@ -90,9 +95,10 @@ UV := build/lock/bin/uv
 COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --quiet
 
-# Newest versions of everything; commit both files.
+# Newest versions of everything but pyspark, which is in build/peers alone; commit both files.
+LOCKED := mysql parquet postgresql zookeeper
 lock: $(UV)
-	$(COMPILE) --upgrade --all-extras --group dev --output-file requirements-dev.lock
+	$(COMPILE) --upgrade $(addprefix --extra ,$(LOCKED)) --group dev --output-file requirements-dev.lock
 	$(COMPILE) --upgrade --extra postgresql --constraint requirements-dev.lock --output-file requirements.lock
 
 lock-peers: $(UV)

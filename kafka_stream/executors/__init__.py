@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kafka_stream.executors.dask import DaskExecutor
     from kafka_stream.executors.processes import ProcessExecutor
+    from kafka_stream.executors.spark import SparkExecutor
 
-_MODULES = {"DaskExecutor": "dask", "ProcessExecutor": "processes"}
+_MODULES = {"DaskExecutor": "dask", "ProcessExecutor": "processes", "SparkExecutor": "spark"}
 
 
 def __getattr__(name: str) -> Any:
@@ -19,4 +20,4 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
-__all__ = ["DaskExecutor", "ProcessExecutor"]
+__all__ = ["DaskExecutor", "ProcessExecutor", "SparkExecutor"]

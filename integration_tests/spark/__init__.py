@@ -1,0 +1,1 @@
+"""Tests with a real Spark, which only `make test-spark` runs: it takes 400 MB and Java."""

@@ -1,0 +1,39 @@
+"""``SparkExecutor`` without pyspark: what is refused when it is built, and what is missing when it is started."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from kafka_stream.errors import ConfigurationError, MissingExtra
+from kafka_stream.executors import SparkExecutor
+from kafka_stream.protocols.executors import DEFAULT_RESULT_BYTES, DEFAULT_TASK_TIMEOUT_S, Work
+
+NO_SESSION: Any = object()
+WORK = Work("orders", {"bootstrap.servers": "127.0.0.1:1"}, None, [], [], 1)
+
+
+def test_its_limits_are_the_ports_unless_others_are_given() -> None:
+    default = SparkExecutor(NO_SESSION)
+    assert (default.task_timeout_s, default.max_result_bytes) == (DEFAULT_TASK_TIMEOUT_S, DEFAULT_RESULT_BYTES)
+    given = SparkExecutor(NO_SESSION, task_timeout_s=5, max_result_bytes=7)
+    assert (given.task_timeout_s, given.max_result_bytes) == (5, 7)
+
+
+@pytest.mark.parametrize("limits", [{"task_timeout_s": 0}, {"max_result_bytes": -1}])
+def test_a_limit_that_is_not_positive_is_refused(limits: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="more than 0"):
+        SparkExecutor(NO_SESSION, **limits)
+
+
+def test_options_have_names_in_any_case() -> None:
+    with pytest.raises(ConfigurationError, match="startingoffsets"):
+        SparkExecutor(NO_SESSION, options={"startingOffsets": "latest"})
+
+
+def test_without_pyspark_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+    with pytest.raises(MissingExtra, match=r"kafka-stream\[spark\]"):
+        SparkExecutor(NO_SESSION).start(WORK)
