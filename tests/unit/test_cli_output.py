@@ -55,6 +55,8 @@ OWNER = Owner("0123", "host-1", "v1")
         (errors.SpoiledTransaction("x", attempt=0), ExitStatus.FAILED),
         (errors.TooManyDeadLetters("x"), ExitStatus.REFUSED),
         (errors.HandlerUnavailable("x"), ExitStatus.FAILED),
+        (errors.WorkerLost("x"), ExitStatus.FAILED),
+        (errors.FailedElsewhere("x"), ExitStatus.FAILED),
         (errors.RetriesExhausted("x", attempts=3), ExitStatus.FAILED),
         (errors.WorkerLost("x"), ExitStatus.FAILED),
         (errors.FailedElsewhere("x"), ExitStatus.FAILED),
