@@ -26,12 +26,10 @@ RECORDS = 300
 
 
 @pytest.fixture
-def cluster(spark_folder: Path, pyspark: None, _spark_ends: None) -> Iterator[Callable[[int], SparkSession]]:
+def cluster(spark_folder: Path, _spark_ends: None) -> Iterator[Callable[[int], SparkSession]]:
     """Makes a session whose one executor is a process, and whose tasks are tried so often."""
-    from pyspark.sql import SparkSession
-
-    SparkSession.builder.getOrCreate().stop()
-    made = list[SparkSession]()
+    new_session("local[2]", spark_folder).stop()
+    made: list[SparkSession] = []
 
     def session(tries: int) -> SparkSession:
         settings = {
