@@ -80,6 +80,24 @@ def test_where_spark_counts_nothing_offsets_count(tasks: Tasks, topic: str) -> N
     assert (only(outcome), list(outcome.records)) == ([{"constant": 1}], [10])
 
 
+def _refuses(value: bytes) -> str:
+    raise ValueError("no price")
+
+
+def test_results_are_written_though_what_spark_ran_first_has_failed(tasks: Tasks, topic: str) -> None:
+    """Spark counts for the first job alone, here of none; a batch that has no records would be let go of."""
+
+    def prepare(frame: Any) -> Any:
+        from pyspark.sql import functions
+
+        with pytest.raises(Exception, match="no price"):
+            frame.select(functions.udf(_refuses, "string")("value")).collect()
+        return frame
+
+    outcome = tasks.outcome(slices_of(topic, {0: (0, 10)}), prepare)
+    assert (only(outcome).num_rows, list(outcome.records)) == (10, [10])
+
+
 def test_what_changes_is_of_tasks_that_are_submitted_then(tasks: Tasks, kafka: KafkaServer, topic: str) -> None:
     workers = tasks.workers(lambda frame: ["before"])
     slices = slices_of(topic, {0: (0, 1)})

@@ -53,7 +53,8 @@ class SparkJob:
 
         ``records`` and ``value_bytes`` are what Spark has counted in all while it read, spread over the slices by their
         offsets. A prepare that stops reading (``limit``) makes them smaller; where Spark has counted nothing, since its
-        plan reads nothing, every offset counts as a record.
+        plan reads nothing, or what it ran first failed, every offset counts as a record. They are 0 only where a look
+        has found no record.
 
         Raises:
             FailedElsewhere: the user's function, or a sink, failed on the driver.
@@ -90,10 +91,11 @@ class SparkJob:
             check_prepared(value, name_of(prepare), takers)
         if _is_frame(value):
             value = value.toArrow()
-        counted = _counted(observation)
-        if counted is None:
-            return _Given(value, sum(map(len, ranges)), 0)
-        return _Given(value, counted["records"], counted["value_bytes"] or 0)
+        offsets, counted = sum(map(len, ranges)), _counted(observation)
+        # What is without records is not written, so nothing rests on a count of none: it may be of a job that failed.
+        if counted is None or not (counted["records"] or self._frame(ranges)[0].isEmpty()):
+            return _Given(value, offsets, 0)
+        return _Given(value, min(counted["records"], offsets), counted["value_bytes"] or 0)
 
     def _frame(self, ranges: Sequence[OffsetRange]) -> tuple[DataFrame, Observation]:
         """Exactly the records of these ranges, counted while they are read."""
@@ -127,7 +129,7 @@ def _failing(sink: Any) -> Iterator[None]:
     except KafkaStreamError:
         raise
     except Exception as error:
-        said = "".join(traceback.format_exception_only(error)).strip()
+        said = " ".join("".join(traceback.format_exception_only(error)).split())
         raise FailedElsewhere(
             f"{description_of(sink)()} failed on what Spark gave: {said}; nothing was committed"
         ) from error
