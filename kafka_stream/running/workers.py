@@ -76,7 +76,8 @@ def executor_for(settings: StreamSettings, sinks: Sequence[Sink]) -> Executor | 
     """Where a stream's batches are prepared; ``None`` in this process.
 
     Raises:
-        ConfigurationError: there is no such executor, or its workers would have nothing to do.
+        ConfigurationError: there is no such executor, its workers would have nothing to do, or cannot tell the records
+            apart that are to be dead letters.
     """
     if settings.executor is None:
         return None
@@ -86,7 +87,13 @@ def executor_for(settings: StreamSettings, sinks: Sequence[Sink]) -> Executor | 
             "function of yours: give a prepare, or a sink that converts (SqlSink, KafkaSink, FileSink), or leave the "
             "executor out"
         )
-    return executor_of(settings.executor)
+    executor = executor_of(settings.executor)
+    if settings.on_error == "dead-letter" and getattr(executor, "takes_whole_batches", False):
+        raise ConfigurationError(
+            f'on_error: "dead-letter" needs to tell the records of stream {settings.name!r} apart, and a '
+            f"{type(executor).__name__} prepares whole batches: handle what fails there, or leave on_error out"
+        )
+    return executor
 
 
 def with_workers(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kafka_stream import DirectStream
 from kafka_stream.errors import ConfigurationError, MissingExtra
 from kafka_stream.executors import SparkExecutor
 from kafka_stream.protocols.executors import DEFAULT_RESULT_BYTES, DEFAULT_TASK_TIMEOUT_S, Work
@@ -37,3 +38,16 @@ def test_without_pyspark_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "pyspark", None)
     with pytest.raises(MissingExtra, match=r"kafka-stream\[spark\]"):
         SparkExecutor(NO_SESSION).start(WORK)
+
+
+def test_a_stream_with_dead_letters_is_refused_when_it_is_built() -> None:
+    given: dict[str, Any] = {
+        "kafka": WORK.kafka,
+        "store": "sqlite://",
+        "prepare": lambda frame: frame,
+        "sink": lambda prepared, transaction: None,
+        "executor": SparkExecutor(NO_SESSION),
+    }
+    assert DirectStream(name="orders", topics=["orders"], **given).name == "orders"
+    with pytest.raises(ConfigurationError, match="SparkExecutor prepares whole batches"):
+        DirectStream(name="orders", topics=["orders"], on_error="dead-letter", **given)
