@@ -95,10 +95,9 @@ UV := build/lock/bin/uv
 COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --quiet
 
-# Newest versions of everything but pyspark, which is in build/peers alone; commit both files.
-LOCKED := mysql parquet postgresql zookeeper
+# Newest versions of everything but pyspark, which `all` leaves out and build/peers has; commit both files.
 lock: $(UV)
-	$(COMPILE) --upgrade $(addprefix --extra ,$(LOCKED)) --group dev --output-file requirements-dev.lock
+	$(COMPILE) --upgrade --extra all --group dev --output-file requirements-dev.lock
 	$(COMPILE) --upgrade --extra postgresql --constraint requirements-dev.lock --output-file requirements.lock
 
 lock-peers: $(UV)
