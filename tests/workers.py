@@ -26,7 +26,7 @@ def _nothing(_: Sequence[Slice]) -> None:
 
 
 class ThreadExecutor:
-    """An ``Executor`` without processes; ``tasks`` remembers what was submitted."""
+    """An ``Executor`` without processes; ``tasks`` remembers what was submitted, ``hangs`` that a task was ended."""
 
     def __init__(
         self,
@@ -44,6 +44,7 @@ class ThreadExecutor:
         self.max_result_bytes = max_result_bytes
         self.tasks: list[Sequence[Slice]] = []
         self.abandoned = self.closed = 0
+        self.hangs = threading.Event()
         self.works: list[Work] = []
 
     def describe(self) -> str:
@@ -84,7 +85,8 @@ class _Threads:
 
     def abandon(self, task: Future[Outcome], *, hangs: bool = False) -> None:
         self._executor.abandoned += 1
-        task.cancel()
+        if not task.cancel() and hangs:
+            self._executor.hangs.set()
 
     def close(self) -> None:
         self._executor.closed += 1

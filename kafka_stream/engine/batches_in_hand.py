@@ -98,9 +98,11 @@ class BatchesInHand:
         return taken
 
     def _is_void(self, taken: BatchInHand) -> bool:
-        """Whether its records may come again, or are not ours any more, or were not all taken."""
-        return taken.starts != self._ownership.starts or not self._ownership.positions.keys() >= set(
-            taken.plan.partitions
+        """Whether its records may come again, or are not ours any more, or were not all taken; or it was dropped."""
+        return (
+            taken.prepared.cancelled()
+            or taken.starts != self._ownership.starts
+            or not self._ownership.positions.keys() >= set(taken.plan.partitions)
         )
 
 

@@ -13,11 +13,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from confluent_kafka import Message
 
 from kafka_stream.batch import Batch
+from kafka_stream.engine.elsewhere.abandoned import AbandonedTasks
 from kafka_stream.engine.elsewhere.counted import CountedBatch
 from kafka_stream.engine.elsewhere.slicing import sliced
 from kafka_stream.engine.preparing import BatchInHand, Prepared, PreparingThread
@@ -84,6 +85,7 @@ class Dispatch:
         self._workers: Workers | None = None
         self._known: Work | None = None
         self._tasks: dict[int, list[_Task]] = {}  # by the batch that they are of
+        self._abandoned = AbandonedTasks(executor.task_timeout_s)
 
     @property
     def processor(self) -> BatchProcessor:
@@ -188,6 +190,7 @@ class Dispatch:
                     raise BatchDropped(
                         "the stop's time ran out while workers prepared the batch; nothing of it was written"
                     ) from None
+                self._abandoned.end_hanging(self._started())
                 if time.monotonic() - since < self._executor.task_timeout_s:
                     continue
                 lost = WorkerLost(
@@ -206,7 +209,9 @@ class Dispatch:
     def _begin_again(self, task: _Task, lost: WorkerLost) -> None:
         self._started().abandon(task.future, hangs=True)
         if task.attempts >= MOST_ATTEMPTS:
-            raise lost
+            raise WorkerLost(
+                f"{task.slices[0].range} was given to workers {MOST_ATTEMPTS} times, and none came back: {lost}"
+            ) from lost
         logger.warning("%s; it is begun again", lost)
         task.attempts += 1
         task.future = self._started().submit(task.slices)
@@ -231,7 +236,7 @@ class Dispatch:
         self._source.learn(sum(map(len, ranges)), value_bytes)
         in_hand.batch = CountedBatch(ranges, counts)
         in_hand.plan = replace(in_hand.plan, records=sum(counts.values()), value_bytes=value_bytes)
-        pieces = [piece for outcome in outcomes for piece in pickle.loads(outcome.values)]  # noqa: S301 - our workers'
+        pieces = [piece for outcome in outcomes for piece in _loaded(outcome)]
         shares = _shares(outcomes)
         took_s = sum(share.busy_s for share in shares.values()) / self._started().slots
         return Prepared(Results(in_hand.batch, pieces=pieces), took_s, epochs, shares)
@@ -264,7 +269,7 @@ class Dispatch:
     def _abandon(self, tasks: Sequence[_Task]) -> None:
         for task in tasks:
             if self._workers is not None and not task.future.done():
-                self._workers.abandon(task.future)
+                self._abandoned.add(self._workers, task.future)
 
 
 def _shares(outcomes: Sequence[Outcome]) -> Mapping[str, WorkerShare]:
@@ -274,6 +279,16 @@ def _shares(outcomes: Sequence[Outcome]) -> Mapping[str, WorkerShare]:
         share = WorkerShare(sum(each.records), each.read_s + each.prepare_s)
         shares[each.worker] = shares[each.worker] + share if each.worker in shares else share
     return shares
+
+
+def _loaded(outcome: Outcome) -> Sequence[Any]:
+    try:
+        pieces: Sequence[Any] = pickle.loads(outcome.values)  # noqa: S301 - our workers'
+    except Exception as error:
+        raise FailedElsewhere(
+            f"what prepare gave in {outcome.worker} cannot be loaded here: {type(error).__name__}: {error}"
+        ) from error
+    return pieces
 
 
 __all__ = ["BATCHES_AHEAD", "MOST_ATTEMPTS", "Dispatch", "Reading"]
