@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from integration_tests import fragile
 from integration_tests.service_settings import ServiceSettings
-from integration_tests.service_sinks import SINKS
+from integration_tests.service_sinks import PREPARED, SINKS
 from integration_tests.stateful import app as stateful
 from kafka_stream import Batch, DeadLetters, DirectStream
 from kafka_stream.errors import KafkaStreamError
@@ -102,6 +102,9 @@ def handler_of(settings: ServiceSettings) -> Handler:
     """``prepare``, ``sink`` and code version."""
     if settings.handler in SINKS:
         return None, SINKS[settings.handler](settings.target), "1"
+    if settings.handler in PREPARED:
+        prepare, sink = PREPARED[settings.handler]
+        return prepare, sink(settings.target), "1"
     if settings.handler == "stateful":
         options = stateful.Options.of(settings.target)
         return stateful.decode, stateful.Sinks(options).all(), str(options.version)
@@ -153,6 +156,8 @@ def build(settings: ServiceSettings) -> DirectStream:
         max_records_per_batch=settings.max_records_per_batch,
         code_version=version,
         on_error=settings.on_error,
+        on_data_loss=settings.on_data_loss,
+        executor=settings.executor,
         **(letters if settings.on_error == "dead-letter" else {}),
         listeners=[Announcer(), *injected],
     )

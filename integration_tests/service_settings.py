@@ -32,6 +32,8 @@ class ServiceSettings:
     linger_s: float = 0.0
     on_error: Literal["stop", "dead-letter"] = "stop"
     keep_key_order: bool = False
+    executor: str | None = None
+    on_data_loss: Literal["stop", "earliest", "latest"] = "stop"
     kafka: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -113,3 +114,27 @@ SINKS: Mapping[str, Callable[[str], Any]] = {
     "parquet files": lambda target: FileSink(target, rows, format="parquet"),
     "keyed records": KeyedSink,
 }
+
+
+def slow_rows(batch: Batch) -> list[dict[str, Any]]:
+    """A row per record, and time enough to be killed in."""
+    time.sleep(0.02)
+    return list(rows(batch))
+
+
+def as_given(prepared: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """The rows, for the table."""
+    return prepared
+
+
+def as_messages(prepared: Sequence[dict[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The rows, as messages."""
+    for row in prepared:
+        yield {"key": row["record_key"], "value": json.dumps(row).encode()}
+
+
+PREPARED: Mapping[str, tuple[Callable[[Batch], Any], Callable[[str], Any]]] = {
+    "prepared rows": (slow_rows, lambda target: SqlSink(RESULTS, as_given)),
+    "prepared messages": (slow_rows, lambda target: KafkaSink(target, as_messages)),
+}
+"""The same with a ``prepare``, which workers can import."""
