@@ -170,8 +170,8 @@ class BatchProcessor:
             values = [piece[number] for piece in pieces]
             if self._by_range[number]:
                 values = [{r: value for each in values for r, value in each.items()}] if values else []
-            for value in values:
-                self._write_to(number, value, transaction, go_on, results.batch)
+            for place, value in enumerate(values):  # to look for the next batch at each of many takes its time
+                self._write_to(number, value, transaction, _nothing if place else go_on, results.batch)
                 kept_back += 0 if filtered is None else filtered.duplicates
         self._kept_back = kept_back
 

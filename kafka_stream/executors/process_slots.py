@@ -21,6 +21,7 @@ from threading import Lock, Thread
 from typing import Any
 
 from kafka_stream.errors import ConfigurationError, KafkaStreamError, WorkerLost
+from kafka_stream.executors.pipe import receive_whole
 from kafka_stream.executors.process_worker import SIGNALS, Request, serve
 from kafka_stream.protocols.executors import Outcome
 
@@ -80,8 +81,9 @@ class WorkerProcess:
         """
         self._ours.send(request)
         answer = self._receive()
-        if isinstance(answer, Outcome):
-            return replace(answer, values=self._ours.recv_bytes())
+        if isinstance(answer, tuple):
+            outcome: Outcome = answer[0]
+            return replace(outcome, values=receive_whole(self._ours, answer[1]))
         raise answer
 
     def kill(self) -> None:

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
 from kafka_stream.errors import KafkaStreamError
+from kafka_stream.executors.pipe import send_whole
 from kafka_stream.executors.worker import run, worker_name
 from kafka_stream.interpreter import collecting_less_often
 from kafka_stream.protocols.executors import Outcome, PositionGone, Slice
@@ -35,8 +36,8 @@ def serve(connection: Connection) -> None:
         while (request := _received(connection)) is not None:
             answer = _answer(request)
             if isinstance(answer, Outcome):
-                connection.send(replace(answer, values=b""))
-                connection.send_bytes(answer.values)
+                connection.send((replace(answer, values=b""), len(answer.values)))
+                send_whole(connection, answer.values)
             else:
                 connection.send(answer)
 

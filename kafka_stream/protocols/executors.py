@@ -62,7 +62,7 @@ class Outcome:
     records: Sequence[int]
     value_bytes: Sequence[int]
     leader_epochs: Sequence[int | None]
-    values: bytes = field(repr=False)
+    values: bytes | bytearray = field(repr=False)
     worker: str
     read_s: float
     prepare_s: float

@@ -106,8 +106,7 @@ def test_every_committed_record_is_in_the_results_once(
 ) -> None:
     chance = random.Random(seed)
     crashes = [(chance.choice(OF_EVERY_BATCH), chance.randint(1, 4)) for _ in range(3)]
-    topic, inner = Log(partitions), MemoryOffsetStore()
-    store = ResultsStore(inner)
+    topic, store = Log(partitions), ResultsStore(MemoryOffsetStore())
     for what, partition, count in log:
         getattr(topic, what)(partition, count)
     topic.end_transactions()

@@ -17,6 +17,7 @@ import pytest
 from kafka_stream.errors import ConfigurationError, FailedElsewhere, WorkerLost
 from kafka_stream.executors import ProcessExecutor
 from kafka_stream.executors.packing import packed
+from kafka_stream.executors.pipe import receive_whole
 from kafka_stream.executors.process_slots import WorkerProcess
 from kafka_stream.executors.processes import Processes
 from kafka_stream.protocols.executors import Outcome, Slice, Work
@@ -121,11 +122,11 @@ def test_a_worker_that_is_killed_while_it_writes_a_large_result_is_missed_at_onc
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
     assert process.is_ready()
     process._ours.send((packed(work(executor_work.large)), [WHOLE]))
-    process._ours.recv()  # all but the values, for which nobody reads
+    _, size = process._ours.recv()  # all but the values, for which nobody reads
     until(lambda: process._ours.poll(0))
     process.kill()
     with pytest.raises((EOFError, OSError)):
-        process._ours.recv_bytes()
+        receive_whole(process._ours, size)
     assert process.end() == -signal.SIGKILL
 
 

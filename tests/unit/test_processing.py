@@ -20,6 +20,7 @@ from kafka_stream.errors import (
     StoreUnavailable,
     TransactionEscaped,
 )
+from kafka_stream.failures.results import Results
 from kafka_stream.progress import Listeners, StreamListener
 from kafka_stream.protocols import Sink
 from kafka_stream.types import OffsetRange, Phase, TopicPartition, Writes
@@ -254,6 +255,17 @@ def test_what_is_no_exception_is_not_held_back_and_rolls_back(bench: Bench, phas
     with pytest.raises(Killed):
         bench.run()
     assert bench.story[-1] == "rollback"
+
+
+def test_of_many_pieces_the_next_batch_is_looked_for_at_the_first_alone(bench: Bench) -> None:
+    bench.uses(sinks=[StorySink(bench, "sink")])
+    bench.processor.commit(Results(BATCH, pieces=[[n] for n in range(50)]), CLAIM, bench.go_on, _always, bench.again)
+    assert bench.story.count("write sink") == 50
+    assert len(bench.gone_on) == 2  # and once behind all writes
+
+
+def _always() -> bool:
+    return True
 
 
 def test_durations_are_of_their_parts(bench: Bench) -> None:

@@ -21,6 +21,7 @@ from kafka_stream.batch import Batch
 from kafka_stream.engine.elsewhere.abandoned import AbandonedTasks
 from kafka_stream.engine.elsewhere.counted import CountedBatch
 from kafka_stream.engine.elsewhere.slicing import sliced
+from kafka_stream.engine.elsewhere.waiting import ResultsWaiting
 from kafka_stream.engine.preparing import BatchInHand, Prepared, PreparingThread
 from kafka_stream.engine.processing import BatchDropped, BatchProcessor
 from kafka_stream.errors import FailedElsewhere, ProcessingError, WorkerLost
@@ -86,6 +87,7 @@ class Dispatch:
         self._known: Work | None = None
         self._tasks: dict[int, list[_Task]] = {}  # by the batch that they are of
         self._abandoned = AbandonedTasks(executor.task_timeout_s)
+        self._waiting = ResultsWaiting()
 
     @property
     def processor(self) -> BatchProcessor:
@@ -99,13 +101,7 @@ class Dispatch:
     @property
     def most_ahead(self) -> int:
         """A few batches, as long as what has come back of them leaves room."""
-        waiting = sum(
-            len(task.future.result().values)
-            for tasks in self._tasks.values()
-            for task in tasks
-            if task.future.done() and not task.future.cancelled() and task.future.exception() is None
-        )
-        return BATCHES_AHEAD if waiting < self._executor.max_result_bytes else 0
+        return BATCHES_AHEAD if self._waiting.bytes < self._executor.max_result_bytes else 0
 
     def begin(self, in_hand: BatchInHand, committed: BatchInHand | None = None) -> None:
         """Give its slices to workers, once; where it is dropped, they are abandoned."""
@@ -116,7 +112,7 @@ class Dispatch:
         whole = workers.takes_whole_batches
         slices = sliced(in_hand.plan.ranges, workers.slots, self._source.leader_epoch, whole=whole or self._by_range)
         parts = [slices] if whole else [[each] for each in slices]
-        self._tasks[id(in_hand)] = [_Task(part, workers.submit(part)) for part in parts if part]
+        self._tasks[id(in_hand)] = [_Task(part, self._submitted(workers, part)) for part in parts if part]
         in_hand.prepared.add_done_callback(lambda _: self._forget(in_hand))
 
     def wait(self, in_hand: BatchInHand, is_wanted: Callable[[], bool]) -> Prepared:
@@ -179,6 +175,11 @@ class Dispatch:
         self._known = work
         return self._workers
 
+    def _submitted(self, workers: Workers, slices: Sequence[Slice]) -> Future[Outcome]:
+        future = workers.submit(slices)
+        self._waiting.expect(future)
+        return future
+
     def _outcome(self, task: _Task, is_wanted: Callable[[], bool]) -> Outcome:
         """What a task comes to; begun again if its worker is lost, or takes too long."""
         since = time.monotonic()
@@ -214,7 +215,8 @@ class Dispatch:
             ) from lost
         logger.warning("%s; it is begun again", lost)
         task.attempts += 1
-        task.future = self._started().submit(task.slices)
+        self._waiting.let_go(task.future)
+        task.future = self._submitted(self._started(), task.slices)
 
     def _prepared(
         self, in_hand: BatchInHand, slices: Sequence[Sequence[Slice]], outcomes: Sequence[Outcome]
@@ -268,6 +270,7 @@ class Dispatch:
 
     def _abandon(self, tasks: Sequence[_Task]) -> None:
         for task in tasks:
+            self._waiting.let_go(task.future)
             if self._workers is not None and not task.future.done():
                 self._abandoned.add(self._workers, task.future)
 
