@@ -9,10 +9,13 @@ import argparse
 import sys
 import time
 
-from benchmarks import report, runs, servers, works, works_with_state
+from benchmarks import report, runs, servers, works, works_of_executors, works_with_state
 from benchmarks.contest import PEERS_PYTHON
 
-WORKS, PEERS = (*works.WORKS, *works_with_state.WORKS), (*works.PEERS, *works_with_state.PEERS)
+GROUPS = {"executors": works_of_executors.WORKS}
+"""Works that may be named together."""
+WORKS = (*works.WORKS, *works_with_state.WORKS, *works_of_executors.WORKS)
+PEERS = (*works.PEERS, *works_with_state.PEERS)
 FULL = runs.Scale(records=1_000_000, runs=5, paced_s=15.0)
 QUICK = runs.Scale(records=60_000, runs=1, paced_s=3.0)
 
@@ -22,14 +25,16 @@ def main() -> int:
     parser = _parser()
     arguments = parser.parse_args()
     offered = PEERS if arguments.peers else WORKS
-    if unknown := set(arguments.names) - {work.name for work in offered}:
+    names = {work.name for name in arguments.names for work in GROUPS.get(name, ())}
+    names |= set(arguments.names) - GROUPS.keys()
+    if unknown := names - {work.name for work in offered}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     if arguments.peers and not PEERS_PYTHON.exists():
         parser.error("the peers are not installed: make bench-peers does that")
     usual = QUICK if arguments.quick else FULL
     scale = runs.Scale(arguments.records or usual.records, arguments.runs or usual.runs, usual.paced_s)
-    chosen = [work for work in offered if work.name in arguments.names or not arguments.names]
-    if arguments.quick and not arguments.names:
+    chosen = [work for work in offered if work.name in names or not names]
+    if arguments.quick and not names:
         chosen = [work for work in chosen if work.figure != "peak_mb"]  # of what takes minutes, or says little of less
     blocks = report.whole_blocks(chosen) if arguments.write else ()
     if arguments.write and not blocks:
@@ -51,7 +56,9 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     usual, of_peers = (", ".join(work.name for work in offered) for offered in (WORKS, PEERS))
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {usual}; with --peers, of {of_peers}")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {usual}, {', '.join(GROUPS)}; with --peers, of {of_peers}"
+    )
     parser.add_argument("--peers", action="store_true", help="beside what users compare with (make bench-peers)")
     parser.add_argument("--quick", action="store_true", help="fewer records, one run: a look at correctness")
     parser.add_argument("--runs", type=int, help="of each contender")

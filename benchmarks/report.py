@@ -15,7 +15,7 @@ import confluent_kafka
 import psycopg
 import sqlalchemy
 
-from benchmarks import chart, works, works_with_state
+from benchmarks import chart, works, works_of_executors, works_with_state
 from benchmarks.contest import Goal, Work
 from benchmarks.runs import Result, Scale
 from benchmarks.servers import Servers
@@ -24,7 +24,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 CHART = PAGE.with_suffix(".svg")
 _TIMES = "\u00d7"
 _SLEEPS, _SLEEP_S = 3_000, 0.0005
-_UNITS = {"rate": "records/s", "seconds": "s", "p99_ms": "ms (p99)", "peak_mb": "MB (peak)"}
+_UNITS = {"rate": "records/s", "seconds": "s", "us": "µs a record", "p99_ms": "ms (p99)", "peak_mb": "MB (peak)"}
+_OF_WHAT = {"cpu_us": "CPU"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,12 @@ class Block:
 
 FIGURES = Block("<!-- figures: written by make bench -->", "<!-- end of figures -->", works.WORKS, chart=True)
 STATE = Block("<!-- state: written by make bench -->", "<!-- end of state -->", works_with_state.WORKS)
+EXECUTORS = Block("<!-- executors: written by make bench -->", "<!-- end of executors -->", works_of_executors.WORKS)
 PEERS = Block("<!-- peers: written by make bench-peers -->", "<!-- end of peers -->", works.PEERS)
 PEERS_OF_STATE = Block(
     "<!-- peers of state: written by make bench-peers -->", "<!-- end of peers of state -->", works_with_state.PEERS
 )
-BLOCKS = (FIGURES, STATE, PEERS, PEERS_OF_STATE)
+BLOCKS = (FIGURES, STATE, EXECUTORS, PEERS, PEERS_OF_STATE)
 
 
 def whole_blocks(chosen: Collection[Work]) -> Sequence[Block]:
@@ -139,7 +141,7 @@ def _goal(result: Result, goal: Goal) -> str:
     if goal.kind == "below":
         text = f"≤ {goal.value:g} {_UNITS[goal.figure]}: {measured:.4g}"
     else:
-        beside = f" {goal.beside}" if goal.beside else ""
+        beside = "".join(f" {it}" for it in (_OF_WHAT.get(goal.figure), goal.beside) if it)
         text = f"{'≥' if goal.kind == 'at least' else '≤'} {goal.value:.2f} {_TIMES}{beside}: {measured:.2f}"
     return text + (" ✓" if goal.is_met(measured) else " (not reached)")
 
