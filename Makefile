@@ -21,14 +21,16 @@ lint: .venv/.dev
 
 test: test-unit test-integration
 
+# Property tests draw other examples each time; EXAMPLES=--hypothesis-profile=ci draws the same ones, as CI does, so that
+# what fails there is about the change.
 test-unit: .venv/.dev
-	$(BIN)/pytest tests --numprocesses auto --dist loadscope
+	$(BIN)/pytest tests --numprocesses auto --dist loadscope $(EXAMPLES)
 
 # The servers run in Docker; integration_tests/conftest.py says what it uses and which variables it knows. Tests mostly
 # wait, so several files are at work at once, each on servers of its own; servers that are kept are shared by one.
 WORKERS ?= $(if $(KAFKA_STREAM_TEST_KEEP),0,3)
 test-integration: .venv/.dev
-	$(BIN)/pytest integration_tests --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/pytest integration_tests --numprocesses $(WORKERS) --dist loadfile $(EXAMPLES)
 
 # With a real Spark: Java 17, and 400 MB of pyspark in build/peers, so it is no part of `make test`. Its files have names
 # of their own, by which nothing else collects them.
