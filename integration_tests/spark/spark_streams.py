@@ -90,6 +90,15 @@ def test_batches_of_sparks_give_the_table_that_batches_here_give(
     assert found == _rows(database)
 
 
+def test_spark_by_text_is_the_session_that_there_is(
+    spark: SparkSession, kafka: KafkaServer, topic: str, database: PostgresDatabase
+) -> None:
+    sink = SqlSink(RESULTS, pa.Table.to_pylist)
+    stream = _stream(kafka, topic, database, prepare=_on_spark, sink=sink, executor="spark")
+    assert stream.run(until="latest").records == 750
+    assert [row[:2] for row in _rows(database)] == [(n, at) for n, at, *_ in kafka.read_committed(topic)]
+
+
 def test_user_code_that_fails_on_spark_stops_the_stream_with_its_error(
     spark: SparkSession, kafka: KafkaServer, topic: str, database: PostgresDatabase
 ) -> None:

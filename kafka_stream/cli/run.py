@@ -53,9 +53,9 @@ def run(
     executor: Annotated[
         str | None,
         typer.Option(
-            metavar="processes:N|dask://HOST:PORT",
+            metavar="processes:N|dask://HOST:PORT|spark",
             envvar="KAFKA_STREAM_EXECUTOR",
-            help="Where prepare runs, if not in this process: processes of this machine, or a Dask cluster.",
+            help="Where prepare runs, if not in this process: processes of this machine, a Dask cluster, or Spark.",
         ),
     ] = None,
     context: typer.Context,

@@ -1,4 +1,4 @@
-"""Executors by text, for settings and the command line: ``processes:4``, ``dask://host:8786``."""
+"""Executors by text, for settings and the command line: ``processes:4``, ``dask://host:8786``, ``spark``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def executor_of(given: Any) -> Executor:
     """The executor that a text names; one that is given already stays as it is.
 
     Raises:
-        ConfigurationError: nothing is called so, or it cannot be made of a text.
+        ConfigurationError: nothing is called so, or what it needs is not installed.
     """
     if not isinstance(given, str):
         executor: Executor = given
@@ -27,12 +27,12 @@ def executor_of(given: Any) -> Executor:
 
         return DaskExecutor(f"tcp://{found[1]}" if found[1] else None)
     if given == "spark":
-        raise ConfigurationError(
-            "executor: 'spark' needs a SparkSession: give executor=SparkExecutor(spark) where the stream is built"
-        )
+        from kafka_stream.executors.spark import SparkExecutor
+
+        return SparkExecutor.of_this_process()
     raise ConfigurationError(
-        f"executor: {given!r} is none; give 'processes:4' (so many processes of this machine), 'dask://host:8786' or "
-        "'dask' (a cluster on this machine)"
+        f"executor: {given!r} is none; give 'processes:4' (so many processes of this machine), 'dask://host:8786', "
+        "'dask' (a cluster on this machine) or 'spark' (the session that there is, or that spark-submit says)"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from kafka_stream.errors import ConfigurationError, MissingExtra
 from kafka_stream.executors.spark.failures import is_alive
@@ -58,6 +58,19 @@ class SparkExecutor:
         self._task_timeout_s = task_timeout_s
         self._max_result_bytes = max_result_bytes
 
+    @classmethod
+    def of_this_process(cls) -> Self:
+        """With the session that there is, or else one as ``spark-submit`` or Spark's settings have it.
+
+        Raises:
+            MissingExtra: pyspark is not installed.
+        """
+        try:
+            from pyspark.sql import SparkSession
+        except ModuleNotFoundError as error:
+            raise _missing() from error
+        return cls(SparkSession.builder.getOrCreate())
+
     @property
     def task_timeout_s(self) -> float:
         """How long a task may take, in seconds."""
@@ -91,7 +104,7 @@ def _check_session(spark: Any) -> None:
         import pyspark  # noqa: F401 - that it is there is asked
         from pyspark.sql import SparkSession
     except ModuleNotFoundError as error:
-        raise MissingExtra("SparkExecutor needs pyspark: pip install 'kafka-stream[spark]'") from error
+        raise _missing() from error
     if not isinstance(spark, SparkSession):
         raise ConfigurationError(
             f"SparkExecutor works with a classic SparkSession, and was given a {type(spark).__module__}."
@@ -101,6 +114,10 @@ def _check_session(spark: Any) -> None:
         raise ConfigurationError(ENDED)
     if int(spark.version.partition(".")[0]) < _LEAST_VERSION:
         raise ConfigurationError(f"SparkExecutor needs Spark {_LEAST_VERSION}, and this is {spark.version}")
+
+
+def _missing() -> MissingExtra:
+    return MissingExtra("SparkExecutor needs pyspark: pip install 'kafka-stream[spark]'")
 
 
 def _check_source(spark: SparkSession, options: Mapping[str, str]) -> None:

@@ -132,7 +132,7 @@ def test_workers_with_nothing_to_do_are_refused(kafka: MemoryKafka, stream_of: S
         stream_of(ThreadExecutor(kafka), prepare=None, sink=write)
 
 
-@pytest.mark.parametrize("executor", ["threads", "processes:x", "spark", 7])
+@pytest.mark.parametrize("executor", ["threads", "processes:x", 7])
 def test_what_is_no_executor_is_refused(stream_of: StreamOf, executor: Any) -> None:
     with pytest.raises(ConfigurationError, match="executor"):
         stream_of(executor)

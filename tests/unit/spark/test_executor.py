@@ -10,6 +10,7 @@ import pytest
 from kafka_stream import DirectStream
 from kafka_stream.errors import ConfigurationError, MissingExtra
 from kafka_stream.executors import SparkExecutor
+from kafka_stream.executors.named import executor_of
 from kafka_stream.protocols.executors import DEFAULT_RESULT_BYTES, DEFAULT_TASK_TIMEOUT_S, Work
 
 NO_SESSION: Any = object()
@@ -38,6 +39,12 @@ def test_without_pyspark_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "pyspark", None)
     with pytest.raises(MissingExtra, match=r"kafka-stream\[spark\]"):
         SparkExecutor(NO_SESSION).start(WORK)
+
+
+def test_spark_by_text_is_the_session_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+    with pytest.raises(MissingExtra, match=r"kafka-stream\[spark\]"):
+        executor_of("spark")
 
 
 def test_a_stream_with_dead_letters_is_refused_when_it_is_built() -> None:
