@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from integration_tests.engine import wait_until
 from integration_tests.servers import KafkaServer, random_name
 from integration_tests.state_resets import PARTITIONS, POINTS, RECORDS, STREAM, reset
-from integration_tests.streams import WAIT_S
+from integration_tests.streams import WAIT_S, wait_for_stable_end
 from kafka_stream import DirectStream
 from kafka_stream.admin.reset import prepare_reset
 from kafka_stream.admin.reset_plan import ToEarliest
@@ -141,7 +141,7 @@ def test_resets_with_state_under_a_stream_that_runs_leave_what_was_read_since_th
         produced = [(rng.choice(KEYS), f"{partition} {number}") for number in range(2_000)]
         keys.update(key for key, _ in produced)
         kafka.transaction(topic, produced)
-    ends = {TopicPartition(topic, number): end for number, end in kafka.end_offsets(topic).items()}
+    ends = {TopicPartition(topic, number): end for number, end in wait_for_stable_end(kafka, topic).items()}
     cluster = Cluster({"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0}, logging.getLogger("test"))
     cluster.connect(WAIT_S)
     sinks = by()
