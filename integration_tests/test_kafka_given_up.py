@@ -18,6 +18,7 @@ from kafka_stream.offset_stores.kafka import producer as producer_module
 from kafka_stream.progress import StreamListener
 from kafka_stream.protocols import BatchProgress
 from kafka_stream.sinks.kafka import KafkaSink
+from kafka_stream.types import OffsetRange, Phase
 
 RECORDS = 40
 PER_BATCH = 4
@@ -44,11 +45,11 @@ class Snag:
         self.released = threading.Event()
         self.is_stuck = threading.Event()
         self.is_over = threading.Event()
-        self._left = 3 if request != "init_transactions" else 1
+        self.left = 3 if request != "init_transactions" else 1
 
     def passes(self, request: str, make: Callable[[], Any]) -> Any:
-        self._left -= request == self.request
-        if request != self.request or self._left != 0:
+        self.left -= request == self.request
+        if request != self.request or self.left != 0:
             return make()
         answer = make() if self.when == AFTER else None
         self.is_stuck.set()
@@ -67,6 +68,18 @@ def caught(snag: Snag) -> type[Producer]:
         return request
 
     return type("CaughtProducer", (Producer,), {name: through(name) for name, _ in STUCK})
+
+
+class HoldsBatch(StreamListener):
+    """The request that is held back is a batch's: takeovers, and what keeps positions from expiring, make such, too."""
+
+    def __init__(self, snag: Snag) -> None:
+        self._snag = snag
+        snag.left = 0
+
+    def on_phase(self, phase: Phase, ranges: tuple[OffsetRange, ...]) -> None:
+        if phase is Phase.AFTER_WRITE and not self._snag.is_stuck.is_set():
+            self._snag.left = 1
 
 
 class Releases(StreamListener):
@@ -130,7 +143,7 @@ def test_sigterm_ends_a_stream_whose_request_does_not_return(
     terminates = threading.Thread(target=terminate)
     terminates.start()
     with pytest.raises(KafkaStreamError, match="its batch did not finish within 2 s: it was dropped"):
-        stream_of(kafka, snag, topic, results).run()
+        stream_of(kafka, snag, topic, results).replace(listeners=[HoldsBatch(snag)]).run()
     assert not snag.is_over.is_set()
     snag.released.set()
     assert snag.is_over.wait(WAIT_S)
