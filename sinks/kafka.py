@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Any, Protocol, TypeAlias
@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 from confluent_kafka import Message
 
 from kafka_stream.errors import ConfigurationError, ProcessingError
+from kafka_stream.sinks.functions import async_belongs, refuse_awaitable
 from kafka_stream.types import Writes
 
 Text: TypeAlias = bytes | str | None
@@ -21,10 +22,7 @@ _LONGEST_TOPIC = 249
 _SHAPES = (
     "a tuple (key, value), a mapping with value=, key=, headers=, partition= or topic=, a Message, or a bare value"
 )
-_ASYNC_BELONGS = (
-    "what has to be awaited belongs in the stream's prepare, which may be async def: "
-    "DirectStream(prepare=an_async_function, sink=KafkaSink(topic, a_plain_function))"
-)
+_ASYNC_BELONGS = async_belongs("KafkaSink(topic, a_plain_function)")
 
 
 class KafkaTransaction(Protocol):
@@ -95,10 +93,7 @@ class KafkaSink:
             ProcessingError: ``to_messages`` gave something that is no message.
         """
         messages: Any = self._to_messages(prepared)
-        if isinstance(messages, Awaitable):
-            if inspect.iscoroutine(messages):
-                messages.close()
-            raise ProcessingError(f"to_messages of the KafkaSink for topic {self._topic} is async; {_ASYNC_BELONGS}")
+        refuse_awaitable(messages, f"to_messages of the KafkaSink for topic {self._topic}", _ASYNC_BELONGS)
         if not isinstance(messages, Iterable) or isinstance(messages, str | bytes | Mapping):
             raise self._refusal(
                 f"gave a {type(messages).__name__}; it gives an iterable of messages, which may be empty"

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from kafka_stream.errors import ConfigurationError, ProcessingError
+from kafka_stream.sinks.functions import async_belongs, refuse_awaitable
 from kafka_stream.types import Writes
 
 _ANY_VERSION = -1
-_ASYNC_BELONGS = (
-    "what has to be awaited belongs in the stream's prepare, which may be async def: "
-    "DirectStream(prepare=an_async_function, sink=ZooKeeperSink(a_plain_function))"
-)
+_ASYNC_BELONGS = async_belongs("ZooKeeperSink(a_plain_function)")
 
 
 class ZooKeeperTransaction(Protocol):
@@ -141,10 +139,7 @@ class ZooKeeperSink:
             ProcessingError: ``to_operations`` gave something that is no operation.
         """
         operations: Any = self._to_operations(prepared)
-        if isinstance(operations, Awaitable):
-            if inspect.iscoroutine(operations):
-                operations.close()
-            raise ProcessingError(f"to_operations of the ZooKeeperSink is async; {_ASYNC_BELONGS}")
+        refuse_awaitable(operations, "to_operations of the ZooKeeperSink", _ASYNC_BELONGS)
         if not isinstance(operations, Iterable) or isinstance(operations, str | bytes):
             raise ProcessingError(
                 f"to_operations of the ZooKeeperSink gave a {type(operations).__name__}; it gives an iterable of Put, "

@@ -28,6 +28,8 @@ def _nothing(_: Sequence[Slice]) -> None:
 class ThreadExecutor:
     """An ``Executor`` without processes; ``tasks`` remembers what was submitted, ``hangs`` that a task was ended."""
 
+    takes_whole_batches = False
+
     def __init__(
         self,
         kafka: MemoryKafka,
@@ -57,8 +59,6 @@ class ThreadExecutor:
 
 
 class _Threads:
-    takes_whole_batches = False
-
     def __init__(self, executor: ThreadExecutor, work: Work) -> None:
         self._executor = executor
         self._pool = ThreadPoolExecutor(executor.slots)

@@ -104,6 +104,7 @@ def count(batch: Any) -> int:
 class Sleepers:
     """An ``Executor`` of threads that read nothing: a task sleeps for ``record_s`` a record, and has counted them."""
 
+    takes_whole_batches = False
     task_timeout_s = 600.0
     max_result_bytes = 2**28
 
@@ -142,8 +143,6 @@ class Sleepers:
 
 
 class _Sleeping:
-    takes_whole_batches = False
-
     def __init__(self, executor: Sleepers) -> None:
         self._executor = executor
         self._pool = ThreadPoolExecutor(executor.workers)

@@ -8,10 +8,10 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
-from secrets import SystemRandom
 from typing import TypeVar
 
 from kafka_stream.admin.refusals import planned_range
+from kafka_stream.engine.patience import jitter
 from kafka_stream.engine.retry import backoff_s
 from kafka_stream.errors import TransientError
 from kafka_stream.protocols import Action, ActionKind, AdministeredStore, Change, Decide, RangeSink
@@ -86,7 +86,7 @@ def patiently(store: AdministeredStore, act: Callable[[], T]) -> T:
             return act()
         except TransientError as error:
             failures += 1
-            delay_s = backoff_s(failures, SystemRandom().random())
+            delay_s = backoff_s(failures, jitter())
             if not store.keeps_history or time.monotonic() + delay_s > deadline:
                 raise
             logger.info("%s; trying again in %.1f s", error, delay_s)

@@ -9,15 +9,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaException
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer
 from confluent_kafka import TopicPartition as ClientTopicPartition
 
 from kafka_stream.admin.describe import Log, Observation, RecordTimes
-from kafka_stream.errors import ConfigurationError, NotAuthorized
+from kafka_stream.errors import NotAuthorized
 from kafka_stream.protocols import OffsetAt, TopicInfo
 from kafka_stream.source.cluster import Cluster
 from kafka_stream.source.connection import connection_settings
-from kafka_stream.source.kafka_errors import is_end_of_partition
+from kafka_stream.source.kafka_errors import is_end_of_partition, settings_accepted
 from kafka_stream.types import StoredPosition, TopicPartition
 
 _librdkafka = logging.getLogger("kafka_stream.librdkafka")
@@ -116,10 +116,8 @@ def _times_at(
     if not offsets:
         return {}
     settings = {**connection_settings(config), **_READER, "isolation.level": isolation, "logger": _librdkafka}
-    try:
+    with settings_accepted():
         consumer = Consumer(settings)
-    except KafkaException as error:
-        raise ConfigurationError(f"these Kafka settings were refused: {error.args[0].str()}") from error
     try:
         consumer.assign([ClientTopicPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()])
         return _first_times(consumer, set(offsets), deadline)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from kafka_stream.errors import ConfigurationError, FailedElsewhere, KafkaStreamError, MissingExtra, WorkerLost
 from kafka_stream.executors.dask_cluster import DaskCluster, given_up, why_unlike
 from kafka_stream.executors.dask_tasks import Environment, Failure, Run, done, keep_own_pickling, sent
+from kafka_stream.executors.limits import check_limits
 from kafka_stream.executors.packing import packed, packed_beside_script
 from kafka_stream.executors.worker import run
 from kafka_stream.protocols.executors import DEFAULT_RESULT_BYTES, DEFAULT_TASK_TIMEOUT_S, Outcome, Slice, Work
@@ -44,6 +44,8 @@ class DaskExecutor:
         ConfigurationError: an argument cannot be used.
     """
 
+    takes_whole_batches = False
+
     def __init__(
         self,
         address_or_client: str | Client | None = None,
@@ -54,7 +56,7 @@ class DaskExecutor:
     ) -> None:
         _check_installed()
         _check(address_or_client, workers)
-        _check_limits(task_timeout_s, max_result_bytes)
+        check_limits("DaskExecutor", task_timeout_s, max_result_bytes)
         self._to = address_or_client
         self._address = _address_of(address_or_client)
         self._workers = workers
@@ -89,8 +91,6 @@ class DaskExecutor:
 
 class DaskWorkers:
     """The workers of one run, as ``kafka_stream.protocols.executors.Workers`` says."""
-
-    takes_whole_batches = False
 
     def __init__(self, cluster: DaskCluster, work: bytes, run: Run, pack: Callable[[Work], bytes]) -> None:
         self._cluster = cluster
@@ -224,15 +224,6 @@ def _address_of(to: str | Client | None) -> str | None:
     if to.scheduler is None:
         raise ConfigurationError("a DaskExecutor was given a Dask client that is closed: give it one that is connected")
     return to.scheduler.address
-
-
-def _check_limits(task_timeout_s: float, max_result_bytes: int) -> None:
-    if not task_timeout_s > 0 or math.isinf(task_timeout_s):
-        raise ConfigurationError(
-            f"DaskExecutor has task_timeout_s={task_timeout_s!r}; give a number of seconds above 0"
-        )
-    if max_result_bytes < 1:
-        raise ConfigurationError(f"DaskExecutor has max_result_bytes={max_result_bytes!r}; give 1 or more")
 
 
 def _check_installed() -> None:

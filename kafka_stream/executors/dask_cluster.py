@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import multiprocessing
 import time
 from collections.abc import Coroutine
 from concurrent.futures import CancelledError
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
 CONNECT_S = 10.0
 LOOK_S = 2.0
 CLOSE_S = 10.0
-_UNGUARDED = (
-    "a script that runs a stream with a Dask cluster of its own is loaded by that one's processes, too: run it under "
-    '`if __name__ == "__main__":`'
-)
 _LOGGER = logging.getLogger("kafka_stream.dask")
 
 
@@ -201,8 +196,6 @@ def _local_cluster(workers: int | None) -> LocalCluster:
     from distributed import LocalCluster
     from distributed.utils import get_mp_context
 
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise ConfigurationError(_UNGUARDED)
     if get_mp_context().get_start_method() == "fork":
         raise ConfigurationError(
             "Dask's setting distributed.worker.multiprocessing-method is fork, which breaks librdkafka: set it to spawn"
@@ -222,7 +215,9 @@ def _local_cluster(workers: int | None) -> LocalCluster:
         raise WorkerLost(f"a Dask cluster could not be started on this machine ({error})") from error
     except RuntimeError as error:
         raise ConfigurationError(
-            f"a Dask cluster could not be started on this machine ({error}); {_UNGUARDED}"
+            f"a Dask cluster could not be started on this machine ({error}); a "
+            "script that runs a stream with a Dask "
+            'cluster of its own is loaded by that one\'s processes, too: run it under `if __name__ == "__main__":`'
         ) from error
 
 

@@ -7,6 +7,7 @@ task to the next (a model that it has loaded) stays, also where another part has
 from __future__ import annotations
 
 import io
+import multiprocessing
 import pickle
 import sys
 from collections.abc import Callable, Mapping
@@ -52,7 +53,15 @@ def packed_beside_script(work: Work) -> bytes:
     """The same for processes that ``multiprocessing`` starts, which load the script that was started here as well.
 
     So a function of ``__main__`` can go there, if ``__main__`` is a file, and not a notebook or a prompt.
+
+    Raises:
+        ConfigurationError: as ``packed``; or that script is just being loaded by such a process, and runs the stream.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise ConfigurationError(
+            f"stream {work.stream!r} is run by the script that a worker process loads as it starts: run it under "
+            '`if __name__ == "__main__":`'
+        )
     has_file = getattr(sys.modules[_MAIN], "__file__", None) is not None
     return _packed(work, _allow if has_file else _refuse_main)
 

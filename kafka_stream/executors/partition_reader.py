@@ -12,12 +12,11 @@ from typing import Any, TypeAlias
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as ClientTopicPartition
 
-from kafka_stream.errors import BrokerUnavailable, ConfigurationError, KafkaStreamError, RecordTooLarge, TopicNotFound
-from kafka_stream.executors.pieces import count_before
+from kafka_stream.errors import BrokerUnavailable, KafkaStreamError, RecordTooLarge, TopicNotFound
 from kafka_stream.protocols import PositionLost
 from kafka_stream.protocols.executors import PositionGone, Slice
-from kafka_stream.source.buffer import offset_after
-from kafka_stream.source.client_log import CLIENT_LOG
+from kafka_stream.source.buffer import count_before, offset_after
+from kafka_stream.source.connection import servers_of
 from kafka_stream.source.kafka_errors import (
     is_end_of_partition,
     is_missing_topic,
@@ -29,7 +28,7 @@ from kafka_stream.source.kafka_errors import (
     refusal,
     tls_refusal,
 )
-from kafka_stream.source.kafka_source import consumer_settings
+from kafka_stream.source.kafka_source import consumer_settings, new_consumer
 from kafka_stream.types import TopicPartition
 
 _SLICES: Mapping[str, Any] = {
@@ -67,23 +66,13 @@ class PartitionReader:
     def __init__(
         self, settings: Mapping[str, Any], make: MakeConsumer = Consumer, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._servers = str(settings.get("bootstrap.servers") or settings.get("metadata.broker.list"))
+        self._servers = servers_of(settings)
         self._clock = clock
         self._failure: KafkaStreamError | None = None
         self._passing: str | None = None
         self._too_large = 0
         self._missing_since: float | None = None
-        users = settings.get("error_cb")
-
-        def tell_both(error: KafkaError) -> None:
-            self._hear(error)
-            if users is not None:
-                users(error)
-
-        try:
-            self._consumer = make({"logger": CLIENT_LOG, **settings, "error_cb": tell_both})
-        except KafkaException as error:
-            raise ConfigurationError(f"these Kafka settings were refused: {error.args[0].str()}") from error
+        self._consumer = new_consumer(settings, self._hear, make)
         self._topics: set[str] = set()
         self.partition: TopicPartition | None = None
         self.position = -1
@@ -188,7 +177,7 @@ class PartitionReader:
     # From there -------------------------------------------------------------------------------------------------------
 
     def _take(self, until: int) -> Sequence[Message]:
-        count = count_before(self._ahead, until)
+        count = count_before(self._ahead, until, len(self._ahead))
         taken, self._ahead = self._ahead[:count], self._ahead[count:]
         if taken:
             self.position = offset_after(taken[-1])

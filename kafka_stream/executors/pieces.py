@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -10,7 +10,7 @@ from itertools import accumulate
 from confluent_kafka import Message
 
 from kafka_stream.batch import Batch
-from kafka_stream.source.buffer import leader_epochs_of, offset_after, offset_of
+from kafka_stream.source.buffer import leader_epochs_of, offset_after
 from kafka_stream.types import OffsetRange
 
 _RECORD_BYTES = 100
@@ -94,11 +94,4 @@ class PieceCutter:
         return piece
 
 
-def count_before(messages: Sequence[Message], offset: int) -> int:
-    """How many of consecutive records lie before an offset."""
-    if not messages or offset_of(messages[-1]) < offset:
-        return len(messages)
-    return bisect_left(messages, offset, key=offset_of)
-
-
-__all__ = ["Piece", "PieceCutter", "count_before"]
+__all__ = ["Piece", "PieceCutter"]

@@ -66,12 +66,12 @@ class Preparation:
         """
         if not len(batch):
             return ()
-        whole = None if all(self._by_range) else self._prepared(batch, len(self._sinks) - sum(self._by_range))
-        parts = self._prepared_by_range(batch) if any(self._by_range) else {}
-        return self._prepared_by_sinks(whole, parts)
+        whole = None if all(self._by_range) else self.given(batch, len(self._sinks) - sum(self._by_range))
+        parts = self._given_by_range(batch) if any(self._by_range) else {}
+        return self.for_sinks(whole, parts)
 
-    def _prepared(self, batch: Batch, takers: int) -> Any:
-        """What the user's function gives, for so many sinks."""
+    def given(self, batch: Any, takers: int) -> Any:
+        """What the user's function gives of a batch, or of what stands for one, for so many sinks."""
         if self._prepare is None:
             return batch
         prepared = self._prepare(batch)
@@ -80,12 +80,13 @@ class Preparation:
         check_prepared(prepared, name_of(self._prepare), takers)
         return prepared
 
-    def _prepared_by_range(self, batch: Batch) -> dict[OffsetRange, Any]:
+    def _given_by_range(self, batch: Batch) -> dict[OffsetRange, Any]:
         """Each range by itself: what a sink keeps of it must not depend on what else was in the batch."""
         parts = ((r, batch.partition(r.topic_partition)) for r in batch.ranges)
-        return {r: self._prepared(part, sum(self._by_range)) for r, part in parts if len(part)}
+        return {r: self.given(part, sum(self._by_range)) for r, part in parts if len(part)}
 
-    def _prepared_by_sinks(self, whole: Any, parts: Mapping[OffsetRange, Any]) -> list[Any]:
+    def for_sinks(self, whole: Any, parts: Mapping[OffsetRange, Any]) -> Sequence[Any]:
+        """What each sink takes of what was given of all, or, if it keeps whole ranges, of each range."""
         given = [whole, *parts.values()]
         untouched = Untouched(given) if self._is_shared else None
         results: list[Any] = []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import multiprocessing
 import os
 import time
 from collections import deque
@@ -13,6 +11,7 @@ from dataclasses import dataclass
 from threading import Condition
 
 from kafka_stream.errors import ConfigurationError, WorkerLost
+from kafka_stream.executors.limits import check_limits
 from kafka_stream.executors.packing import packed_beside_script
 from kafka_stream.executors.process_slots import ProcessSlot, Task
 from kafka_stream.protocols.executors import DEFAULT_RESULT_BYTES, DEFAULT_TASK_TIMEOUT_S, Outcome, Slice, Work
@@ -41,12 +40,7 @@ class ProcessExecutor:
             raise ConfigurationError(
                 f"ProcessExecutor has workers={self.workers!r}; give 1 or more, or none for as many as processors"
             )
-        if not self.task_timeout_s > 0 or math.isinf(self.task_timeout_s):
-            raise ConfigurationError(
-                f"ProcessExecutor has task_timeout_s={self.task_timeout_s!r}; give a number of seconds above 0"
-            )
-        if self.max_result_bytes < 1:
-            raise ConfigurationError(f"ProcessExecutor has max_result_bytes={self.max_result_bytes!r}; give 1 or more")
+        check_limits("ProcessExecutor", self.task_timeout_s, self.max_result_bytes)
 
     def describe(self) -> str:
         """How many processes."""
@@ -58,12 +52,12 @@ class ProcessExecutor:
         Raises:
             ConfigurationError: the work cannot be sent to them, or it is asked for while one of them starts.
         """
-        if getattr(multiprocessing.current_process(), "_inheriting", False):
-            raise ConfigurationError(
-                f"stream {work.stream!r} is run by the script that a worker process loads as it starts: run it under "
-                '`if __name__ == "__main__":`'
-            )
         return Processes(self._count, work)
+
+    @property
+    def takes_whole_batches(self) -> bool:
+        """A task is a slice."""
+        return False
 
     @property
     def _count(self) -> int:
@@ -72,8 +66,6 @@ class ProcessExecutor:
 
 class Processes:
     """The processes of one run, each with a task at most; what waits goes to the next that is free, in order."""
-
-    takes_whole_batches = False
 
     def __init__(self, count: int, work: Work) -> None:
         self._packed = packed_beside_script(work)

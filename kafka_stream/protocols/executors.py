@@ -87,10 +87,6 @@ class Workers(Protocol):
     def slots(self) -> int:
         """How many tasks run at once, now; at least 1."""
 
-    @property
-    def takes_whole_batches(self) -> bool:
-        """Whether a task is a whole batch, which the workers divide among themselves; constant."""
-
     def submit(self, slices: Sequence[Slice]) -> Future[Outcome]:
         """Have these read and prepared by one worker; one slice, unless a task is a whole batch. Returns at once.
 
@@ -121,6 +117,13 @@ class Workers(Protocol):
 @runtime_checkable
 class Executor(Protocol):
     """Where ``prepare`` runs: processes of this machine, or a cluster. Building one connects to nothing."""
+
+    @property
+    def takes_whole_batches(self) -> bool:
+        """Whether a task is a whole batch, which the workers divide among themselves; constant.
+
+        Then ``prepare`` cannot run in the stream's own process, and no record of a batch can be told from the others.
+        """
 
     @property
     def task_timeout_s(self) -> float:

@@ -88,7 +88,7 @@ def executor_for(settings: StreamSettings, sinks: Sequence[Sink]) -> Executor | 
             "executor out"
         )
     executor = executor_of(settings.executor)
-    if settings.on_error == "dead-letter" and getattr(executor, "takes_whole_batches", False):
+    if settings.on_error == "dead-letter" and executor.takes_whole_batches:
         raise ConfigurationError(
             f'on_error: "dead-letter" needs to tell the records of stream {settings.name!r} apart, and a '
             f"{type(executor).__name__} prepares whole batches: handle what fails there, or leave on_error out"

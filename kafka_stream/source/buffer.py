@@ -45,7 +45,7 @@ def leader_epochs_of(
     return epochs
 
 
-def _before(messages: Sequence[Message], offset: int, records: int) -> int:
+def count_before(messages: Sequence[Message], offset: int, records: int) -> int:
     """How many of the first ``records`` messages lie before an offset; a look or two where there is no gap."""
     if not records or offset_of(messages[records - 1]) < offset:
         return records
@@ -95,7 +95,7 @@ class BufferSnapshot:
 
     def records_before(self, offset: int) -> int:
         """How many buffered records lie before that offset."""
-        return _before(self._messages, offset, self.records)
+        return count_before(self._messages, offset, self.records)
 
     def records_within(self, value_bytes: int) -> int:
         """How many records from the front fit in that many bytes, at least one if there is any."""
@@ -177,7 +177,7 @@ class PartitionBuffer:
         """
         if offsets.from_offset != self.start or offsets.until_offset > self.position:
             raise ValueError(f"cannot take {offsets}: what is buffered is [{self.start}, {self.position})")
-        count = _before(self._messages, offsets.until_offset, len(self._messages))
+        count = count_before(self._messages, offsets.until_offset, len(self._messages))
         if count == len(self._messages):
             taken, self._messages = self._messages, []
             self._runs, self.value_bytes = [], 0
@@ -199,4 +199,4 @@ class PartitionBuffer:
             records, value_bytes = records - run[0], value_bytes - run[1]
 
 
-__all__ = ["BufferSnapshot", "PartitionBuffer", "leader_epochs_of", "offset_after", "offset_of"]
+__all__ = ["BufferSnapshot", "PartitionBuffer", "count_before", "leader_epochs_of", "offset_after", "offset_of"]

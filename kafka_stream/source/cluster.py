@@ -21,10 +21,10 @@ from confluent_kafka import (
 from confluent_kafka import TopicPartition as ClientTopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported at run time only
 
-from kafka_stream.errors import BrokerUnavailable, CommandRefused, ConfigurationError, KafkaStreamError, TopicNotFound
+from kafka_stream.errors import BrokerUnavailable, CommandRefused, KafkaStreamError, TopicNotFound
 from kafka_stream.protocols import OffsetAt, TopicInfo
 from kafka_stream.source.client_log import ClientLog
-from kafka_stream.source.connection import connection_settings, soon_again
+from kafka_stream.source.connection import connection_settings, servers_of, soon_again
 from kafka_stream.source.kafka_errors import (
     insisting,
     is_coordinator_moving,
@@ -33,6 +33,7 @@ from kafka_stream.source.kafka_errors import (
     is_tls_failure,
     is_without_leader,
     refusal,
+    settings_accepted,
     tls_refusal,
 )
 from kafka_stream.source.listener_probe import wrong_protocol
@@ -85,17 +86,15 @@ class Cluster:
         self, config: Mapping[str, Any], logger: logging.Logger | ClientLog, is_given_up: Callable[[], bool] = _never
     ) -> None:
         settings = connection_settings(config)
-        self.servers = str(settings.get("bootstrap.servers") or settings.get("metadata.broker.list") or "(no servers)")
+        self.servers = servers_of(settings) or "(no servers)"
         self._last = last = _LastError()
         self._is_given_up = is_given_up
         self._settings = settings
         self._has_topic_ids = True
         self._is_mock = False
         client_settings = {"logger": logger, **soon_again(settings), **settings, "error_cb": last}
-        try:
+        with settings_accepted():
             self._connection = Renewed(lambda: AdminClient(dict(client_settings)))
-        except KafkaException as error:
-            raise ConfigurationError(f"these Kafka settings were refused: {error.args[0].str()}") from error
 
     @property
     def _admin(self) -> AdminClient:

@@ -38,6 +38,11 @@ def connection_settings(config: Mapping[str, Any]) -> ClientSettings:
     return ClientSettings({key: value for key, value in config.items() if key.startswith(_CONNECTION_SETTINGS)})
 
 
+def servers_of(config: Mapping[str, Any]) -> str:
+    """The servers to begin with, by either of the names that librdkafka has for them; empty if there are none."""
+    return str(config.get("bootstrap.servers") or config.get("metadata.broker.list") or "")
+
+
 def soon_again(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """How soon a broker that is away is tried again: every second, as Java's clients do, unless the user says.
 
@@ -46,4 +51,4 @@ def soon_again(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return {} if any(key.startswith("reconnect.") for key in config) else {_LONGEST_BACKOFF: 1_000}
 
 
-__all__ = ["connection_settings", "soon_again"]
+__all__ = ["connection_settings", "servers_of", "soon_again"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
@@ -185,6 +186,19 @@ def refusal(
     return None
 
 
+@contextmanager
+def settings_accepted() -> Iterator[None]:
+    """Around what makes a client: librdkafka looks at its settings there.
+
+    Raises:
+        ConfigurationError: it has refused one.
+    """
+    try:
+        yield
+    except KafkaException as error:
+        raise ConfigurationError(f"these Kafka settings were refused: {error.args[0].str()}") from error
+
+
 __all__ = [
     "insisting",
     "is_coordinator_moving",
@@ -200,5 +214,6 @@ __all__ = [
     "is_unreadable_response",
     "is_without_leader",
     "refusal",
+    "settings_accepted",
     "tls_refusal",
 ]

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import Consumer, KafkaError, Message
 
 from kafka_stream.errors import ConfigurationError, KafkaStreamError, OwnershipLost
 from kafka_stream.librdkafka import ClientSettings
@@ -17,6 +17,7 @@ from kafka_stream.source.cluster import Cluster
 from kafka_stream.source.connection import soon_again
 from kafka_stream.source.consumer_thread import ConsumerThread, Start
 from kafka_stream.source.inbox import Inbox, SourceLimits
+from kafka_stream.source.kafka_errors import settings_accepted
 from kafka_stream.source.published_offsets import PublishedOffsets
 from kafka_stream.source.topic_watch import TopicWatch, look_at
 from kafka_stream.types import OffsetRange, TopicPartition
@@ -50,6 +51,25 @@ def consumer_settings(config: Mapping[str, Any], group_id: str) -> dict[str, Any
     if settings.get("group.protocol", "classic") == "classic":
         settings["partition.assignment.strategy"] = "cooperative-sticky"
     return settings
+
+
+def new_consumer(
+    settings: Mapping[str, Any], on_error: Callable[[KafkaError], None], make: Callable[[dict[str, Any]], Consumer]
+) -> Consumer:
+    """A consumer whose errors are told to ``on_error``, and then to the user's ``error_cb``, if there is one.
+
+    Raises:
+        ConfigurationError: librdkafka has refused a setting.
+    """
+    users = settings.get("error_cb")
+
+    def tell_both(error: KafkaError) -> None:
+        on_error(error)
+        if users is not None:
+            users(error)
+
+    with settings_accepted():
+        return make({"logger": CLIENT_LOG, **settings, "error_cb": tell_both})
 
 
 class KafkaSource:
@@ -245,22 +265,10 @@ class KafkaSource:
 
     def _create(self, on_error: Callable[[KafkaError], None]) -> Consumer:
         settings = consumer_settings(self._config, self._group_id)
-        settings.setdefault("logger", CLIENT_LOG)
         if self._mark is not None:
             settings.setdefault(_CLIENT_ID, self._mark)
-        users = settings.get("error_cb")
-
-        def tell_both(error: KafkaError) -> None:
-            on_error(error)
-            if users is not None:
-                users(error)
-
-        settings["error_cb"] = tell_both
         settings["on_commit"] = self._published.answered
-        try:
-            return Consumer(settings)
-        except KafkaException as error:
-            raise ConfigurationError(f"these Kafka settings were refused: {error.args[0].str()}") from error
+        return new_consumer(settings, on_error, Consumer)
 
 
-__all__ = ["KafkaSource", "SourceLimits", "consumer_settings"]
+__all__ = ["KafkaSource", "SourceLimits", "consumer_settings", "new_consumer"]

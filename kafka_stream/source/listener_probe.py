@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from kafka_stream.errors import ConfigurationError
+from kafka_stream.source.connection import servers_of
 
 _TIMEOUT_S = 1.0
 _DEFAULT_PORT = 9092
@@ -31,7 +32,7 @@ class _Answer(enum.Enum):
 def wrong_protocol(config: Mapping[str, Any]) -> ConfigurationError | None:
     """Why no broker can be reached as ``security.protocol`` says, if a server that is named speaks otherwise."""
     protocol = str(config.get("security.protocol") or "plaintext").upper()
-    servers = str(config.get("bootstrap.servers") or config.get("metadata.broker.list") or "")
+    servers = servers_of(config)
     for server in filter(None, map(str.strip, servers.split(","))):
         with suppress(OSError):
             if (found := _otherwise(*_address(server), protocol)) is not None:

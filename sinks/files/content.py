@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,12 +12,10 @@ from confluent_kafka import Message
 from kafka_stream.batch import Batch
 from kafka_stream.errors import ProcessingError, RecordError
 from kafka_stream.sinks.files.rows import Format, RowsRefused
+from kafka_stream.sinks.functions import async_belongs, refuse_awaitable
 from kafka_stream.sinks.origins import origin_of
 
-ASYNC_BELONGS: Final = (
-    "what has to be awaited belongs in the stream's prepare, which may be async def: "
-    "DirectStream(prepare=an_async_function, sink=FileSink(directory, a_plain_function))"
-)
+ASYNC_BELONGS: Final = async_belongs("FileSink(directory, a_plain_function)")
 
 
 @dataclass(frozen=True)
@@ -37,10 +34,7 @@ class Content:
             ProcessingError: the same, where the row is not of one record alone, or is refused beside others only.
         """
         rows: Any = self.to_rows(prepared)
-        if isinstance(rows, Awaitable):
-            if inspect.iscoroutine(rows):
-                rows.close()
-            raise ProcessingError(f"to_rows of the FileSink for {self.directory} is async; {ASYNC_BELONGS}")
+        refuse_awaitable(rows, f"to_rows of the FileSink for {self.directory}", ASYNC_BELONGS)
         try:
             return self.format.encode(rows)
         except RowsRefused as error:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import Any, Final, Literal, TypeAlias
@@ -11,6 +10,7 @@ from typing import Any, Final, Literal, TypeAlias
 from confluent_kafka import Message
 
 from kafka_stream.errors import ProcessingError
+from kafka_stream.sinks.functions import async_belongs, refuse_awaitable
 from kafka_stream.sinks.sql.target import Target
 
 OnConflict: TypeAlias = Literal["error", "ignore", "update"]
@@ -19,10 +19,7 @@ Values: TypeAlias = tuple[Any, ...]
 Key: TypeAlias = Hashable
 """A row's key: the bare value if it is one column, which sorts and hashes faster, otherwise a tuple."""
 
-ASYNC_BELONGS: Final = (
-    "what has to be awaited belongs in the stream's prepare, which may be async def: "
-    "DirectStream(prepare=an_async_function, sink=SqlSink(table, a_plain_function))"
-)
+ASYNC_BELONGS: Final = async_belongs("SqlSink(table, a_plain_function)")
 
 
 class Delete:
@@ -70,10 +67,7 @@ def made_rows(table: str, to_rows: Callable[[Any], Iterable[Any]], prepared: Any
         ProcessingError: they are none, or are still to be made.
     """
     rows: Any = to_rows(prepared)
-    if isinstance(rows, Awaitable):
-        if inspect.iscoroutine(rows):
-            rows.close()
-        raise ProcessingError(f"to_rows of the SqlSink for table {table} is async; {ASYNC_BELONGS}")
+    refuse_awaitable(rows, f"to_rows of the SqlSink for table {table}", ASYNC_BELONGS)
     if not isinstance(rows, Iterable) or isinstance(rows, str | bytes):
         raise ProcessingError(
             f"to_rows of the SqlSink for table {table} gave a {type(rows).__name__}; "

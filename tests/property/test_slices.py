@@ -9,7 +9,8 @@ from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kafka_stream.executors.pieces import Piece, PieceCutter, count_before
+from kafka_stream.executors.pieces import Piece, PieceCutter
+from kafka_stream.source.buffer import count_before
 from kafka_stream.types import OffsetRange
 from tests.fakes import ORDERS_0, record
 
@@ -39,7 +40,7 @@ def test_pieces_cover_their_slice_and_hold_its_records(
     together: list[Message] = []
     for begin, until in pairwise(at):
         whole = OffsetRange(ORDERS_0, begin, until)
-        records = log[count_before(log, begin) : count_before(log, until)]
+        records = log[count_before(log, begin, len(log)) : count_before(log, until, len(log))]
         found = pieces_of(whole, [records[n : n + chunk] for n in range(0, len(records), chunk)], piece_bytes)
         assert [m for piece in found for m in piece.messages] == records
         if found:
@@ -70,4 +71,4 @@ def test_pieces_do_not_depend_on_how_records_come(log: list[Message], chunks: li
 
 @given(log=logs, offset=st.integers(0, END + 1))
 def test_records_before_an_offset(log: list[Message], offset: int) -> None:
-    assert count_before(log, offset) == sum((m.offset() or 0) < offset for m in log)
+    assert count_before(log, offset, len(log)) == sum((m.offset() or 0) < offset for m in log)

@@ -65,7 +65,7 @@ def start(work: MakeWork) -> Iterator[Start]:
 
 def test_slices_are_read_and_prepared_in_other_processes(start: Start) -> None:
     workers = start(executor_work.offsets, 2)
-    assert (workers.slots, workers.takes_whole_batches) == (2, False)
+    assert (workers.slots, ProcessExecutor(workers=2).takes_whole_batches) == (2, False)
     slices = [Slice(OffsetRange(TopicPartition("orders", p), begin, begin + 50)) for p in range(4) for begin in (0, 50)]
     tasks = [workers.submit([part]) for part in slices]
     assert [value(task) for task in tasks] == [list(range(s.range.from_offset, s.range.until_offset)) for s in slices]

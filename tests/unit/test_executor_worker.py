@@ -10,10 +10,11 @@ import pytest
 from confluent_kafka import Message
 
 from kafka_stream.errors import BrokerUnavailable, CauseElsewhere, ConfigurationError, FailedElsewhere
-from kafka_stream.executors.pieces import Piece, PieceCutter, count_before
+from kafka_stream.executors.pieces import Piece, PieceCutter
 from kafka_stream.executors.slice_reader import SliceReader
 from kafka_stream.executors.worker import outcome_of
 from kafka_stream.protocols.executors import Outcome, Slice, Work
+from kafka_stream.source.buffer import count_before
 from kafka_stream.testing import message
 from kafka_stream.types import OffsetRange
 from tests import executor_work
@@ -34,8 +35,8 @@ class Log:
         try:
             cutter = PieceCutter(part.range, piece_bytes)
             found = [m for m in self.records if m.partition() == part.range.partition]
-            begin = count_before(found, part.range.from_offset)
-            yield from cutter.add(found[begin : count_before(found, part.range.until_offset)])
+            begin = count_before(found, part.range.from_offset, len(found))
+            yield from cutter.add(found[begin : count_before(found, part.range.until_offset, len(found))])
             if self.error is not None:
                 raise self.error
             yield from cutter.finish()

@@ -16,13 +16,13 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from secrets import SystemRandom
 from typing import TypeVar
 
 from kafka_stream.admin.actions import PATIENCE_S, operator
 from kafka_stream.admin.dead_letters.remembering import remember
 from kafka_stream.admin.dead_letters.selection import read_letters
 from kafka_stream.admin.dead_letters.sending import Cursor, Sender, cursor_partition, destinations, record_of
+from kafka_stream.engine.patience import jitter
 from kafka_stream.engine.retry import backoff_s
 from kafka_stream.errors import CommandRefused, CommitOutcomeUnknown, ConfigurationError, TransientError
 from kafka_stream.protocols import (
@@ -215,7 +215,7 @@ class Replaying:
                 if self._progress > progress:
                     failures, progress, deadline = 0, self._progress, time.monotonic() + PATIENCE_S
                 failures += 1
-                delay_s = backoff_s(failures, SystemRandom().random())
+                delay_s = backoff_s(failures, jitter())
                 if time.monotonic() + delay_s > deadline:
                     raise
                 self._wait(delay_s)

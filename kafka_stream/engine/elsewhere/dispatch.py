@@ -83,8 +83,7 @@ class Dispatch:
         self._here = here
         self._source = source
         self._reading = reading
-        self._workers: Workers | None = None
-        self._known: Work | None = None
+        self._running: tuple[Work, Workers] | None = None
         self._tasks: dict[int, list[_Task]] = {}  # by the batch that they are of
         self._abandoned = AbandonedTasks(executor.task_timeout_s)
         self._waiting = ResultsWaiting()
@@ -96,7 +95,7 @@ class Dispatch:
 
     def open(self) -> None:
         """Have workers started, who need a moment; what cannot be sent to them is refused before anybody is fenced."""
-        self._started()
+        self._renewed()
 
     @property
     def most_ahead(self) -> int:
@@ -108,11 +107,12 @@ class Dispatch:
         if in_hand.begun:
             return
         in_hand.begun = True
-        workers = self._started()
-        whole = workers.takes_whole_batches
-        slices = sliced(in_hand.plan.ranges, workers.slots, self._source.leader_epoch, whole=whole or self._by_range)
-        parts = [slices] if whole else [[each] for each in slices]
-        self._tasks[id(in_hand)] = [_Task(part, self._submitted(workers, part)) for part in parts if part]
+        work, workers = self._renewed()
+        is_one_task = self._executor.takes_whole_batches
+        whole = is_one_task or any(work.by_range)
+        slices = sliced(in_hand.plan.ranges, workers.slots, self._source.leader_epoch, whole=whole)
+        parts = [slices] if is_one_task else [[each] for each in slices]
+        self._tasks[id(in_hand)] = [_Task(part, self._submitted(part)) for part in parts if part]
         in_hand.prepared.add_done_callback(lambda _: self._forget(in_hand))
 
     def wait(self, in_hand: BatchInHand, is_wanted: Callable[[], bool]) -> Prepared:
@@ -131,7 +131,7 @@ class Dispatch:
         except PositionGone as gone:
             raise self._gone(gone) from gone
         except FailedElsewhere as failure:
-            if self._started().takes_whole_batches:
+            if self._executor.takes_whole_batches:
                 raise
             prepared = self._done_over(in_hand, failure, is_wanted)
         finally:
@@ -141,7 +141,7 @@ class Dispatch:
     def again(self, in_hand: BatchInHand, part: Batch | None, is_wanted: Callable[[], bool]) -> Results:
         """Prepare the batch in hand, or a part of it, here; its records are read first, if they were not."""
         if isinstance(in_hand.batch, CountedBatch):
-            if self._started().takes_whole_batches:
+            if self._executor.takes_whole_batches:
                 raise ProcessingError(
                     f"the results of {', '.join(map(str, in_hand.plan.ranges[:3]))} could not be written, and which "
                     f"record is to blame {self._executor.describe()} cannot tell; nothing of the batch was committed"
@@ -154,29 +154,30 @@ class Dispatch:
         for tasks in list(self._tasks.values()):
             self._abandon(tasks)
         self._tasks.clear()
-        if self._workers is not None:
-            self._workers.close()
+        if self._running is not None:
+            self._running[1].close()
         self._reading.close()
         self._here.close(is_waited_for)
 
     # -----------------------------------------------------------------------------------------------------------------
 
-    @property
-    def _by_range(self) -> bool:
-        return self._known is not None and any(self._known.by_range)
-
-    def _started(self) -> Workers:
-        """The workers, who know what is known by now of the work."""
+    def _renewed(self) -> tuple[Work, Workers]:
+        """The workers, started if they were not, and the work as they know it: with all that is known by now."""
         work = self._work()
-        if self._workers is None:
-            self._workers = self._executor.start(work)
-        elif work is not self._known:
-            self._workers.change(work)
-        self._known = work
-        return self._workers
+        if self._running is None:
+            self._running = work, self._executor.start(work)
+        elif work is not self._running[0]:
+            self._running[1].change(work)
+            self._running = work, self._running[1]
+        return self._running
 
-    def _submitted(self, workers: Workers, slices: Sequence[Slice]) -> Future[Outcome]:
-        future = workers.submit(slices)
+    @property
+    def _workers(self) -> Workers:
+        assert self._running is not None, "open() comes first"
+        return self._running[1]
+
+    def _submitted(self, slices: Sequence[Slice]) -> Future[Outcome]:
+        future = self._workers.submit(slices)
         self._waiting.expect(future)
         return future
 
@@ -191,7 +192,7 @@ class Dispatch:
                     raise BatchDropped(
                         "the stop's time ran out while workers prepared the batch; nothing of it was written"
                     ) from None
-                self._abandoned.end_hanging(self._started())
+                self._abandoned.end_hanging(self._workers)
                 if time.monotonic() - since < self._executor.task_timeout_s:
                     continue
                 lost = WorkerLost(
@@ -208,7 +209,7 @@ class Dispatch:
             since = time.monotonic()
 
     def _begin_again(self, task: _Task, lost: WorkerLost) -> None:
-        self._started().abandon(task.future, hangs=True)
+        self._workers.abandon(task.future, hangs=True)
         if task.attempts >= MOST_ATTEMPTS:
             raise WorkerLost(
                 f"{task.slices[0].range} was given to workers {MOST_ATTEMPTS} times, and none came back: {lost}"
@@ -216,7 +217,7 @@ class Dispatch:
         logger.warning("%s; it is begun again", lost)
         task.attempts += 1
         self._waiting.let_go(task.future)
-        task.future = self._submitted(self._started(), task.slices)
+        task.future = self._submitted(task.slices)
 
     def _prepared(
         self, in_hand: BatchInHand, slices: Sequence[Sequence[Slice]], outcomes: Sequence[Outcome]
@@ -240,7 +241,7 @@ class Dispatch:
         in_hand.plan = replace(in_hand.plan, records=sum(counts.values()), value_bytes=value_bytes)
         pieces = [piece for outcome in outcomes for piece in _loaded(outcome)]
         shares = _shares(outcomes)
-        took_s = sum(share.busy_s for share in shares.values()) / self._started().slots
+        took_s = sum(share.busy_s for share in shares.values()) / self._workers.slots
         return Prepared(Results(in_hand.batch, pieces=pieces), took_s, epochs, shares)
 
     def _done_over(self, in_hand: BatchInHand, failure: FailedElsewhere, is_wanted: Callable[[], bool]) -> Prepared:
@@ -271,7 +272,7 @@ class Dispatch:
     def _abandon(self, tasks: Sequence[_Task]) -> None:
         for task in tasks:
             self._waiting.let_go(task.future)
-            if self._workers is not None and not task.future.done():
+            if not task.future.done():
                 self._abandoned.add(self._workers, task.future)
 
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from kafka_stream.errors import ConfigurationError, MissingExtra
+from kafka_stream.executors.limits import check_limits
 from kafka_stream.executors.spark.failures import is_alive
+from kafka_stream.executors.spark.java_settings import option_text
 from kafka_stream.executors.spark.ranges import check_options, reading_options
 from kafka_stream.executors.spark.workers import ENDED, SparkWorkers
 from kafka_stream.protocols.executors import DEFAULT_RESULT_BYTES, DEFAULT_TASK_TIMEOUT_S, Work
@@ -50,10 +52,9 @@ class SparkExecutor:
         max_result_bytes: int = DEFAULT_RESULT_BYTES,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        if task_timeout_s <= 0 or max_result_bytes <= 0:
-            raise ConfigurationError("task_timeout_s and max_result_bytes of SparkExecutor are more than 0")
+        check_limits("SparkExecutor", task_timeout_s, max_result_bytes)
         self._spark = spark
-        self._options = {name.lower(): _text(value) for name, value in (options or {}).items()}
+        self._options = {name.lower(): option_text(value) for name, value in (options or {}).items()}
         check_options(self._options)
         self._task_timeout_s = task_timeout_s
         self._max_result_bytes = max_result_bytes
@@ -134,10 +135,6 @@ def _check_source(spark: SparkSession, options: Mapping[str, str]) -> None:
     except Exception as error:
         said = str(error).partition("\n")[0]
         raise ConfigurationError(f"Spark's Kafka source refused its options: {said}") from error
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 __all__ = ["SparkExecutor"]

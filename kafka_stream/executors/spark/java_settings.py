@@ -52,7 +52,7 @@ def java_settings(kafka: Mapping[str, Any], given: Mapping[str, str]) -> dict[st
     found = {"security.protocol": protocol}
     for name in (*_SERVERS, *_SAME, *_OTHER_NAMES):
         if name in kafka:
-            found[_OTHER_NAMES.get(name, _SERVERS[0] if name in _SERVERS else name)] = _text(kafka[name])
+            found[_OTHER_NAMES.get(name, _SERVERS[0] if name in _SERVERS else name)] = option_text(kafka[name])
     if protocol.startswith("SASL_") and not _is_any(given, "kafka.sasl."):
         found |= _login(kafka)
     if protocol.endswith("SSL") and not _is_any(given, "kafka.ssl."):
@@ -67,7 +67,8 @@ def _is_any(names: Iterable[str], start: str) -> bool:
     return any(name.startswith(start) for name in names)
 
 
-def _text(value: Any) -> str:
+def option_text(value: Any) -> str:
+    """As an option of Spark's says it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -135,4 +136,4 @@ def _pem(kafka: Mapping[str, Any], name: str) -> str | None:
         ) from error
 
 
-__all__ = ["java_settings"]
+__all__ = ["java_settings", "option_text"]

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import pickle
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kafka_stream.callables import name_of
 from kafka_stream.errors import FailedElsewhere, KafkaStreamError
+from kafka_stream.executors.preparation import Preparation
 from kafka_stream.executors.spark.ranges import reading_options, spread, whole
 from kafka_stream.protocols.executors import Outcome, Slice, Work
 from kafka_stream.types import OffsetRange
-from kafka_stream.user_results import Untouched, awaited, check_prepared, description_of, prepared_by
+from kafka_stream.user_results import description_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Observation, SparkSession
@@ -63,13 +61,16 @@ class SparkJob:
         started = time.monotonic()
         ranges = whole(slices)
         by_range = self.work.by_range
-        # A sink that keeps a range needs what depends on it alone.
-        each = {r: self._given([r], sum(by_range)) for r in ranges} if any(by_range) else {}
-        together = None if all(by_range) else self._given(ranges, len(by_range) - sum(by_range))
+        preparation = Preparation(self.work.prepare, list(map(_Telling, self.work.sinks)), by_range)
+        with closing(preparation):
+            # A sink that keeps a range needs what depends on it alone.
+            each = {r: self._given(preparation, [r], sum(by_range)) for r in ranges} if any(by_range) else {}
+            together = None if all(by_range) else self._given(preparation, ranges, len(by_range) - sum(by_range))
         read = list(each.values()) if together is None else [together]
         records, lengths = sum(given.records for given in read), [len(part.range) for part in slices]
         parts = {r: given.value for r, given in each.items() if given.records}
-        pieces = [self._for_sinks(together.value if together else None, parts)] if records else []
+        with self.lock:
+            pieces = [preparation.for_sinks(together.value if together else None, parts)] if records else []
         return Outcome(
             records=spread(records, lengths),
             value_bytes=spread(sum(given.value_bytes for given in read), lengths),
@@ -80,15 +81,10 @@ class SparkJob:
             prepare_s=time.monotonic() - started,
         )
 
-    def _given(self, ranges: Sequence[OffsetRange], takers: int) -> _Given:
+    def _given(self, preparation: Preparation, ranges: Sequence[OffsetRange], takers: int) -> _Given:
         """What the user's function gives of these ranges for so many sinks, brought to the driver."""
         frame, observation = self._frame(ranges)
-        value: Any = frame
-        if (prepare := self.work.prepare) is not None:
-            value = prepare(frame)
-            if inspect.isawaitable(value):
-                value = asyncio.run(awaited(value))
-            check_prepared(value, name_of(prepare), takers)
+        value = preparation.given(frame, takers)
         if _is_frame(value):
             value = value.toArrow()
         offsets, counted = sum(map(len, ranges)), _counted(observation)
@@ -109,30 +105,26 @@ class SparkJob:
         value_bytes = functions.sum(functions.octet_length("value")).alias("value_bytes")
         return read.observe(observation, records, value_bytes), observation
 
-    def _for_sinks(self, together: Any, parts: Mapping[OffsetRange, Any]) -> list[Any]:
-        """What each sink takes of it."""
-        shared = Untouched([together, *parts.values()])
-        found: list[Any] = []
-        with self.lock:
-            for sink, keeps_ranges in zip(self.work.sinks, self.work.by_range, strict=True):
-                shared.check(description_of(sink))
-                with _failing(sink):
-                    by_range = {r: prepared_by(sink, part) for r, part in parts.items()} if keeps_ranges else None
-                    found.append(prepared_by(sink, together) if by_range is None else by_range)
-        return found
 
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    """A sink, or what stands for it, whose failures say whose they are."""
 
-@contextmanager
-def _failing(sink: Any) -> Iterator[None]:
-    try:
-        yield
-    except KafkaStreamError:
-        raise
-    except Exception as error:
-        said = " ".join("".join(traceback.format_exception_only(error)).split())
-        raise FailedElsewhere(
-            f"{description_of(sink)()} failed on what Spark gave: {said}; nothing was committed"
-        ) from error
+    sink: Any
+
+    def describe(self) -> str:
+        return description_of(self.sink)()
+
+    def prepare(self, prepared: Any) -> Any:
+        try:
+            return self.sink.prepare(prepared)
+        except KafkaStreamError:
+            raise
+        except Exception as error:
+            said = " ".join("".join(traceback.format_exception_only(error)).split())
+            raise FailedElsewhere(
+                f"{self.describe()} failed on what Spark gave: {said}; nothing was committed"
+            ) from error
 
 
 def _is_frame(value: Any) -> bool:
@@ -155,7 +147,7 @@ def _counted(observation: Observation) -> Mapping[str, Any] | None:
     return observation.get
 
 
-def _pickled(pieces: list[Any]) -> bytes:
+def _pickled(pieces: Sequence[Any]) -> bytes:
     try:
         return pickle.dumps(pieces, protocol=pickle.HIGHEST_PROTOCOL)
     except Exception as error:

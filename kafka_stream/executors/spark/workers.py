@@ -51,11 +51,6 @@ class SparkWorkers:
         """How many batches are on their way at once; Spark spreads each one over its cores."""
         return _SLOTS
 
-    @property
-    def takes_whole_batches(self) -> bool:
-        """Always."""
-        return True
-
     def change(self, work: Work) -> None:
         """Tasks that are submitted from now on do this."""
         self._options = java_settings(work.kafka, self._given)

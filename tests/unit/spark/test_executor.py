@@ -24,9 +24,16 @@ def test_its_limits_are_the_ports_unless_others_are_given() -> None:
     assert (given.task_timeout_s, given.max_result_bytes) == (5, 7)
 
 
-@pytest.mark.parametrize("limits", [{"task_timeout_s": 0}, {"max_result_bytes": -1}])
-def test_a_limit_that_is_not_positive_is_refused(limits: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match="more than 0"):
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ({"task_timeout_s": 0}, "task_timeout_s=0; give a number of seconds above 0"),
+        ({"task_timeout_s": float("inf")}, "task_timeout_s=inf; give a number of seconds above 0"),
+        ({"max_result_bytes": -1}, "max_result_bytes=-1; give 1 or more"),
+    ],
+)
+def test_a_limit_that_is_not_positive_is_refused(limits: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^SparkExecutor has {told}$"):
         SparkExecutor(NO_SESSION, **limits)
 
 
