@@ -11,7 +11,7 @@ import pytest
 from integration_tests.engine import wait_until
 from integration_tests.secured_kafka import NOBODY, STREAM, SecuredKafka
 from integration_tests.servers import KafkaServer, free_port
-from integration_tests.spark.tasks import Tasks, failure_of, only, slices_of
+from integration_tests.spark.tasks import Tasks, failure_of, only, slices_of, topic_of
 from kafka_stream.errors import (
     BrokerUnavailable,
     ConfigurationError,
@@ -29,10 +29,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def topic(kafka: KafkaServer) -> str:
     """100 records in each of two partitions."""
-    found = kafka.create_topic(partitions=2)
-    for partition in range(2):
-        kafka.produce(found, [f"v{n}" for n in range(100)], partition)
-    return found
+    return topic_of(kafka, 100)
 
 
 def test_records_that_retention_has_removed_are_told_with_their_offset(

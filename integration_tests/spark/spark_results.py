@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from integration_tests.servers import KafkaServer
-from integration_tests.spark.tasks import Collecting, Tasks, only, pieces_of, slices_of
+from integration_tests.spark.tasks import Collecting, Tasks, only, pieces_of, slices_of, topic_of
 from integration_tests.tls_listener import Authority
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.executors.spark import SparkExecutor
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def topic(kafka: KafkaServer) -> str:
     """10 records in each of two partitions."""
-    found = kafka.create_topic(partitions=2)
-    for partition in range(2):
-        kafka.produce(found, [f"v{n}" for n in range(10)], partition)
-    return found
+    return topic_of(kafka, 10)
 
 
 def test_a_frame_comes_back_as_an_arrow_table_of_which_a_sink_makes_rows(tasks: Tasks, topic: str) -> None:

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from integration_tests.servers import KafkaServer
 from kafka_stream.executors.spark import SparkExecutor
 from kafka_stream.executors.spark.workers import SparkWorkers
 from kafka_stream.protocols.executors import Outcome, Slice, Work
@@ -63,6 +64,14 @@ class Tasks:
     def failure(self, slices: Sequence[Slice], prepare: Callable[[Any], Any] | None = None) -> BaseException:
         """How one task failed."""
         return failure_of(self.workers(prepare).submit(slices))
+
+
+def topic_of(kafka: KafkaServer, records: int) -> str:
+    """A topic with so many records in each of two partitions."""
+    found = kafka.create_topic(partitions=2)
+    for partition in range(2):
+        kafka.produce(found, [f"v{n}" for n in range(records)], partition)
+    return found
 
 
 def failure_of(task: Future[Outcome]) -> BaseException:

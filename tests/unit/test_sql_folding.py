@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -11,13 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from kafka_stream.sinks.sql import Delete, SqlSink
+from tests.sink_law import Transaction
 
 METADATA = sa.MetaData()
-
-
-@dataclass
-class Transaction:
-    connection: sa.Connection
 
 
 def table(name: str, *more: Any, **options: Any) -> sa.Table:

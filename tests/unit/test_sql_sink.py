@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import itertools
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +18,8 @@ from kafka_stream.errors import ConfigurationError, ProcessingError, RecordError
 from kafka_stream.protocols import Sink
 from kafka_stream.sinks.sql import Delete, SqlSink
 from kafka_stream.types import Writes
+from tests.sink_law import Transaction
+from tests.sqlite_tables import in_memory
 
 METADATA = sa.MetaData()
 ORDERS = sa.Table(
@@ -43,6 +44,7 @@ USERS = sa.Table(
     sa.Column("email", sa.Text, unique=True),
     sa.Column("name", sa.Text),
 )
+
 TAGS = sa.Table("tags", METADATA, sa.Column("tag", sa.Text, primary_key=True))
 
 
@@ -62,18 +64,10 @@ class Payment(OrmBase):
     colour: Mapped[Colour] = mapped_column(default=Colour.BLUE)
 
 
-@dataclass
-class Transaction:
-    connection: sa.Connection
-
-
 @pytest.fixture
 def connection() -> Iterator[sa.Connection]:
-    engine = sa.create_engine("sqlite://")
-    METADATA.create_all(engine)
-    with engine.begin() as connection:
+    with in_memory(METADATA) as connection:
         yield connection
-    engine.dispose()
 
 
 def write(sink: SqlSink, rows: Any, connection: sa.Connection) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,11 @@ import sqlalchemy as sa
 from kafka_stream.sinks.sql import SqlSink
 from kafka_stream.testing.sink_backend import numbers_of
 from kafka_stream.testing.sink_contract import SinkFunctionContract, SinkOf, TransactionSinkContract
+from tests.sink_law import Transaction
 
 RESULTS = sa.Table(
     "results", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("value", sa.Integer)
 )
-
-
-@dataclass
-class Transaction:
-    connection: sa.Connection
 
 
 class SqlSinkBackend:

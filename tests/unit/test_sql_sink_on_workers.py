@@ -7,7 +7,6 @@ import enum
 import itertools
 import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -21,6 +20,8 @@ from kafka_stream.sinks.sql import Add, Computed, Delete, Merge, SqlSink
 from kafka_stream.sinks.sql.on_workers import part
 from kafka_stream.sinks.sql.on_workers.shipped import RowsLeftBehind
 from tests.elsewhere import prepared_elsewhere
+from tests.sink_law import Transaction
+from tests.sqlite_tables import in_memory
 
 METADATA = sa.MetaData()
 NUMBERS = itertools.count()
@@ -52,6 +53,7 @@ ENUMS = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("colour", sa.Enum(Colour, values_callable=lambda kind: [it.value for it in kind])),
 )
+
 COUNTS = sa.Table(
     "counts",
     METADATA,
@@ -62,18 +64,10 @@ COUNTS = sa.Table(
 )
 
 
-@dataclass
-class Transaction:
-    connection: sa.Connection
-
-
 @pytest.fixture
 def connection() -> Iterator[sa.Connection]:
-    engine = sa.create_engine("sqlite://")
-    METADATA.create_all(engine)
-    with engine.begin() as connection:
+    with in_memory(METADATA) as connection:
         yield connection
-    engine.dispose()
 
 
 def as_given(rows: Any) -> Any:

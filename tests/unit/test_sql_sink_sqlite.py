@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from kafka_stream.sinks.sql import SqlSink
+from tests.sink_law import Transaction
 
 MANY = 1_030  # five statements of 200 rows, and 30 rows
 
@@ -29,12 +29,8 @@ LOG = sa.Table("log", METADATA, sa.Column("line", sa.Integer))
 STRICT = sa.Table(
     "strict", METADATA, sa.Column("n", sa.Integer), sa.UniqueConstraint("n", sqlite_on_conflict="ROLLBACK")
 )
+
 AT = datetime(2025, 1, 31, 12, 0, 1)
-
-
-@dataclass
-class Transaction:
-    connection: sa.Connection
 
 
 @pytest.fixture

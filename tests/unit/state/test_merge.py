@@ -15,6 +15,7 @@ from kafka_stream.errors import ProcessingError, RecordError
 from kafka_stream.sinks.sql import Add, Computed, Delete, Greatest, Latest, Least, Merge, SqlSink
 from kafka_stream.testing import batch_of, message
 from tests.sink_law import Transaction
+from tests.sqlite_tables import in_memory
 
 METADATA = sa.MetaData()
 AT = datetime(2025, 3, 1)
@@ -39,11 +40,8 @@ CHECKED = sa.Table(
 
 @pytest.fixture
 def connection() -> Iterator[sa.Connection]:
-    engine = sa.create_engine("sqlite://")
-    METADATA.create_all(engine)
-    with engine.begin() as connection:
+    with in_memory(METADATA) as connection:
         yield connection
-    engine.dispose()
 
 
 def written(connection: sa.Connection, sink: SqlSink, given: list[Any]) -> int:
