@@ -15,6 +15,7 @@ from kafka_stream.executors.dask_tasks import Environment, Failure, Run, done, k
 from kafka_stream.executors.limits import check_limits
 from kafka_stream.executors.packing import packed, packed_beside_script
 from kafka_stream.executors.worker import run
+from kafka_stream.protocols.causes import said
 from kafka_stream.protocols.executors import DEFAULT_RESULT_BYTES, DEFAULT_TASK_TIMEOUT_S, Outcome, Slice, Work
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def _failure(error: Exception) -> KafkaStreamError:
         return WorkerLost(f"the Dask scheduler has gone while a task was under way ({error})")
     if isinstance(error, ImportError | AttributeError):
         return ConfigurationError(f"a Dask worker cannot load kafka-stream ({error}): install it on all, as it is here")
-    return FailedElsewhere(f"Dask could not run a task: {type(error).__name__}: {error}")
+    return FailedElsewhere(f"Dask could not run a task: {said(error)}")
 
 
 def _check(to: object, workers: object) -> None:

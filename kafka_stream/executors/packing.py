@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 from kafka_stream.callables import name_of
 from kafka_stream.errors import ConfigurationError
+from kafka_stream.protocols.causes import said
 from kafka_stream.protocols.executors import Work
 
 _PROTOCOL = 5
@@ -94,7 +95,7 @@ def dumped(value: Any, what: str) -> bytes:
         return pickle.dumps(value, _PROTOCOL)
     except Exception as error:
         raise ConfigurationError(
-            f"what {what} gives cannot be sent back from a worker: {_unsendable(value)} ({_said(error)}); give plain "
+            f"what {what} gives cannot be sent back from a worker: {_unsendable(value)} ({said(error)}); give plain "
             "values, such as lists of rows, or run this stream without an executor"
         ) from error
 
@@ -132,7 +133,7 @@ def _packed_part(part: Any, what: str, check: _Check) -> bytes:
         raise
     except Exception as error:
         raise ConfigurationError(
-            f"{what} cannot be sent to workers: {_said(error)}; keep what belongs to this process (connections, locks, "
+            f"{what} cannot be sent to workers: {said(error)}; keep what belongs to this process (connections, locks, "
             "open files) out of it, and make it where it is used"
         ) from error
 
@@ -189,7 +190,7 @@ def _loaded(content: bytes, what: str) -> Any:
         return pickle.loads(content)  # noqa: S301 - the driver's own
     except Exception as error:
         raise ConfigurationError(
-            f"a worker cannot load {what} ({_said(error)}); install the application there, as the driver has it"
+            f"a worker cannot load {what} ({said(error)}); install the application there, as the driver has it"
         ) from error
 
 
@@ -212,10 +213,6 @@ def _unsendable(value: Any) -> str:
 
 def _type(value: Any) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}"
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 __all__ = ["dumped", "packed", "packed_beside_script", "unpacked"]

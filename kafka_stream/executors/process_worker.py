@@ -15,6 +15,7 @@ from kafka_stream.errors import KafkaStreamError
 from kafka_stream.executors.pipe import send_whole
 from kafka_stream.executors.worker import run, worker_name
 from kafka_stream.interpreter import collecting_less_often
+from kafka_stream.protocols.causes import said
 from kafka_stream.protocols.executors import Outcome, PositionGone, Slice
 
 READY = "ready"
@@ -56,7 +57,7 @@ def _answer(request: Request) -> Any:
     except (KafkaStreamError, PositionGone) as error:
         return error
     except Exception as error:  # noqa: BLE001 - whatever it is, the driver must hear of it
-        failure = KafkaStreamError(f"worker {worker_name(os.getpid())} failed: {type(error).__name__}: {error}")
+        failure = KafkaStreamError(f"worker {worker_name(os.getpid())} failed: {said(error)}")
         failure.__cause__ = error
         return failure
 

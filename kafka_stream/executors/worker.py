@@ -18,6 +18,7 @@ from kafka_stream.executors.packing import dumped, unpacked
 from kafka_stream.executors.pieces import Piece
 from kafka_stream.executors.preparation import EventLoops, Preparation
 from kafka_stream.executors.slice_reader import SliceReader
+from kafka_stream.protocols.causes import said
 from kafka_stream.protocols.executors import Outcome, Slice, Work
 
 _LOOPS = EventLoops()
@@ -92,14 +93,10 @@ def _prepared(preparation: Preparation, batch: Batch, stream: str) -> Sequence[A
     try:
         values = preparation.values(batch)
     except BaseException as error:  # it would end the worker, and tell nobody why
-        raise FailedElsewhere(f"prepare failed in {worker_name(os.getpid())} {where}: {_said(error)}") from error
+        raise FailedElsewhere(f"prepare failed in {worker_name(os.getpid())} {where}: {said(error)}") from error
     if batch.rejected:
         raise FailedElsewhere(f"prepare rejected {len(batch.rejected)} records in {worker_name(os.getpid())} {where}")
     return values
-
-
-def _said(error: BaseException) -> str:
-    return ": ".join(filter(None, (type(error).__name__, str(error))))
 
 
 class _Readers:

@@ -7,7 +7,7 @@ import asyncio
 from kafka_stream.batch import Batch
 from kafka_stream.errors import HandlerUnavailable, KafkaStreamError, ProcessingError, StatementRefused
 from kafka_stream.protocols import DeadLetterStore, OffsetStore, TellingStore
-from kafka_stream.protocols.causes import causes
+from kafka_stream.protocols.causes import causes, said
 
 FAULTS = (Exception, asyncio.CancelledError, GeneratorExit, BaseExceptionGroup)
 """What user code fails with. A cancelled await and a closed generator are its own faults, too, alone or in a group:
@@ -55,7 +55,7 @@ class UserErrors:
         ranges = ", ".join(map(str, batch.ranges[:3])) + (", …" if len(batch.ranges) > 3 else "")
         if (unavailable := why_unavailable(error, self._transient_errors, where, ranges)) is not None:
             return unavailable
-        reason = told or ": ".join(filter(None, (type(error).__name__, str(error))))
+        reason = told or said(error)
         text = f"{where} failed on {ranges}: {reason}; nothing of the batch was committed"
         if self._letters is not None and not self._letters.blames_records(error):
             return StatementRefused(text)

@@ -1,4 +1,4 @@
-"""Pure: what an error was raised from, as stores' ``classify`` and ``blames_records`` look at it."""
+"""Pure: what an error was raised from, as stores' ``classify`` and ``blames_records`` look at it, and what it says."""
 
 from __future__ import annotations
 
@@ -15,4 +15,9 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__
 
 
-__all__ = ["causes"]
+def said(error: BaseException) -> str:
+    """What an error is, and what it says, if it says anything."""
+    return ": ".join(filter(None, (type(error).__name__, str(error))))
+
+
+__all__ = ["causes", "said"]

@@ -27,6 +27,7 @@ from kafka_stream.engine.processing import BatchDropped, BatchProcessor
 from kafka_stream.errors import FailedElsewhere, ProcessingError, WorkerLost
 from kafka_stream.failures.results import Results
 from kafka_stream.protocols import Executor, Outcome, PositionGone, Slice, Work, Workers, WorkerShare
+from kafka_stream.protocols.causes import said
 from kafka_stream.source.range_source import RangeSource
 from kafka_stream.types import OffsetRange, TopicPartition
 
@@ -289,9 +290,7 @@ def _loaded(outcome: Outcome) -> Sequence[Any]:
     try:
         pieces: Sequence[Any] = pickle.loads(outcome.values)  # noqa: S301 - our workers'
     except Exception as error:
-        raise FailedElsewhere(
-            f"what prepare gave in {outcome.worker} cannot be loaded here: {type(error).__name__}: {error}"
-        ) from error
+        raise FailedElsewhere(f"what prepare gave in {outcome.worker} cannot be loaded here: {said(error)}") from error
     return pieces
 
 
