@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer with its venv module, and make. Everything else goes into .venv, pinned by hash.
 .NOTPARALLEL:
-.PHONY: has-python env lint test test-unit test-integration demo bench bench-quick bench-peers test-spark soak-coordinator soak-state servers-up servers-down lock lock-peers clean
+.PHONY: has-python env lint test test-unit test-integration demo bench bench-quick bench-peers test-spark test-cluster soak-coordinator soak-state servers-up servers-down lock lock-peers clean
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo $$python && break; \
@@ -36,6 +36,11 @@ test-integration: .venv/.dev
 # of their own, by which nothing else collects them.
 test-spark: .venv/.dev build/peers/.ready
 	$(BIN)/pytest integration_tests/spark -o python_files='spark_*.py'
+
+# What takes longer than `make test` has time for, on three brokers, a PostgreSQL with a replica and three servers of
+# ZooKeeper, which the tests start; half an hour. Its files, too, have names of their own.
+test-cluster: .venv/.dev
+	$(BIN)/pytest integration_tests/cluster -o python_files='cluster_*.py' $(ONLY)
 
 # Twenty times the broker that coordinates a group goes away under load; prints the longest pauses. Takes a quarter of an hour.
 soak-coordinator: .venv/.dev

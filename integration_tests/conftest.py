@@ -30,6 +30,7 @@ from integration_tests.kafka_cluster import cluster_brokers, kafka_cluster  # no
 from integration_tests.kafka_proxy import KafkaProxy
 from integration_tests.mariadb_server import MariadbDatabase, MariadbServer
 from integration_tests.poisoned import place  # noqa: F401 - a fixture
+from integration_tests.postgres_pair import postgres_pair  # noqa: F401 - a fixture
 from integration_tests.proxy import MariadbProxy, PostgresProxy
 from integration_tests.results import ResultTable
 from integration_tests.running_service import Services
@@ -44,6 +45,7 @@ from integration_tests.servers import (
     ServerPorts,
     cluster_id,
 )
+from integration_tests.zookeeper_ensemble import ensemble_servers, zookeeper_ensemble  # noqa: F401 - fixtures
 from integration_tests.zookeeper_server import ZooKeeperServer
 from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.testing.store_backend import TOPIC

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import socket
+import struct
 import time
 import uuid
 from collections.abc import Iterator
@@ -13,20 +15,37 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from integration_tests.engine import CLUSTER_FILE, Compose, DockerEngine, wait_until
+from integration_tests.framed_proxy import framed_messages
 from integration_tests.servers import KafkaServer, cluster_id, free_port, random_name
 
 NODES = (1, 2, 3)
+BROKERS = tuple(f"kafka-{node}" for node in NODES)
+"""The services of docker-compose.cluster.yml that are brokers."""
 _TIMEOUT_S = 120.0
 _START_AGAIN_S = 20.0
 _HASH_BITS = 32
 
 
+def a_port_each() -> dict[int, int]:
+    """Ports of 127.0.0.1 by node, no two of them the same."""
+    found: set[int] = set()
+    while len(found) < len(NODES):
+        found.add(free_port())
+    return dict(zip(NODES, found, strict=True))
+
+
 @dataclass(frozen=True)
 class ClusterPorts:
-    """The ports of one cluster, by node."""
+    """The ports of one cluster, by node: for clients (``broker`` and ``linked``), other brokers, and controllers.
 
-    broker: dict[int, int] = field(default_factory=lambda: {node: free_port() for node in NODES})
-    controller: dict[int, int] = field(default_factory=lambda: {node: free_port() for node in NODES})
+    Who comes in by ``linked`` is sent on to ``link``, where a proxy may be: without one it is the same.
+    """
+
+    broker: dict[int, int] = field(default_factory=a_port_each)
+    linked: dict[int, int] = field(default_factory=a_port_each)
+    between: dict[int, int] = field(default_factory=a_port_each)
+    controller: dict[int, int] = field(default_factory=a_port_each)
+    link: dict[int, int] = field(default_factory=dict)
 
     @property
     def bootstrap_servers(self) -> str:
@@ -35,10 +54,14 @@ class ClusterPorts:
 
     def variables(self) -> dict[str, str]:
         """What docker-compose.cluster.yml reads."""
-        return {
-            **{f"BROKER_PORT_{node}": str(port) for node, port in self.broker.items()},
-            **{f"CONTROLLER_PORT_{node}": str(port) for node, port in self.controller.items()},
+        named = {
+            "BROKER": self.broker,
+            "LINKED": self.linked,
+            "LINK": self.link or self.linked,
+            "BETWEEN": self.between,
+            "CONTROLLER": self.controller,
         }
+        return {f"{name}_PORT_{node}": str(port) for name, ports in named.items() for node, port in ports.items()}
 
 
 class KafkaCluster(KafkaServer):
@@ -46,6 +69,7 @@ class KafkaCluster(KafkaServer):
 
     def __init__(self, compose: Compose, ports: ClusterPorts) -> None:
         super().__init__(ports.bootstrap_servers, replicas=len(NODES))
+        self.ports = ports
         self._compose = compose
         self._paused: set[int] = set()
 
@@ -71,15 +95,39 @@ class KafkaCluster(KafkaServer):
         """The broker that keeps the state of an id's transactions."""
         return self.leader_of("__transaction_state", _partition_of(transactional_id))
 
+    def controller(self) -> int:
+        """The broker that leads the cluster's own log, as soon as one does; brokers tell clients of any other one."""
+        found: list[int] = []
+
+        def is_led() -> bool:
+            for node, port in self.ports.broker.items():
+                if node not in self._paused:
+                    with contextlib.suppress(OSError, struct.error, IndexError):
+                        found.extend(leader for leader in [_quorum_leader(port)] if leader in NODES)
+            return bool(found)
+
+        assert wait_until(is_led, _TIMEOUT_S), "the cluster has no controller"
+        return found[-1]
+
     def name_beside(self, group_id: str) -> str:
         """A new name of a group that has the same coordinator, wherever that goes."""
         return next(
             name for name in iter(lambda: random_name("stream"), "") if _partition_of(name) == _partition_of(group_id)
         )
 
+    def replicas_of(self, topic: str) -> dict[int, list[int]]:
+        """The brokers that each partition of a topic is on, the preferred one first."""
+        partitions = AdminClient(self._config()).list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions
+        return {number: list(partition.replicas) for number, partition in sorted(partitions.items())}
+
     def client(self) -> AdminClient:
         """A new client, for what is not to be had here."""
         return AdminClient(self._config())
+
+    def in_sync(self, topic: str, partition: int) -> list[int]:
+        """The brokers that have all of a partition, as it is known now."""
+        found = AdminClient(self._config()).list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
+        return sorted(found.partitions[partition].isrs)
 
     def create_topic(self, name: str | None = None, partitions: int = 4, **config: object) -> str:
         """As one broker does; asked for again while the three are still to agree on their controller."""
@@ -131,7 +179,7 @@ class KafkaCluster(KafkaServer):
         self._producer = None  # it may have forgotten brokers
         for node in sorted(self._paused):
             self.unpause(node)
-        self._compose("start")
+        self._compose("start", *BROKERS)
         self.wait_until_up()
 
     def missing(self) -> str | None:
@@ -160,7 +208,7 @@ class KafkaCluster(KafkaServer):
         deadline = time.monotonic() + _TIMEOUT_S
         while not wait_until(self.is_up, _START_AGAIN_S):
             if time.monotonic() > deadline:
-                lines = self._compose("logs", "--tail", "20")
+                lines = self._compose("logs", "--tail", "20", *BROKERS)
                 raise TimeoutError(f"the cluster is not whole: {self.missing()}: {lines}")
             self._compose("start", *(f"kafka-{node}" for node in NODES if node not in self._paused))
 
@@ -173,14 +221,30 @@ def _partition_of(key: str) -> int:
     return (hashed & 0x7FFFFFFF) % 4
 
 
+def _quorum_leader(port: int) -> int:
+    """What a broker says who leads the cluster's metadata (KIP-595, DescribeQuorum in its first version)."""
+    topic = b"__cluster_metadata"
+    body = b"\x02" + bytes([len(topic) + 1]) + topic + b"\x02" + struct.pack(">i", 0) + b"\0\0\0"
+    request = struct.pack(">hhih", 55, 0, 1, -1) + b"\0" + body
+    with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+        connection.sendall(struct.pack(">i", len(request)) + request)
+        answer = next(framed_messages(connection), b"")
+    leader_at = 4 + 4 + 1 + 2 + 1 + 1 + len(topic) + 1 + 4 + 2
+    (leader,) = struct.unpack_from(">i", answer, leader_at)
+    return int(leader)
+
+
 @contextlib.contextmanager
-def running_cluster(engine: DockerEngine) -> Iterator[KafkaCluster]:
-    """A cluster on ports of its own, for as long as the block lasts."""
-    ports = ClusterPorts()
+def running_cluster(
+    engine: DockerEngine, ports: ClusterPorts | None = None, **variables: str
+) -> Iterator[KafkaCluster]:
+    """A cluster on ports of its own, for as long as the block lasts; ``variables`` are docker-compose.cluster.yml's."""
+    ports = ports or ClusterPorts()
     project = f"kafka-stream-cluster-{uuid.uuid4().hex[:8]}"
-    compose = engine.compose_of(CLUSTER_FILE, project, KAFKA_CLUSTER_ID=cluster_id(), **ports.variables())
+    variables = {"KAFKA_CLUSTER_ID": cluster_id(), **ports.variables(), **variables}
+    compose = engine.compose_of(CLUSTER_FILE, project, **variables)
     try:
-        compose.up()
+        compose.up(*BROKERS)
         cluster = KafkaCluster(compose, ports)
         cluster.wait_until_up()
         topic = cluster.create_topic(partitions=1)  # used, so that Kafka's own topics exist while all are there

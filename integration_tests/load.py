@@ -8,9 +8,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from confluent_kafka import Consumer, KafkaError, Message, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
 _FLUSH_S = 120.0
+_TRANSACTION_S = 20.0
 _LOOK_S = 0.05
 
 
@@ -97,6 +98,45 @@ class BareConsumer(Running):
 
     def finish(self) -> None:
         self._consumer.close()
+
+
+class BareTransactions(Running):
+    """A bare transactional producer: a record a transaction; one that fails for good is replaced by a new one."""
+
+    def __init__(self, bootstrap_servers: str, topic: str) -> None:
+        super().__init__()
+        self._config = {
+            "bootstrap.servers": bootstrap_servers,
+            "transactional.id": f"bare-{topic}",
+            "transaction.timeout.ms": 10_000,
+            "reconnect.backoff.max.ms": 1_000,
+            "log_level": 0,
+        }
+        self._topic = topic
+        self._producer: Producer | None = None
+        self.committed = 0
+
+    def turn(self) -> None:
+        try:
+            if self._producer is None:
+                self._producer = Producer(self._config)
+                self._producer.init_transactions(_TRANSACTION_S)
+            self._transact(self._producer)
+        except KafkaException:
+            self._producer = None
+        else:
+            self.committed += 1
+        self._stopped.wait(_LOOK_S)
+
+    def _transact(self, producer: Producer) -> None:
+        producer.begin_transaction()
+        try:
+            producer.produce(self._topic, str(self.committed))
+            producer.commit_transaction(_TRANSACTION_S)
+        except KafkaException as error:
+            if not error.args[0].txn_requires_abort():
+                raise
+            producer.abort_transaction(_TRANSACTION_S)
 
 
 class Pauses(Running):

@@ -22,12 +22,12 @@ class _Cut(enum.Enum):
 
 
 class TcpProxy:
-    """Forwards each connection to a target; a context manager. ``port`` is its own port on 127.0.0.1."""
+    """Forwards each connection to a target; a context manager. ``host``, a loopback, and ``port`` are its own."""
 
-    def __init__(self, target_host: str, target_port: int) -> None:
+    def __init__(self, target_host: str, target_port: int, host: str = "127.0.0.1", port: int = 0) -> None:
         self._target = (target_host, target_port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.host = "127.0.0.1"
+        self._listener = socket.create_server((host, port))
+        self.host = host
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()
         self._connections: set[_Connection] = set()

@@ -40,6 +40,15 @@ SELECT
 FROM compared
 """
 
+# Batches of a partition come one after the other, and so do the numbers of their transactions.
+OUT_OF_ORDER = """
+SELECT count(*) FROM (
+    SELECT xmin::text::bigint AS number,
+        lag(xmin::text::bigint) OVER (PARTITION BY partition ORDER BY record_offset) AS before
+    FROM results
+) AS numbered WHERE before > number
+"""
+
 CommittedRecord = tuple[int, int, bytes | None, bytes | None]
 
 
@@ -76,6 +85,11 @@ class ResultTable:
     def count(self, where: str = "true") -> int:
         """How many rows there are."""
         ((count,),) = self.database.execute(f"SELECT count(*) FROM results WHERE {where}")
+        return int(count)
+
+    def out_of_order(self) -> int:
+        """How many rows were written by an earlier transaction than the row before them in their partition."""
+        ((count,),) = self.database.execute(OUT_OF_ORDER)
         return int(count)
 
     def check(self, committed: Iterable[CommittedRecord]) -> Findings:

@@ -1,0 +1,1 @@
+"""What takes longer than `make test` has time for, on clusters as people run them: `make test-cluster`."""
