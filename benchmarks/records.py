@@ -63,8 +63,12 @@ def records(count: int, keys: int = KEYS) -> Iterator[Record]:
 
 
 def produce(bootstrap_servers: str, topic: str, count: int, keys: int = KEYS) -> None:
-    """Fill a topic; returns when the broker has all of it."""
-    producer = Producer({"bootstrap.servers": bootstrap_servers, "log_level": 2, **PRODUCER})
+    """Fill a topic, in order; returns when the broker has all of it.
+
+    A producer that is not idempotent sends a request again behind later ones: windows would take its records for late.
+    """
+    in_order = {"enable.idempotence": True}
+    producer = Producer({"bootstrap.servers": bootstrap_servers, "log_level": 2, **PRODUCER, **in_order})
     for number, record in enumerate(records(count, keys)):
         while True:
             try:

@@ -29,7 +29,7 @@ def arrivals() -> list[tuple[int, Event]]:
 @pytest.fixture(scope="module")
 def topic(kafka: KafkaServer, arrivals: list[tuple[int, Event]]) -> str:
     name = kafka.create_topic(partitions=PARTITIONS)
-    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "linger.ms": 20})
+    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "linger.ms": 20, "enable.idempotence": True})
     for number, (arrived_at, event) in enumerate(arrivals):
         partition = number // 3 % PARTITIONS if event["at"] == END_MS else number % PARTITIONS
         producer.produce(name, json.dumps(event), partition=partition, timestamp=arrived_at)
