@@ -13,6 +13,7 @@ from typing import Literal
 
 import pytest
 
+from integration_tests.dask_processes import DaskProcesses
 from integration_tests.pairings import Pairing, committed_records
 from integration_tests.poisoned import Place, poisoned, run
 from integration_tests.running_service import RunningService, Services, wait_while_running
@@ -177,6 +178,30 @@ def test_a_group_with_workers_loses_a_member_and_stores_every_record_once(
 
     last = services.start(replace(settings, max_records_per_batch=3_000, until="latest"))
     assert last.wait() == 0, last.report()
+    assert pairing.results() == committed
+
+
+def test_a_dask_scheduler_that_is_killed_amid_a_stream_costs_no_record(
+    kafka: KafkaServer, services: Services, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    pairing = Pairing.made(("postgres", "sql sink"), tmp_path, request)
+    topic = topic_of(kafka, 8)
+    wait_for_stable_end(kafka, topic)
+    with DaskProcesses(tmp_path) as dask:
+        settings = replace(settings_with_workers(pairing, topic), executor=f"dask://127.0.0.1:{dask.port}")
+        dask.start_scheduler()
+        dask.start_worker()
+        service = services.start(settings)
+        service.wait_until_said("batch", times=2)
+        dask.end_scheduler(signal.SIGKILL)
+        dask.start_scheduler()
+        dask.start_worker()
+        service.wait_until_said("batch", times=len(service.said("batch")) + 5)
+        assert service.kill_after(0.0), "the driver, too"
+        committed = committed_records(kafka, topic)
+        assert 0 < len(pairing.results()) < len(committed), "every kill was to hit amid the work"
+        last = services.start(replace(settings, until="latest", max_records_per_batch=3_000))
+        assert last.wait() == 0, last.report()
     assert pairing.results() == committed
 
 

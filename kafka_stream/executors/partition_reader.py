@@ -47,6 +47,12 @@ _METADATA_TIMEOUT_S = 5.0
 _TIMES_TOO_LARGE = 3
 
 MakeConsumer: TypeAlias = Callable[[dict[str, Any]], Consumer]
+Look: TypeAlias = Callable[[], None]
+"""What is called now and then while the broker is waited for; what it raises ends the reading."""
+
+
+def look_at_nothing() -> None:
+    """The ``Look`` of who waits for as long as it takes."""
 
 
 def slice_settings(kafka: Mapping[str, Any], group_id: str) -> dict[str, Any]:
@@ -79,7 +85,7 @@ class PartitionReader:
         self._ahead: Sequence[Message] = ()
         self._reported = -1
 
-    def start(self, part: Slice) -> None:
+    def start(self, part: Slice, look: Look = look_at_nothing) -> None:
         """Read from where a slice begins, whatever was read before.
 
         The leader epoch, where it is known, is compared with the log (KIP-320): who does not have it raises later.
@@ -96,9 +102,9 @@ class PartitionReader:
             self._consumer.assign([at])
         else:
             self._assign_to_seek(at)
-            self._seek(ClientTopicPartition(at.topic, at.partition, at.offset, leader_epoch=part.leader_epoch))
+            self._seek(ClientTopicPartition(at.topic, at.partition, at.offset, leader_epoch=part.leader_epoch), look)
 
-    def records(self, until: int) -> Iterator[Sequence[Message]]:
+    def records(self, until: int, look: Look = look_at_nothing) -> Iterator[Sequence[Message]]:
         """What lies between the position and ``until``, in order; ends when there cannot be any more.
 
         That is when a record at or behind ``until`` is there, or the partition's end is reported there: markers,
@@ -115,7 +121,7 @@ class PartitionReader:
                 yield taken
             if self._ahead or self._reported >= until:
                 break
-            self._fetch(until)
+            self._fetch(until, look)
         self.position = until
 
     def close(self) -> None:
@@ -153,13 +159,14 @@ class PartitionReader:
         self._consumer.assign([at])
         self._consumer.pause([at])  # again: where it was not assigned, there was nothing yet to set the flag on
 
-    def _seek(self, at: ClientTopicPartition) -> None:
+    def _seek(self, at: ClientTopicPartition, look: Look) -> None:
         """Only this compares the leader epoch with the log, not an assignment at an offset."""
         deadline = self._clock() + _PATIENCE_S
         while not self._seeks(at):
             message = self._consumer.poll(_START_POLL_S)
             if message is not None and (error := message.error()) is not None and not is_end_of_partition(error):
                 self._deliver_error(message, error)
+            look()
             self._check(deadline, "to begin reading")
         self._reported = self.position
 
@@ -183,10 +190,11 @@ class PartitionReader:
             self.position = offset_after(taken[-1])
         return taken
 
-    def _fetch(self, until: int) -> None:
+    def _fetch(self, until: int, look: Look) -> None:
         """Wait until something has come."""
         deadline = self._clock() + _PATIENCE_S
         while not self._deliver(self._consume()):
+            look()
             self._check(deadline, f"of [{self._reported}, {until})")
 
     def _consume(self) -> list[Message]:
@@ -278,4 +286,4 @@ def _has_failed(message: Message) -> bool:
     return message.error() is not None
 
 
-__all__ = ["MakeConsumer", "PartitionReader", "slice_settings"]
+__all__ = ["Look", "MakeConsumer", "PartitionReader", "look_at_nothing", "slice_settings"]

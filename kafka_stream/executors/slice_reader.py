@@ -10,7 +10,13 @@ from typing import Any
 
 from confluent_kafka import Consumer
 
-from kafka_stream.executors.partition_reader import MakeConsumer, PartitionReader, slice_settings
+from kafka_stream.executors.partition_reader import (
+    Look,
+    MakeConsumer,
+    PartitionReader,
+    look_at_nothing,
+    slice_settings,
+)
 from kafka_stream.executors.pieces import Piece, PieceCutter
 from kafka_stream.protocols.executors import Slice
 
@@ -47,10 +53,11 @@ class SliceReader:
         self._kept: list[_Kept] = []  # those that read last come last
         self._is_closed = False
 
-    def read(self, part: Slice, piece_bytes: int | None) -> Generator[Piece]:
+    def read(self, part: Slice, piece_bytes: int | None, look: Look = look_at_nothing) -> Generator[Piece]:
         """The records of a slice, in pieces that cover it, of so many bytes at most; all in one if ``None`` is given.
 
-        A slice without a record has no piece. Whoever does not read to the end closes the iterator.
+        A slice without a record has no piece. Whoever does not read to the end closes the iterator. ``look`` is called
+        while the broker is waited for, and may raise.
 
         Raises:
             PositionGone: the broker does not have it any more.
@@ -58,10 +65,10 @@ class SliceReader:
             ConfigurationError: it refuses, or a record is too large for the settings.
             KafkaStreamError: the partition cannot be read on.
         """
-        reader = self._reader_for(part)
+        reader = self._reader_for(part, look)
         try:
             cutter = PieceCutter(part.range, piece_bytes)
-            for messages in reader.records(part.range.until_offset):
+            for messages in reader.records(part.range.until_offset, look):
                 yield from cutter.add(messages)
             yield from cutter.finish()
         except BaseException:  # one that was left amid a slice, too
@@ -77,13 +84,13 @@ class SliceReader:
         for one in kept:
             one.reader.close()
 
-    def _reader_for(self, part: Slice) -> PartitionReader:
+    def _reader_for(self, part: Slice, look: Look) -> PartitionReader:
         """One that goes on, or begins, at the slice's first offset."""
         reader, goes_on = self._taken(part)
         if goes_on:
             return reader
         try:
-            reader.start(part)
+            reader.start(part, look)
         except BaseException:
             reader.close()
             raise

@@ -59,16 +59,18 @@ class ReadHere:
     def __init__(self, kafka: Mapping[str, Any], group_id: str) -> None:
         self._reader = SliceReader(kafka, group_id)
 
-    def read(self, ranges: Sequence[OffsetRange]) -> Mapping[TopicPartition, Sequence[Message]]:
+    def read(
+        self, ranges: Sequence[OffsetRange], look: Callable[[], None]
+    ) -> Mapping[TopicPartition, Sequence[Message]]:
         """See ``Reading``."""
-        return {r.topic_partition: self._records(Slice(r)) for r in ranges}
+        return {r.topic_partition: self._records(Slice(r), look) for r in ranges}
 
     def close(self) -> None:
         """See ``Reading``."""
         self._reader.close()
 
-    def _records(self, wanted: Slice) -> Sequence[Message]:
-        with closing(self._reader.read(wanted, None)) as pieces:
+    def _records(self, wanted: Slice, look: Callable[[], None]) -> Sequence[Message]:
+        with closing(self._reader.read(wanted, None, look)) as pieces:
             return [message for piece in pieces for message in piece.messages]
 
 

@@ -124,6 +124,18 @@ def test_an_end_before_that_of_the_slice_is_not_its_end() -> None:
     assert bench.offsets(0, 6) == [1, 4]
 
 
+def test_who_does_not_want_to_wait_any_more_ends_the_reading() -> None:
+    bench = Bench(record(1))
+    looks = iter([None, None, TimeoutError("enough")])
+
+    def look() -> None:
+        if (error := next(looks)) is not None:
+            raise error
+
+    with pytest.raises(TimeoutError, match="enough"):
+        list(bench.reader.read(Slice(OffsetRange(ORDERS_0, 0, 5)), None, look))
+
+
 def test_what_was_fetched_a_while_ago_is_read_again() -> None:
     bench = Bench(record(1), record(7), record(7))
     assert bench.offsets(0, 5) == [1]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from confluent_kafka import Message
@@ -45,8 +46,10 @@ _LOOK_S = 0.2
 class Reading(Protocol):
     """What reads records here, where a batch has to be done over."""
 
-    def read(self, ranges: Sequence[OffsetRange]) -> Mapping[TopicPartition, Sequence[Message]]:
-        """All records of these ranges.
+    def read(
+        self, ranges: Sequence[OffsetRange], look: Callable[[], None]
+    ) -> Mapping[TopicPartition, Sequence[Message]]:
+        """All records of these ranges; while the broker is waited for, ``look`` is called, and may raise.
 
         Raises:
             PositionGone: the broker does not have them.
@@ -147,7 +150,7 @@ class Dispatch:
                     f"the results of {', '.join(map(str, in_hand.plan.ranges[:3]))} could not be written, and which "
                     f"record is to blame {self._executor.describe()} cannot tell; nothing of the batch was committed"
                 )
-            self._read_here(in_hand)
+            self._read_here(in_hand, is_wanted)
         return self._here.again(in_hand, part, is_wanted)
 
     def close(self, is_waited_for: Callable[[], bool]) -> None:
@@ -189,10 +192,7 @@ class Dispatch:
             try:
                 return task.future.result(_LOOK_S)
             except TimeoutError:
-                if not is_wanted():
-                    raise BatchDropped(
-                        "the stop's time ran out while workers prepared the batch; nothing of it was written"
-                    ) from None
+                _look_whether(is_wanted, "workers prepared the batch")
                 self._abandoned.end_hanging(self._workers)
                 if time.monotonic() - since < self._executor.task_timeout_s:
                     continue
@@ -248,15 +248,16 @@ class Dispatch:
     def _done_over(self, in_hand: BatchInHand, failure: FailedElsewhere, is_wanted: Callable[[], bool]) -> Prepared:
         """The batch as if there were no workers: what failed there fails here as well, and is dealt with."""
         logger.info("%s; the batch is prepared here, to find out why", failure)
-        self._read_here(in_hand)
+        self._read_here(in_hand, is_wanted)
         prepared = self._here.wait(BatchInHand(in_hand.plan, batch=in_hand.batch), is_wanted)
         if not prepared.results.rejections:
             logger.warning("it failed on a worker only, and went well here: %s", failure)
         return prepared
 
-    def _read_here(self, in_hand: BatchInHand) -> None:
+    def _read_here(self, in_hand: BatchInHand, is_wanted: Callable[[], bool]) -> None:
+        look = partial(_look_whether, is_wanted, "the batch was read here")
         try:
-            records = self._reading.read(in_hand.plan.ranges)
+            records = self._reading.read(in_hand.plan.ranges, look)
         except PositionGone as gone:
             raise self._gone(gone) from gone
         in_hand.batch = batch = Batch(in_hand.plan.ranges, records)
@@ -275,6 +276,11 @@ class Dispatch:
             self._waiting.let_go(task.future)
             if not task.future.done():
                 self._abandoned.add(self._workers, task.future)
+
+
+def _look_whether(is_wanted: Callable[[], bool], meanwhile: str) -> None:
+    if not is_wanted():
+        raise BatchDropped(f"the stop's time ran out while {meanwhile}; nothing of it was written") from None
 
 
 def _shares(outcomes: Sequence[Outcome]) -> Mapping[str, WorkerShare]:

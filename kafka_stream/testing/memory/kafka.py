@@ -165,7 +165,9 @@ class MemoryKafka:
             self._sources.append(source)
             return source
 
-    def read(self, ranges: Sequence[OffsetRange]) -> Mapping[TopicPartition, Sequence[Message]]:
+    def read(
+        self, ranges: Sequence[OffsetRange], look: Callable[[], None]
+    ) -> Mapping[TopicPartition, Sequence[Message]]:
         """All visible records of these ranges, as workers read them.
 
         Raises:

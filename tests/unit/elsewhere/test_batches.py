@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from kafka_stream.errors import (
     ConfigurationError,
+    FailedElsewhere,
 )
 from kafka_stream.protocols import Slice
 from kafka_stream.sinks.files import FileSink
@@ -119,6 +120,27 @@ def test_a_stop_does_not_wait_for_workers_that_hang(kafka: MemoryKafka, stream_o
     assert stream.stop(timeout_s=0.2) or stream.stop(timeout_s=20)
     assert not hanging.is_set()
     hanging.set()
+
+
+def test_a_stop_does_not_wait_for_records_that_are_read_here_and_do_not_come(
+    kafka: MemoryKafka, engine: sa.Engine, stream_of: StreamOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+
+    def fault(slices: Sequence[Slice]) -> None:
+        raise FailedElsewhere("a worker's own")
+
+    def waits(ranges: Any, look: Callable[[], None]) -> Any:
+        begun.set()
+        while True:
+            look()
+
+    monkeypatch.setattr(kafka, "read", waits)
+    stream = stream_of(ThreadExecutor(kafka, fault=fault))
+    stream.start()
+    assert begun.wait(20)
+    assert stream.stop(timeout_s=0.2) or stream.stop(timeout_s=20)
+    assert found(engine) == []
 
 
 def test_results_that_wait_are_bounded(kafka: MemoryKafka, engine: sa.Engine, stream_of: StreamOf) -> None:
