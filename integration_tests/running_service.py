@@ -22,14 +22,20 @@ TIMEOUT_S = 60.0
 class RunningService:
     """One process; a SIGKILL ends it whatever happens (``end``)."""
 
-    def __init__(self, settings: ServiceSettings, log: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        module: str = "integration_tests.service",
+    ) -> None:
         self.settings = settings
         self.log = log
         self._errors = log.with_suffix(".err")
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("KAFKA_STREAM_")}
         with log.open("wb") as output, self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "integration_tests.service"],
+                [sys.executable, "-m", module],
                 cwd=ROOT,
                 env={**inherited, **settings.environment(), **(environment or {})},
                 stdin=subprocess.DEVNULL,
@@ -119,8 +125,9 @@ def wait_while_running(condition: Callable[[], bool], timeout_s: float, *service
 class Services:
     """The processes that one test starts; all of them are ended with it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, module: str = "integration_tests.service") -> None:
         self._directory = directory
+        self._module = module
         self._started: list[RunningService] = []
 
     def __enter__(self) -> Self:
@@ -135,6 +142,6 @@ class Services:
     def start(self, settings: ServiceSettings, **environment: str) -> RunningService:
         """Start a process with these settings and variables."""
         log = self._directory / f"service-{len(self._started)}.out"
-        service = RunningService(settings, log, environment)
+        service = RunningService(settings, log, environment, self._module)
         self._started.append(service)
         return service

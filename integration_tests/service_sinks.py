@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 import sqlalchemy as sa
 
 from kafka_stream import Batch
@@ -133,8 +134,16 @@ def as_messages(prepared: Sequence[dict[str, Any]]) -> Iterator[Mapping[str, Any
         yield {"key": row["record_key"], "value": json.dumps(row).encode()}
 
 
-PREPARED: Mapping[str, tuple[Callable[[Batch], Any], Callable[[str], Any]]] = {
+def rows_on_spark(frame: Any) -> Any:
+    """A row per record of a DataFrame."""
+    return frame.selectExpr(
+        "partition", "offset AS record_offset", "CAST(key AS STRING) AS record_key", "CAST(value AS STRING) AS value"
+    )
+
+
+PREPARED: Mapping[str, tuple[Callable[[Any], Any], Callable[[str], Any]]] = {
     "prepared rows": (slow_rows, lambda target: SqlSink(RESULTS, as_given)),
+    "rows on spark": (rows_on_spark, lambda target: SqlSink(RESULTS, pa.Table.to_pylist)),
     "prepared messages": (slow_rows, lambda target: KafkaSink(target, as_messages)),
 }
 """The same with a ``prepare``, which workers can import."""

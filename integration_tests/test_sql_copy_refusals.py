@@ -19,6 +19,7 @@ from integration_tests.servers import PostgresDatabase
 from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.sinks.sql import SqlSink
 from kafka_stream.sinks.sql.postgres import writer as postgres_writer
+from kafka_stream.sinks.sql.postgres.copying import send
 from kafka_stream.sinks.sql.postgres.writer import PostgresWriter
 from kafka_stream.types import Claim, OffsetRange, Owner, TopicPartition
 
@@ -293,13 +294,12 @@ def test_a_connection_that_breaks_in_the_copy_is_reported_as_such(
     taken = store.take_over(STREAM, OLDER, [P0], {})
     with store.begin(claim_of(OLDER, taken)) as transaction:
         pid = transaction.connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
-        send = postgres_writer._send
 
         def send_late(*arguments: Any) -> None:
             postgres.execute(f"SELECT pg_terminate_backend({pid})")
             send(*arguments)
 
-        monkeypatch.setattr(postgres_writer, "_send", send_late)
+        monkeypatch.setattr(postgres_writer, "send", send_late)
         with pytest.raises(Exception) as caught:
             sink.write(prepared, transaction)
         assert type(store.classify(caught.value)).__name__ == "StoreUnavailable"

@@ -22,6 +22,11 @@ PEERS = Path(__file__).parents[2] / "build" / "peers"
 
 @pytest.fixture(scope="session", autouse=True)
 def pyspark() -> None:
+    """See ``find_pyspark``."""
+    find_pyspark()
+
+
+def find_pyspark() -> None:
     """Behind everything that is installed here: pyspark is all that comes from there."""
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     os.environ["PYSPARK_PYTHON"] = sys.executable

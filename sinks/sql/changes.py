@@ -18,7 +18,7 @@ from sqlalchemy import Dialect
 
 from kafka_stream.sinks.sql.facts import TableFacts
 from kafka_stream.sinks.sql.folding import Folding, Keyed
-from kafka_stream.sinks.sql.keys import comparison, order_of
+from kafka_stream.sinks.sql.keys import InKeyOrder, comparison, order_of
 from kafka_stream.sinks.sql.merging.grouping import Grouping
 from kafka_stream.sinks.sql.narrowing import Part, parts_of
 from kafka_stream.sinks.sql.rows import Key, Layout, Resolution, Run, Values
@@ -177,9 +177,8 @@ def _as_given(given: Sequence[Run]) -> Sequence[Group]:
 
 def _in_key_order(layout: Layout | None, values: Sequence[Any], keys: Sequence[Key]) -> Group:
     """Changes to one key keep their order."""
-    ordered = [values[number] for number in order_of(keys)]
     are_distinct = len(set(keys)) == len(keys)
-    return Group(layout.columns if layout else (), ordered, are_distinct)
+    return Group(layout.columns if layout else (), InKeyOrder(values, keys), are_distinct)
 
 
 def _scheduled(keyed: Sequence[Keyed]) -> Sequence[tuple[Layout | None, list[Any], list[Key]]]:

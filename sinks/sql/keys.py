@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from operator import itemgetter, le
 from typing import Any, TypeAlias
@@ -82,6 +82,30 @@ def order_of(keys: Sequence[Any]) -> Sequence[int]:
     except TypeError:
         texts: dict[Key, str] = {}
         return sorted(numbers, key=lambda number: texts.setdefault(keys[number], repr(keys[number])))
+
+
+class InKeyOrder(Sequence[Any]):
+    """Rows in the order of their keys, in which they are put when somebody looks at them: ``given`` is as they came."""
+
+    def __init__(self, given: Sequence[Any], keys: Sequence[Key]) -> None:
+        self.given = given
+        self._keys = keys
+
+    @cached_property
+    def _ordered(self) -> Sequence[Any]:
+        return list(map(self.given.__getitem__, order_of(self._keys)))
+
+    def __len__(self) -> int:
+        return len(self.given)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._ordered)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._ordered[at]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (self._ordered,)
 
 
 @dataclass(frozen=True, slots=True)

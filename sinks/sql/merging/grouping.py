@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from kafka_stream.sinks.sql.keys import order_of
+from kafka_stream.sinks.sql.keys import InKeyOrder, order_of
 from kafka_stream.sinks.sql.merging.combining import Combining, Repeated
 from kafka_stream.sinks.sql.rows import Key, Layout, Values
 
@@ -30,17 +30,13 @@ class Grouping:
         """The groups."""
         repeated = Repeated.of(rows, keys)
         if not repeated.rows:
-            yield _in_order(rows, keys), True
+            yield InKeyOrder(rows, keys), True
         elif (combined := self.combining.of(layout.columns, repeated)) is not None:
-            yield _in_order(list(combined.values()), list(combined)), True
+            yield InKeyOrder(list(combined.values()), list(combined)), True
         elif self.least is None or len(repeated.first) < self.least:
-            yield _in_order(rows, keys), False
+            yield InKeyOrder(rows, keys), False
         else:
             yield from _in_rounds(rows, keys, self.least)
-
-
-def _in_order(rows: Sequence[Values], keys: Sequence[Key]) -> Sequence[Values]:
-    return list(map(rows.__getitem__, order_of(keys)))
 
 
 def _in_rounds(rows: Sequence[Values], keys: Sequence[Key], least: int) -> Iterator[Rows]:

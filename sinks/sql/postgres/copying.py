@@ -51,10 +51,15 @@ class RowEncoder:
 
 @dataclass(frozen=True, slots=True)
 class EncodedRows:
-    """Rows as ``COPY`` takes them, and whose work that is; ``go_on`` is called when the server has some of them."""
+    """Rows as ``COPY`` takes them, and whose work that is; ``go_on`` is called when the server has some of them.
+
+    Where they are not ``in_order``, the server puts them in that of their keys.
+    """
 
     encoder: RowEncoder
     data: bytes
+    rows: Sequence[Values]
+    in_order: bool
     go_on: Callable[[], None] | None = None
 
     def pieces(self) -> Iterator[bytes]:
@@ -160,6 +165,13 @@ def encoded_pieces(rows: Sequence[Values], encode: Encode) -> Iterator[bytes]:
     for chunk in chunks(rows, CHUNK):
         yield b"".join(encode(chunk))
     yield TRAILER
+
+
+def send(cursor: Cursor, target: str, encoded: Iterable[bytes]) -> None:
+    """Copy rows into a table, with its columns, as they are encoded."""
+    with cursor.copy(f"COPY {target} FROM STDIN (FORMAT BINARY)".encode()) as copy:
+        for data in encoded:
+            copy.write(data)
 
 
 def odd_rows(rows: Sequence[Values], encode: Encode) -> Sequence[int]:

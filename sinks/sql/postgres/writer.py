@@ -8,24 +8,18 @@ are the same on both ways.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Dialect,
-    exc,
-    literal_column,
-    select,
-    text,
-)
+from sqlalchemy import ColumnElement, Connection, Dialect, exc, literal_column, select
 from sqlalchemy.dialects import postgresql
 
 from kafka_stream.sinks.sql.changes import Changes, Group
 from kafka_stream.sinks.sql.facts import TableFacts
+from kafka_stream.sinks.sql.keys import InKeyOrder
 from kafka_stream.sinks.sql.narrowing import RowSuspected
 from kafka_stream.sinks.sql.on_workers.knowledge import Knowledge
 from kafka_stream.sinks.sql.on_workers.shipped import Copyable, RowsLeftBehind
@@ -46,7 +40,9 @@ from kafka_stream.sinks.sql.postgres.copying import (
     odd_rows,
     psycopg_of,
     question_of,
+    send,
 )
+from kafka_stream.sinks.sql.postgres.staging import NAME, Staging, is_sorted_by_server
 from kafka_stream.sinks.sql.rows import Values
 from kafka_stream.sinks.sql.rules import Rules
 from kafka_stream.sinks.sql.statement_writer import StatementWriter
@@ -62,7 +58,6 @@ _LEAST_ROWS = {"error": 30, "ignore": 500, "update": 500, "merge": 500}
 """From how many rows on it is quicker: a few statements more, and a temporary table where there may be conflicts."""
 
 _SAVEPOINT = "kafka_stream_copy"
-_STAGING = "kafka_stream_rows"
 
 # By SQLSTATE, or its first characters: about a row, a value or the table, not about the server or the transaction.
 _ABOUT_ROWS = ("0A", "21", "22", "23", "42804", "42846", "42883", "42P18", "44", "P0")
@@ -74,6 +69,7 @@ class PostgresWriter(StatementWriter):
     def __init__(self, target: Target, dialect: Dialect, rules: Rules, facts: TableFacts) -> None:
         super().__init__(target, dialect, rules, facts)
         self._encoders: dict[tuple[str, ...], RowEncoder] = {}
+        self._row_bytes: dict[tuple[str, ...], float] = {}
         self._left_to_insert: set[tuple[str, ...]] = set()
         self._questions: dict[tuple[str, ...], Mapping[str, Any] | None] = {}
 
@@ -97,8 +93,19 @@ class PostgresWriter(StatementWriter):
             encoder = self._encoders.get(group.columns)
             if encoder is not None and self._is_for_copy(group):
                 with suppress(Exception):
-                    encoded[number] = EncodedRows(encoder, b"".join(encoded_pieces(group.rows, encoder.encode)))
+                    encoded[number] = self._encoded(group, encoder)
         return replace(changes, encoded=encoded) if encoded else changes
+
+    def _encoded(self, group: Group, encoder: RowEncoder) -> EncodedRows:
+        """In the order given where the server is to sort them, by what is known of the size of those before."""
+        size_bytes = self._row_bytes.get(group.columns, math.inf) * len(group.rows)
+        rows, in_order = group.rows, True
+        may_sort = group.are_distinct and is_sorted_by_server(self._target, self._facts, size_bytes)
+        if may_sort and isinstance(rows, InKeyOrder):
+            rows, in_order = rows.given, False
+        data = b"".join(encoded_pieces(rows, encoder.encode))
+        self._row_bytes[group.columns] = len(data) / len(rows)
+        return EncodedRows(encoder, data, rows, in_order)
 
     def knowledge(self) -> Knowledge | None:
         """With the types of the columns that were copied before."""
@@ -165,7 +172,7 @@ class PostgresWriter(StatementWriter):
 
     def _copies(self, connection: Connection, group: Group, encoded: EncodedRows | None) -> bool:
         """Write the rows by COPY, or do nothing and return False."""
-        columns, rows = group.columns, group.rows
+        columns, rows, in_order = group.columns, group.rows, True
         if (driver := self._copying_driver(connection, columns)) is None:
             return False
         with cursor_of(connection, driver) as cursor:
@@ -173,9 +180,10 @@ class PostgresWriter(StatementWriter):
             try:
                 encoder = self._encoder(cursor, columns)
                 if encoder is not None:
-                    is_encoded = encoded is not None and encoded.encoder is encoder
-                    data = encoded.pieces() if encoded and is_encoded else encoded_pieces(rows, encoder.encode)
-                    self._copy(connection, cursor, columns, group.are_distinct, data)
+                    data = encoded_pieces(rows, encoder.encode)
+                    if encoded is not None and encoded.encoder is encoder:
+                        rows, in_order, data = encoded.rows, encoded.in_order, encoded.pieces()
+                    self._copy(connection, cursor, columns, data, group.are_distinct, in_order=in_order)
             except Exception as error:
                 number = line_of(error, self._copied_into) if len(rows) > 1 else None
                 if number is not None and 0 <= number < len(rows):
@@ -213,7 +221,7 @@ class PostgresWriter(StatementWriter):
             if encoder is None or not encoder.is_plain or list(encoder.types) != list(group.types):
                 raise RowsLeftBehind(f"rows for table {self._target.name} were encoded for columns of other types")
             try:
-                self._copy(connection, cursor, group.columns, group.are_distinct, group.pieces(go_on))
+                self._copy(connection, cursor, group.columns, group.pieces(go_on), group.are_distinct)
             except Exception as error:
                 self._learn_of(group.columns, error)
                 raise
@@ -230,7 +238,7 @@ class PostgresWriter(StatementWriter):
 
     @property
     def _copied_into(self) -> str:
-        return self._target.table.name if self._on_conflict == "error" else _STAGING
+        return self._target.table.name if self._on_conflict == "error" else NAME
 
     def _encoder(self, cursor: Cursor, columns: tuple[str, ...]) -> RowEncoder | None:
         """What encodes rows of these columns as they are now; ``None`` if they are not for COPY."""
@@ -263,33 +271,26 @@ class PostgresWriter(StatementWriter):
         connection: Connection,
         cursor: Cursor,
         columns: tuple[str, ...],
-        are_distinct: bool | None,
         encoded: Iterable[bytes],
+        are_distinct: bool | None,
+        *,
+        in_order: bool = True,
     ) -> None:
         of, quote = self._target.columns, self._dialect.identifier_preparer.quote
-        names = ", ".join(quote(of[name].name) for name in columns)
+        staging = Staging.of(self._table, columns, self._target, self._facts, quote)
         if self._on_conflict == "error":
-            _send(cursor, f"{self._table} ({names})", encoded)
+            send(cursor, staging.target, encoded)
             return
-        connection.exec_driver_sql(
-            f"CREATE TEMPORARY TABLE {_STAGING} ON COMMIT DROP AS SELECT {names} FROM {self._table} WITH NO DATA"
-        )
-        _send(cursor, f"pg_temp.{_STAGING}", encoded)
-        staged: Any = select(literal_column(names)).select_from(text(f"pg_temp.{_STAGING}"))
+        connection.exec_driver_sql(staging.create(in_order=in_order))
+        send(cursor, f"pg_temp.{NAME}", encoded)
+        rows = staging.rows() if in_order else staging.sorted()
         if self._on_conflict == "update" and not are_distinct and self._facts.bare:
-            key = ", ".join(quote(of[name].name) for name in self._target.key)
-            staged = staged.prefix_with(text(f"DISTINCT ON ({key})")).order_by(text(f"{key}, ctid DESC"))  # the last
-        insert = postgresql.insert(self._target.table).from_select([of[name] for name in columns], staged)
+            rows = staging.last_of_each_key()
+        insert = postgresql.insert(self._target.table).from_select([of[name] for name in columns], rows)
         resolving: Any = self._resolving_conflicts(insert, columns)
         connection.execute(resolving)
-        connection.exec_driver_sql(f"DROP TABLE pg_temp.{_STAGING}")
+        connection.exec_driver_sql(f"DROP TABLE pg_temp.{NAME}")
 
     @property
     def _table(self) -> str:
         return quoted_name(self._dialect, self._target, self._rules.schema(self._target))
-
-
-def _send(cursor: Cursor, target: str, encoded: Iterable[bytes]) -> None:
-    with cursor.copy(f"COPY {target} FROM STDIN (FORMAT BINARY)".encode()) as copy:
-        for data in encoded:
-            copy.write(data)
