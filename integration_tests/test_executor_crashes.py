@@ -96,8 +96,9 @@ def finish(services: Services, settings: ServiceSettings) -> RunningService:
         (("kafka", "kafka sink"), PROCESSES, 12, (Phase.AFTER_FETCH, Phase.AFTER_WRITE, Phase.AFTER_COMMIT)),
         (("mariadb", "sql sink"), PROCESSES, 6, (Phase.AFTER_ADVANCE,)),
         (("postgres", "sql sink"), "dask", 6, (Phase.AFTER_WRITE,)),
+        (("kafka", "kafka sink"), "dask", 6, (Phase.AFTER_ADVANCE,)),
     ],
-    ids=["postgres", "kafka", "mariadb", "dask"],
+    ids=["postgres", "kafka", "mariadb", "dask", "kafka and dask"],
 )
 def test_each_committed_record_is_there_once_whoever_dies(
     names: tuple[str, str],
