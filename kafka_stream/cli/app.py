@@ -15,6 +15,7 @@ from kafka_stream.cli.options import refuse_what_is_no_text, warn_about_secrets
 from kafka_stream.cli.output import was_written, with_streams
 from kafka_stream.cli.run import run
 from kafka_stream.cli.schema import schema
+from kafka_stream.cli.settings import settings
 from kafka_stream.cli.state import state, windows
 from kafka_stream.cli.version import show_version
 
@@ -34,6 +35,7 @@ app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(state, name="state")
 app.command(epilog="Example: kafka-stream windows --app shop:stream --state visits")(windows)
 app.add_typer(schema, name="schema")
+app.command(epilog="Example: kafka-stream settings --output json")(settings)
 app.command("version", epilog="Example: kafka-stream version --output json")(show_version)
 
 
