@@ -14,8 +14,8 @@ from contextlib import closing
 
 from kafka_stream.admin.dead_letters import InPlace, KafkaSender, Replaying, keeping_letters, new_replay, waiting
 from kafka_stream.admin.dead_letters import replaying as settings
-from kafka_stream.cli.loading import load_stream
 from kafka_stream.errors import KafkaStreamError
+from kafka_stream.loading import load_stream
 from kafka_stream.plugins import store_from_url
 from kafka_stream.protocols import OffsetStore
 from kafka_stream.source.client_log import CLIENT_LOG

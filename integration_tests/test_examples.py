@@ -107,6 +107,7 @@ def database(postgres: PostgresDatabase) -> Iterator[sa.Engine]:
         ("cdc", the_latest_of_each_customer),
         ("two_tables", every_basket_and_line),
         ("fragile_orders", every_order_that_is_good),
+        ("mailed_orders", lambda records: {"outbox": every_order_of_the_service(records)["service_orders"]}),
         ("orm_models", every_order_and_customer),
         ("async_enrichment", every_payment_in_euros),
         ("fastapi_service", every_order_of_the_service),

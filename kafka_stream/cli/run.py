@@ -84,7 +84,7 @@ def run(
 
 def _loaded(app: str, *, name: str | None, store: str | None, kafka: GivenKafka, executor: str | None) -> DirectStream:
     """The application's stream, with what options say otherwise; variables must agree with its code."""
-    from kafka_stream.cli.loading import load_stream
+    from kafka_stream.loading import load_stream
 
     stream = load_stream(app)
     changes: dict[str, Any] = {} if executor is None else {"executor": executor}

@@ -63,8 +63,8 @@ def check(context: typer.Context, store: StoreOption = None, app: AppOption = No
 
 
 def _tables(context: typer.Context, url: str | None, app: str | None) -> HasSchema:
-    from kafka_stream.cli.loading import load_stream
     from kafka_stream.errors import ConfigurationError
+    from kafka_stream.loading import load_stream
     from kafka_stream.plugins import store_from_url
 
     if app is not None:

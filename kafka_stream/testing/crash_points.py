@@ -1,7 +1,8 @@
 """Listeners that kill or freeze their own process at a named point of a batch: for tests of the guarantee.
 
-The crash is a real one: SIGKILL leaves no ``finally`` and no flush behind, as an out-of-memory kill would. The idea of
-named crash points is that of failpoints (FreeBSD's ``fail(9)``), reduced to the points that a batch goes through.
+The crash is a real one: SIGKILL leaves no ``finally`` and no flush behind, as an out-of-memory kill would. Only
+``CrashAt`` ends the run instead of the process. The idea of named crash points is that of failpoints (FreeBSD's
+``fail(9)``), reduced to the points that a batch goes through.
 
 Example:
     ``KAFKA_STREAM_TEST_KILL_AT=after_write:3 python -m orders``, where the service is built with
@@ -18,11 +19,12 @@ from kafka_stream.progress import StreamListener
 from kafka_stream.types import OffsetRange, Phase
 
 
-class _SignalAt(StreamListener):
-    """Sends its own process a signal that cannot be caught, at a named point."""
+class SimulatedCrash(BaseException):
+    """Ends a run as a crash would, as far as one process can tell: nothing catches it, and nothing is committed."""
 
-    VARIABLE: ClassVar[str]
-    _SIGNAL: ClassVar[signal.Signals]
+
+class _At(StreamListener):
+    """Does something to its own process, or run, at a named point."""
 
     def __init__(self, phase: Phase | str, nth: int = 1) -> None:
         try:
@@ -34,6 +36,41 @@ class _SignalAt(StreamListener):
         self.nth = nth
         self._seen = 0
         self._prepared: tuple[OffsetRange, ...] = ()
+
+    def _strike(self) -> None:
+        """The point is reached."""
+        raise NotImplementedError
+
+    def on_phase(self, phase: Phase, ranges: tuple[OffsetRange, ...]) -> None:
+        """Count, and strike when it is time."""
+        if phase is Phase.AFTER_PREPARE:
+            self._prepared = ranges  # nothing is prepared for a batch without records
+        if phase is not self.phase or (phase is not Phase.AFTER_FETCH and ranges != self._prepared):
+            return
+        self._seen += 1
+        if self._seen == self.nth:
+            self._strike()
+
+
+class CrashAt(_At):
+    """Ends the run with ``SimulatedCrash`` the ``nth`` time that a batch with records comes to ``phase``.
+
+    The process goes on, and may begin the next run: a crash that costs milliseconds. What a real one would leave behind
+    it leaves behind too, but for what ``finally`` blocks and context managers do. Counts as ``KillAt`` does.
+
+    Raises:
+        ValueError: there is no such phase, or ``nth`` is below 1.
+    """
+
+    def _strike(self) -> None:
+        raise SimulatedCrash
+
+
+class _SignalAt(_At):
+    """Sends its own process a signal that cannot be caught, at a named point."""
+
+    VARIABLE: ClassVar[str]
+    _SIGNAL: ClassVar[signal.Signals]
 
     @classmethod
     def from_env(cls, variable: str | None = None) -> Self | None:
@@ -52,15 +89,8 @@ class _SignalAt(StreamListener):
         except ValueError as error:
             raise ValueError(f"{name}={text} is not a phase and a number, such as after_write:3: {error}") from error
 
-    def on_phase(self, phase: Phase, ranges: tuple[OffsetRange, ...]) -> None:
-        """Count, and send the signal when it is time."""
-        if phase is Phase.AFTER_PREPARE:
-            self._prepared = ranges  # nothing is prepared for a batch without records
-        if phase is not self.phase or (phase is not Phase.AFTER_FETCH and ranges != self._prepared):
-            return
-        self._seen += 1
-        if self._seen == self.nth:
-            os.kill(os.getpid(), self._SIGNAL)
+    def _strike(self) -> None:
+        os.kill(os.getpid(), self._SIGNAL)
 
 
 class KillAt(_SignalAt):
@@ -90,4 +120,4 @@ class PauseAt(_SignalAt):
     _SIGNAL = signal.SIGSTOP
 
 
-__all__ = ["KillAt", "PauseAt"]
+__all__ = ["CrashAt", "KillAt", "PauseAt", "SimulatedCrash"]

@@ -88,6 +88,15 @@ class SqlOffsetStore(SqlStateStore):
         """The URL without password and options (which may hold one), and the table."""
         return self._access.where
 
+    @property
+    def engine(self) -> Engine:
+        """The engine that it uses: the user's, or its own, which ``close`` disposes; connects to nothing.
+
+        Raises:
+            MissingExtra: the driver is not installed.
+        """
+        return self._access.engine
+
     def open(self) -> None:
         """Connect, refuse what cannot hold the promise, and create or verify the tables."""
         access = self._access

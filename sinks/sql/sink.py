@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, delete
+from sqlalchemy import Connection, Table, delete
 
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.protocols import StateDescription
@@ -88,6 +88,11 @@ class SqlSink(IntoDatabase):
         self._reader = RowReader(target, resolution, self._beside)
         self._writer: tuple[object, Writer] | None = None
         self._learned_before = 0
+
+    @property
+    def table(self) -> Table:
+        """The table that it writes to."""
+        return self._target.table
 
     def describe(self) -> str:
         """The table's name."""

@@ -17,7 +17,7 @@ from tests.property import test_streams
 from tests.property.worlds import FilesWorld
 from tests.simulation import ResultsStore
 from tests.sql_backend import SqlBackend
-from tests.unit import test_loop, test_loop_ranges, test_loop_trusting, test_ownership
+from tests.unit import test_loop, test_loop_ranges, test_loop_trusting, test_ownership, test_zookeeper_store
 from tests.unit.sql_handlers import test_changed_offsets
 from tests.unit.test_memory_store import MemoryBackend
 
@@ -74,6 +74,12 @@ def in_memory(name: str, *fixtures: str) -> Law:
 
 def _results() -> ResultsStore:
     return ResultsStore(MemoryOffsetStore())
+
+
+def a_batch_in_flight_stops_where_its_topic_is_closed() -> None:
+    """Of the store in ZooKeeper, on followers that lag."""
+    backend = test_zookeeper_store.LaggingBackend()
+    test_zookeeper_store.test_a_closed_topic_stops_its_owner_and_every_other(backend.store(), backend)
 
 
 def offsets_that_were_changed_do_not_advance() -> None:

@@ -16,6 +16,7 @@ from kafka_stream.engine.settlement import Settlement
 from kafka_stream.offset_stores.sql import takeover
 from kafka_stream.offset_stores.sql.statements import Statements
 from kafka_stream.offset_stores.sql.transaction import SqlTransaction
+from kafka_stream.offset_stores.zookeeper.transaction import ZooKeeperTransaction
 from kafka_stream.source.buffer import BufferSnapshot, PartitionBuffer
 from kafka_stream.source.inbox import Inbox
 from tests.mutants import laws
@@ -72,6 +73,16 @@ CASES = [
         ),
         laws.offsets_that_were_changed_do_not_advance,
         "offsets advanced, and not all of them",
+    ),
+    Case(
+        Mutant(
+            "errors that ZooKeeper's client returns are not looked at",
+            ZooKeeperTransaction,
+            "commit",
+            (("(failure := failure_in(results)) is not None", "(failure := None) is not None"),),
+        ),
+        laws.a_batch_in_flight_stops_where_its_topic_is_closed,
+        "DID NOT RAISE.*StreamClosed",
     ),
     Case(
         Mutant(

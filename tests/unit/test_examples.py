@@ -178,6 +178,11 @@ RUNS: dict[str, tuple[list[Record], list[Record], dict[str, list[tuple[Any, ...]
         [("ada", ADA_3), ("mary", MARY_2), ("ada", {**ADA_1, "id": None})],
         {"fragile_orders": [(1, "ada", 5), (2, "mary", 7)]},
     ),
+    "mailed_orders": (
+        [("ada", ADA_1), ("mary", MARY_2)],
+        [("ada", ADA_3)],
+        {"outbox": [(1, "ada"), (2, "mary"), (3, "ada")]},
+    ),
     "orm_models": (
         [("ada", ADA_1), ("mary", MARY_2)],
         [("ada", ADA_3)],

@@ -198,7 +198,7 @@ def connected(options: Connection) -> Iterator[Target]:
 
 def _of_app(app: str, store: str | None, name: str | None, given: GivenKafka) -> Target:
     """Options go before what the application says; variables must agree with it."""
-    from kafka_stream.cli.loading import load_stream
+    from kafka_stream.loading import load_stream
     from kafka_stream.protocols import BoundStore
 
     stream = load_stream(app)

@@ -1,0 +1,1 @@
+"""``assert_exactly_once``: a user's stream goes through crashes, and its results are what its records come to once."""
