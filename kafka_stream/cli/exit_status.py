@@ -37,7 +37,8 @@ _PASSWORD_IN_URL = re.compile(r"(?P<user>[a-z][a-z0-9+.-]*://[^\s:/@'\"]*):[^\s@
 
 _LIBRARIES = re.compile(r"[/\\](?:sqlalchemy|psycopg|pymysql)[/\\]")
 _NOT_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE, errno.EBADF}
-_OURS = (str(Path(__file__).resolve().parent.parent), str(Path(importlib.__file__).parent), "<frozen importlib")
+_HERE = Path(__file__).parent.parent  # an editable install comes by way of a link
+_OURS = (str(_HERE), str(_HERE.resolve()), str(Path(importlib.__file__).parent), "<frozen importlib")
 
 
 class ExitStatus(enum.IntEnum):
