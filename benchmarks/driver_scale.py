@@ -26,7 +26,8 @@ from kafka_stream.progress import StreamListener
 from kafka_stream.protocols import BatchProgress, OffsetAt, Outcome, Slice, Source, Work
 from kafka_stream.source.inbox import SourceLimits
 from kafka_stream.testing import MemoryKafka, MemoryOffsetStore
-from kafka_stream.testing.memory.source import MemoryGroup, MemorySource
+from kafka_stream.testing.memory.group import MemoryGroup
+from kafka_stream.testing.memory.source import MemorySource
 from kafka_stream.types import Claim, OffsetRange, Owner, TopicPartition
 
 _TOPIC = "events"

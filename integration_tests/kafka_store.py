@@ -214,10 +214,11 @@ class KafkaBackend:
 
 
 class Place:
-    """A stream of one topic on the session's broker, with a topic for its results."""
+    """A stream of one topic on the session's broker, with a topic for its results; its members join by a protocol."""
 
-    def __init__(self, server: KafkaServer, stack: ExitStack) -> None:
+    def __init__(self, server: KafkaServer, stack: ExitStack, protocol: str = "classic") -> None:
         self.server = server
+        self.protocol = protocol
         self.stream = random_name("stream")
         self.topic = server.create_topic(partitions=6)
         self.results_topic = server.create_topic(partitions=1)
@@ -275,12 +276,10 @@ class Place:
     def member(self, client_id: str = "member", beside: Consumer | None = None) -> Consumer:
         """A member of the group that has joined; another member goes along with the rebalance meanwhile."""
         config: dict[str, Any] = {"bootstrap.servers": self.server.bootstrap_servers, "group.id": self.stream}
-        config |= {
-            "client.id": client_id,
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "session.timeout.ms": 6000,
-        }
+        config |= {"client.id": client_id, "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+        config["group.protocol"] = self.protocol
+        if self.protocol == "classic":
+            config["partition.assignment.strategy"] = "cooperative-sticky"
         consumer = Consumer(config)
         self._stack.callback(consumer.close)
         consumer.subscribe([self.topic])
@@ -289,7 +288,8 @@ class Place:
             for each in (beside, consumer):
                 if each is not None:
                     each.poll(0.1)
-            return bool(consumer.assignment())
+            shared = sum(len(each.assignment()) for each in (beside, consumer) if each is not None)
+            return bool(consumer.assignment()) and shared == len(self.partitions)
 
         assert wait_until(joined, WAIT_S)
         return consumer

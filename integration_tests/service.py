@@ -152,6 +152,7 @@ def build(settings: ServiceSettings) -> DirectStream:
         sink=sink,
         start=settings.start,
         assignment=settings.assignment,
+        group_protocol=settings.group_protocol,
         guarantee=Guarantee(settings.guarantee),
         max_records_per_batch=settings.max_records_per_batch,
         code_version=version,

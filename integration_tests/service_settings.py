@@ -23,6 +23,7 @@ class ServiceSettings:
     topic: str
     stream: str
     assignment: str = "static"
+    group_protocol: str = "auto"
     start: Literal["earliest", "latest"] = "earliest"
     handler: str = "rows"
     target: str = ""

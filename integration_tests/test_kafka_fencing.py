@@ -21,11 +21,8 @@ from kafka_stream.offset_stores.kafka.deliveries import Deliveries
 from kafka_stream.offset_stores.kafka.producer import TransactionalProducer
 from kafka_stream.offset_stores.kafka.tenure import Tenure
 from kafka_stream.protocols import Action, ActionKind, Change
-from kafka_stream.source.inbox import SourceLimits
-from kafka_stream.source.kafka_source import KafkaSource
-from kafka_stream.testing.source_reader import Reader
 from kafka_stream.testing.store_backend import NEWER, OLDER
-from kafka_stream.types import OffsetRange, Owner, PlanKind
+from kafka_stream.types import OffsetRange, Owner
 
 OTHER = Owner("other-77aa", "host-c", "v3")
 
@@ -196,144 +193,6 @@ def test_a_starting_shard_leaves_its_siblings_alone(place: Place) -> None:
         transaction.commit()
     assert sorted(place.results()) == [1, 2, 2]
     assert place.stored() == {0: 5, 1: 0, 2: 5}
-
-
-def test_a_static_owner_is_refused_while_the_group_has_members(place: Place) -> None:
-    consumer = place.member("the-member")
-    with pytest.raises(OwnershipLost, match="the-member") as raised:
-        place.take_over(place.store(), OLDER, 0)
-    assert raised.value.other is not None
-    assert raised.value.other.id == "the-member"
-    consumer.close()
-    assert place.take_over(place.store(), OLDER, 0)
-
-
-def test_a_member_fences_the_static_owner_before_it(place: Place) -> None:
-    static, member = place.store(), place.store(None)
-    claim = place.claim(OLDER, place.take_over(static, OLDER, 0, 1), {0: (0, 5)})
-    consumer = place.member("the-member")
-    with pytest.raises((OwnershipLost, StoreUnavailable)), static.begin(claim) as transaction:
-        transaction.produce(place.results_topic, value="1")
-        taken = place.take_over(member, NEWER, 0, 1)
-        transaction.advance()
-    with pytest.raises(OwnershipLost, match="the-member"), static.begin(claim):
-        pytest.fail("the group has a member")
-    metadata = consumer.consumer_group_metadata()
-    place.commit(member, place.claim(NEWER, taken, {0: (0, 3)}, metadata), 2)
-    assert (place.results(), place.stored()) == ([2], {0: 3, 1: 0})
-    consumer.close()
-    with pytest.raises(OwnershipLost) as raised, static.begin(claim):
-        pytest.fail("another owner has committed since")
-    assert raised.value.other == NEWER
-
-
-# Members of the group -------------------------------------------------------------------------------------------------
-
-
-def test_a_member_takes_over_by_reading_and_signs_with_its_first_batch(place: Place) -> None:
-    place.store().initialise(place.stream, place.topic, dict.fromkeys(range(6), 7), "id-1")
-    before = place.store().positions(place.stream)
-    consumer, member = place.member(), place.store(None)
-    taken = place.take_over(member, OLDER, 0, 1)
-    assert place.store().positions(place.stream) == before
-    assert {(p.next_offset, p.owner, p.topic_id) for p in taken.values()} == {(7, OLDER, "id-1")}
-    place.commit(member, place.claim(OLDER, taken, {0: (7, 9)}, consumer.consumer_group_metadata()))
-    after = place.store().positions(place.stream)
-    tp = place.partitions[0]
-    assert (after[tp].next_offset, after[tp].owner, after[tp].owner_epoch) == (9, OLDER, taken[tp].owner_epoch)
-    assert after[tp].owner_epoch > before[tp].owner_epoch
-
-
-def test_a_batch_of_an_older_generation_is_refused_and_may_be_planned_again(place: Place) -> None:
-    first, member = place.member("first"), place.store(None)
-    taken = place.take_over(member, OLDER, 0)
-    stale = first.consumer_group_metadata()
-    second = place.member("second", beside=first)
-    assert first.consumer_group_metadata() != stale
-    with pytest.raises(TransientError, match="rebalanced"):
-        place.commit(member, place.claim(OLDER, taken, {0: (0, 5)}, stale), 1)
-    assert place.results() == []
-    place.commit(member, place.claim(OLDER, taken, {0: (0, 5)}, first.consumer_group_metadata()), 2)
-    assert (place.results(), place.stored()) == ([2], {0: 5})
-    second.close()
-
-
-def test_a_member_that_has_left_commits_nothing(place: Place) -> None:
-    consumer, member = place.member(), place.store(None)
-    taken = place.take_over(member, OLDER, 0)
-    metadata = consumer.consumer_group_metadata()
-    consumer.close()
-    with pytest.raises(TransientError):
-        place.commit(member, place.claim(OLDER, taken, {0: (0, 5)}, metadata), 1)
-    assert place.results() == []
-
-
-def test_a_membership_is_given_only_for_what_is_a_members_own(place: Place, stack: ExitStack) -> None:
-    first, second = (source_of(place, stack) for _ in range(2))
-    assert first.source.group_metadata(place.partitions) is None, "outside the group"
-    first.source.subscribe()
-    first.until(lambda: first.assigned == set(place.partitions))
-    alone = first.source.group_metadata(place.partitions)
-    assert alone is not None
-    second.source.subscribe()
-    first.until(lambda: first.revoked)
-    revoked = sorted(first.revoked)
-    with pytest.raises(OwnershipLost):
-        first.source.group_metadata(place.partitions)
-    kept = [tp for tp in place.partitions if tp not in revoked]
-    newer = first.source.group_metadata(kept)  # while the rebalance waits for us
-    member = place.store(None)
-    taken = member.take_over(place.stream, OLDER, place.partitions, {})
-    numbers = {tp.partition: (0, 5) for tp in kept}
-    with pytest.raises(TransientError, match="rebalanced"):
-        place.commit(member, place.claim(OLDER, taken, numbers, alone), 1)
-    place.commit(member, place.claim(OLDER, taken, numbers, newer), 2)
-    first.source.release(revoked)
-    second.until(lambda: second.assigned == set(revoked))
-    assert second.source.group_metadata(revoked) is not None
-    with pytest.raises(OwnershipLost):
-        first.source.group_metadata(revoked)
-    stale = place.claim(OLDER, taken, {tp.partition: (0, 5) for tp in revoked}, newer)
-    with pytest.raises(TransientError, match="rebalanced"):
-        place.commit(member, stale, 3)
-    assert place.results() == [2]
-    assert first.source.cluster_id() == second.source.cluster_id()
-
-
-def test_a_member_whose_session_has_ended_has_no_membership(place: Place, stack: ExitStack) -> None:
-    reader = source_of(place, stack)
-    reader.source.subscribe()
-    reader.until(lambda: reader.assigned == set(place.partitions))
-    reader.source.rejoin()
-    with pytest.raises(OwnershipLost):
-        reader.source.group_metadata(place.partitions)
-    reader.events.clear()
-    reader.until(lambda: reader.assigned == set(place.partitions))
-    assert reader.source.group_metadata(place.partitions) is not None
-
-
-def source_of(place: Place, stack: ExitStack) -> Reader:
-    """One more member's source, open."""
-    config = {"bootstrap.servers": place.server.bootstrap_servers, "session.timeout.ms": 6000}
-    source = KafkaSource(config, place.stream, [place.topic], SourceLimits())
-    source.open(30)
-    stack.callback(source.close)
-    return Reader(source)
-
-
-def test_plans_of_a_member_are_durable(place: Place) -> None:
-    consumer, member = place.member(), place.store(None)
-    taken = place.take_over(member, OLDER, 0)
-    claim = place.claim(OLDER, taken, {0: (0, 5)}, consumer.consumer_group_metadata())
-    planned = replace(claim, plan_kind=PlanKind.RANGE)
-    member.plan(planned)
-    successor = place.store(None)
-    found = place.take_over(successor, NEWER, 0)[place.partitions[0]]
-    assert (found.next_offset, found.planned_until, found.plan_kind) == (0, 5, PlanKind.RANGE)
-    with member.begin(planned) as transaction:
-        transaction.advance()
-        transaction.commit()
-    assert place.stored() == {0: 5}
 
 
 def test_owners_of_two_numbers_of_shards_that_take_over_at_once_are_not_both_let_in(

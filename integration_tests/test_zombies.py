@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import replace
 
 import pytest
 
+from integration_tests.group_protocols import member_by
 from integration_tests.results import ResultTable
 from integration_tests.running_service import Services
 from integration_tests.servers import KafkaServer, PostgresDatabase
 from integration_tests.service_settings import ServiceSettings
 from integration_tests.streams import (
-    SHORT_SESSIONS,
     assert_exactly_once,
     settings_of,
     wait_for_rows,
@@ -72,7 +71,15 @@ def test_a_static_owner_that_wakes_up_late_changes_nothing_and_names_its_success
     assert_exactly_once(kafka, settings.topic, table)
 
 
-@pytest.mark.parametrize("phase", [Phase.AFTER_PREPARE, Phase.AFTER_WRITE, Phase.AFTER_ADVANCE])
+@pytest.mark.parametrize(
+    ("phase", "protocol"),
+    [
+        (Phase.AFTER_PREPARE, "classic"),
+        (Phase.AFTER_WRITE, "classic"),
+        (Phase.AFTER_ADVANCE, "classic"),
+        (Phase.AFTER_ADVANCE, "consumer"),
+    ],
+)
 def test_a_group_member_that_wakes_up_late_changes_nothing_and_works_on(
     kafka: KafkaServer,
     postgres: PostgresDatabase,
@@ -80,8 +87,9 @@ def test_a_group_member_that_wakes_up_late_changes_nothing_and_works_on(
     settings: ServiceSettings,
     services: Services,
     phase: Phase,
+    protocol: str,
 ) -> None:
-    member = replace(settings, assignment="group", kafka=dict(SHORT_SESSIONS))
+    member = member_by(settings, protocol)
     zombie = services.start(member, KAFKA_STREAM_TEST_PAUSE_AT=f"{phase}:3")
     zombie.wait_until_stopped()
     successor = services.start(member)

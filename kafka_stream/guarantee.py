@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kafka_stream.errors import ConfigurationError, UnsupportedGuarantee
-from kafka_stream.protocols import DeadLetterStore, OffsetStore, RangeSink, Sink, StoreCapabilities
+from kafka_stream.protocols import (
+    BoundStore,
+    DeadLetterStore,
+    OffsetStore,
+    RangeSink,
+    Sink,
+    StoreCapabilities,
+    WantedTopics,
+)
 from kafka_stream.types import Guarantee, Writes
 
 _STRENGTH = (Guarantee.AT_LEAST_ONCE, Guarantee.EFFECTIVELY_ONCE, Guarantee.EXACTLY_ONCE)
@@ -60,12 +68,18 @@ def check_guarantee(sinks: Sequence[Sink], store: StoreCapabilities, asked: Guar
     return weakest
 
 
-def check_keeps_letters(store: OffsetStore) -> None:
-    """Whether records that fail can be set aside where the offsets are.
+def check_keeps_letters(store: OffsetStore, wanted: WantedTopics, letters_topic: str | None) -> None:
+    """Whether records that fail can be set aside where the offsets are, and for good.
 
     Raises:
         UnsupportedGuarantee: the store cannot.
+        ConfigurationError: the topic that they would go to is among those that the stream reads.
     """
+    if isinstance(store, BoundStore) and letters_topic in wanted:
+        raise ConfigurationError(
+            f"topics: the stream would read its own dead letters, in topic {letters_topic!r}; give a pattern that does "
+            "not match it, or another name, DeadLetters(topic=…)"
+        )
     if not isinstance(store, DeadLetterStore):
         raise UnsupportedGuarantee(
             f'on_error="dead-letter" sets records aside in the transaction of the offsets, and {store.describe()} '

@@ -67,6 +67,22 @@ CALLBACKS = frozenset(_CALLBACKS.split())
 
 KNOWN = HARMLESS | GUARDED | CALLBACKS
 
+CLASSIC, CONSUMER = "classic", "consumer"
+"""The protocols that there are between a group's members and its coordinator; the latter is KIP-848's."""
+
+CLASSIC_ONLY: Mapping[str, str] = {
+    "session.timeout.ms": "the brokers' group.consumer.session.timeout.ms, or the group's consumer.session.timeout.ms",
+    "heartbeat.interval.ms": (
+        "the brokers' group.consumer.heartbeat.interval.ms, or the group's consumer.heartbeat.interval.ms"
+    ),
+    "partition.assignment.strategy": "group.remote.assignor, one of the brokers' group.consumer.assignors",
+    "group.protocol.type": "nothing",
+}
+"""What only the classic protocol has, and what has taken its place in the consumer protocol."""
+
+CONSUMER_ONLY = frozenset({"group.remote.assignor"})
+"""What only the consumer protocol has."""
+
 
 class ClientSettings(dict[str, Any]):
     """Settings of a client that show, where they are printed, only what is harmless."""
@@ -85,6 +101,32 @@ def setting_of_variable(name: str) -> str:
     """The setting that a variable's name such as ``BOOTSTRAP_SERVERS`` means, in which an underscore is a dot."""
     lower = name.lower()
     return lower if lower in KNOWN else lower.replace("_", ".")
+
+
+def group_protocol_of(wanted: str, config: Mapping[str, Any]) -> str:
+    """The protocol that settings ask for; what is left to the group (``"auto"``) is told by a setting of only one."""
+    if wanted != "auto":
+        return wanted
+    if config.keys() & CONSUMER_ONLY:
+        return CONSUMER
+    return CLASSIC if config.keys() & CLASSIC_ONLY.keys() else wanted
+
+
+def why_unfit(wanted: str, config: Mapping[str, Any]) -> str | None:
+    """What is wrong with settings for a group's protocol, and what to set instead; ``None`` if nothing is."""
+    of_classic = next((key for key in CLASSIC_ONLY if key in config), None)
+    of_consumer = next((key for key in sorted(CONSUMER_ONLY) if key in config), None)
+    if of_classic is not None and (wanted == CONSUMER or of_consumer is not None):
+        return (
+            f"{of_classic!r} is of the classic group protocol, and this stream's is the consumer protocol: "
+            f"{CLASSIC_ONLY[of_classic]} has taken its place"
+        )
+    if of_consumer is not None and wanted == CLASSIC:
+        return (
+            f"{of_consumer!r} is of the consumer group protocol, and this stream's is the classic one, whose members "
+            "use cooperative-sticky: leave it out, or leave group_protocol to 'auto'"
+        )
+    return None
 
 
 def why_unknown(config: Mapping[str, Any]) -> str | None:
@@ -115,13 +157,19 @@ def _is_taken(key: str, value: Any) -> bool:
 
 __all__ = [
     "CALLBACKS",
+    "CLASSIC",
+    "CLASSIC_ONLY",
+    "CONSUMER",
+    "CONSUMER_ONLY",
     "GUARDED",
     "HARMLESS",
     "HIDDEN",
     "KNOWN",
     "ClientSettings",
+    "group_protocol_of",
     "meant",
     "setting_of_variable",
     "shown",
+    "why_unfit",
     "why_unknown",
 ]

@@ -14,7 +14,8 @@ from kafka_stream.protocols import AdministeredStore, BoundStore, OffsetStore, S
 from kafka_stream.types import Owner
 
 _MARK = "kafka-stream-offsets-"
-_MARKED = re.compile(rf"{_MARK}((?:kafka|[0-9a-f]{{8}})(?:-[0-9a-f]{{8}})*)")
+# Behind it is what a member shows that waits to join by another group protocol.
+_MARKED = re.compile(rf"{_MARK}((?:kafka|[0-9a-f]{{8}})(?:-[0-9a-f]{{8}})*)(?:-to-[a-z]+)?")
 _MOST_TOPICS = 8  # a client id is part of every log line of the broker
 
 
@@ -30,8 +31,10 @@ class Namesakes:
         self._mark: str | None = None
         self._is_looked_for = True
 
-    def refuse(self, topics: Iterable[str]) -> None:
+    def refuse(self, topics: Iterable[str] | None) -> None:
         """Before the group is joined, when the stream's start is stored: show who we are, and look who else is there.
+
+        ``topics`` are ``None`` where they come and go.
 
         Raises:
             ConfigurationError: two would share the records, or take the partitions from each other, for ever.
@@ -72,18 +75,22 @@ class Namesakes:
             )
 
 
-def mark_of(store: OffsetStore, stream: str, topics: Iterable[str]) -> str | None:
+def mark_of(store: OffsetStore, stream: str, topics: Iterable[str] | None) -> str | None:
     """Where a stream's offsets are, as a member's ``client.id``: a digest of when each topic was started there.
 
     No two stores have the same; all who use the store find them, under whatever address. ``None``: it cannot be told.
+    Where topics come and go, those are taken that were started first, so that members share some whenever they look.
     """
     if isinstance(store, BoundStore):
         return f"{_MARK}kafka"
     if not isinstance(store, AdministeredStore):
         return None
-    markers = store.topics(stream)
-    started = [(name, markers[name].started_at) for name in sorted(topics) if name in markers][:_MOST_TOPICS]
-    digests = [_digest(f"{stream} {name} {at.isoformat()}") for name, at in started if at is not None]
+    starts = {name: marker.started_at for name, marker in store.topics(stream).items() if marker.started_at is not None}
+    if topics is None:
+        chosen = sorted(starts, key=lambda name: (starts[name], name))
+    else:
+        chosen = [name for name in sorted(topics) if name in starts]
+    digests = [_digest(f"{stream} {name} {starts[name].isoformat()}") for name in chosen[:_MOST_TOPICS]]
     return f"{_MARK}{'-'.join(digests)}" if digests else None
 
 

@@ -12,7 +12,8 @@ from pydantic import Secret, SecretStr
 from kafka_stream.failures.breaker import DeadLetters
 from kafka_stream.failures.strategies import ExponentialBackoff, FailureRate, FixedDelay, NoRetry
 from kafka_stream.librdkafka import HARMLESS, setting_of_variable, why_unknown
-from kafka_stream.protocols import Executor, OffsetStore, Source
+from kafka_stream.protocols import Executor, OffsetStore, Source, WantedTopics
+from kafka_stream.protocols.topics import why_no_pattern
 from kafka_stream.signatures import why_no_listener
 from kafka_stream.types import MAX_OFFSET, TopicPartition, why_no_topic
 
@@ -24,8 +25,11 @@ _FORBIDDEN = {
     "enable.partition.eof": "it must stay on: a range's end is found by it",
     "group.id": "use group_id",
     "group.instance.id": "the library names its members itself",
-    "partition.assignment.strategy": "group streams use cooperative-sticky",
-    "group.protocol": "the newer consumer protocol is not supported yet",
+    "partition.assignment.strategy": (
+        "members use cooperative-sticky, or, by the consumer protocol, what the brokers assign by "
+        "(group.remote.assignor)"
+    ),
+    "group.protocol": "use group_protocol",
     "on_commit": "the consumer never commits",
     "offset_commit_cb": "the consumer never commits",
     "default.topic.config": "give its settings beside the others",
@@ -41,17 +45,16 @@ class SourceFactory(Protocol):
 
 
 def checked_topics(topics: Any) -> Any:
-    """Names, none twice, none a pattern; also as one text with commas. Raises ``ValueError``."""
+    """Names and patterns, none twice; also as one text with commas. Raises ``ValueError``."""
     if isinstance(topics, str):
         topics = [topic.strip() for topic in topics.split(",")]
     if not isinstance(topics, list | tuple) or not topics or not all(isinstance(t, str) and t for t in topics):
         raise ValueError("topics must be a list of topic names, such as topics=['orders']")
     if len(set(topics)) != len(topics):
         raise ValueError("a topic is named twice")
-    if patterns := [t for t in topics if t.startswith("^")]:
-        raise ValueError(f"{patterns[0]!r} is a pattern; name each topic, so that its start is stored durably")
-    for topic in topics:
-        if (why := why_no_topic(topic)) is not None:
+    wanted = WantedTopics.of(topics)
+    for why in (*map(why_no_topic, wanted.named), *map(why_no_pattern, wanted.patterns)):
+        if why is not None:
             raise ValueError(why)
     return tuple(topics)
 

@@ -36,8 +36,16 @@ from kafka_stream.environment import PREFIX, why_unknown_variable
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.failures.breaker import DeadLetters
 from kafka_stream.failures.strategies import EXPONENTIAL, RetryStrategy
-from kafka_stream.librdkafka import meant
-from kafka_stream.protocols import Executor, Listener, OffsetStore, Sink, StreamBinding, dead_letters_topic_of
+from kafka_stream.librdkafka import meant, why_unfit
+from kafka_stream.protocols import (
+    Executor,
+    Listener,
+    OffsetStore,
+    Sink,
+    StreamBinding,
+    WantedTopics,
+    dead_letters_topic_of,
+)
 from kafka_stream.setting_checks import SourceFactory
 from kafka_stream.types import Guarantee, TopicPartition
 from kafka_stream.user_code import check_prepare, checked_sinks
@@ -60,6 +68,10 @@ class StreamSettings(BaseModel):
     store, what ``transient_errors`` names). ``on_error`` says what becomes of a record that fails itself: the stream
     stops, or it is set aside within the limits of ``dead_letters``, in the batch's own transaction.
 
+    ``group_protocol`` is how a group stream joins its group: ``"classic"``, ``"consumer"`` (KIP-848), or ``"auto"``.
+    That is what the group's members use, else the consumer protocol where the brokers have it; and the classic one
+    where ``kafka`` has a setting that only that has (``session.timeout.ms``, ``heartbeat.interval.ms``).
+
     ``executor`` is where ``prepare`` and the sinks' conversions run: in this process without one, else on its workers
     (``ProcessExecutor(…)``, or as text: ``"processes:4"``, ``"dask://host:8786"``), which read their ranges themselves.
     """
@@ -77,6 +89,7 @@ class StreamSettings(BaseModel):
     assignment: Annotated[str, BeforeValidator(setting_checks.checked_assignment)] = "group"
     guarantee: Guarantee = Guarantee.EXACTLY_ONCE
     group_id: str | None = Field(default=None, min_length=1)
+    group_protocol: Literal["auto", "classic", "consumer"] = "auto"
     max_records_per_batch: int = Field(default=50_000, ge=1)
     max_records_per_partition: int | None = Field(default=None, ge=1)
     max_bytes_per_batch: int = Field(default=64 * 2**20, ge=1)
@@ -104,6 +117,13 @@ class StreamSettings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _check_group_protocol(self) -> Self:
+        unfit = why_unfit(self.group_protocol, self.kafka) if isinstance(self.kafka, Mapping) else None
+        if unfit is not None:
+            raise ValueError(f"kafka setting {unfit}")
+        return self
+
+    @model_validator(mode="after")
     def _check_prepare(self) -> Self:
         check_prepare(self.prepare, self.sink)
         return self
@@ -117,7 +137,7 @@ class StreamSettings(BaseModel):
     @model_validator(mode="after")
     def _check_start(self) -> Self:
         for tp in self.start if isinstance(self.start, Mapping) else ():
-            if tp.topic not in self.topics:
+            if tp.topic not in WantedTopics.of(self.topics):
                 raise ValueError(f"start names {tp}, which is of none of the topics {', '.join(self.topics)}")
         return self
 
@@ -223,6 +243,7 @@ class StreamOptions(TypedDict, Generic[TransactionT], total=False):
     assignment: str
     guarantee: Guarantee | str
     group_id: str | None
+    group_protocol: str
     max_records_per_batch: int
     max_records_per_partition: int | None
     max_bytes_per_batch: int

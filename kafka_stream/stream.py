@@ -29,17 +29,13 @@ from kafka_stream.protocols import (
     Sink,
     Source,
     TellingStore,
+    WantedTopics,
 )
 from kafka_stream.running.inside import Inside
 from kafka_stream.running.run import STOP_TIMEOUT_S, Run
 from kafka_stream.running.workers import executor_for, with_workers
 from kafka_stream.setting_checks import SourceFactory
-from kafka_stream.settings import (
-    StreamOptions,
-    StreamSettings,
-    TransactionT,
-    checked_bound,
-)
+from kafka_stream.settings import StreamOptions, StreamSettings, TransactionT, checked_bound
 from kafka_stream.source.kafka_source import KafkaSource, SourceLimits
 from kafka_stream.types import Guarantee, Owner
 from kafka_stream.user_code import members_of, sinks_of
@@ -74,7 +70,8 @@ class DirectStream:
         if isinstance(self._store, BoundStore):
             self._store.bind(self.settings.binding())
         if self.settings.on_error == "dead-letter":
-            check_keeps_letters(self._store)
+            letters_topic = self.settings.binding().dead_letters_topic
+            check_keeps_letters(self._store, WantedTopics.of(self.settings.topics), letters_topic)
         self._executor = executor_for(self.settings, self._sinks)
         self._guarantee = check_guarantee(self._sinks, self._store.capabilities, self.settings.guarantee)
         self._mirrors = _mirrors(self.settings.listeners, self._store)
@@ -278,7 +275,8 @@ class DirectStream:
         group_id = settings.group_id or settings.name
         if isinstance(settings.kafka, SourceFactory):
             return settings.kafka.source(group_id, settings.topics, limits)
-        return KafkaSource(inside.around(settings.kafka_config()), group_id, settings.topics, limits)
+        config = inside.around(settings.kafka_config())
+        return KafkaSource(config, group_id, settings.topics, limits, settings.group_protocol)
 
 
 def _values(settings: StreamSettings) -> Mapping[str, Any]:

@@ -70,8 +70,9 @@ class Acquisition:
         self.discard(taken)
         positions = self._ownership.next_offsets()
         reached = {tp: positions[tp] for tp in taken if tp in positions}
-        self._recorder.took_over(reached)
-        self._listeners.on_positions(reached)
+        if reached:
+            self._recorder.took_over(reached)
+            self._listeners.on_positions(reached)
         self._reporter.positions_changed()
         return True
 

@@ -28,17 +28,21 @@ class StaticAssignment:
         Raises:
             TopicNotFound: nothing, since there are more shards than partitions.
         """
-        owned = tuple(
-            TopicPartition(name, partition)
-            for name, info in sorted(topics.items())
-            for partition in range(self.index, info.partitions, self.count)
-        )
+        owned = self.share(topics)
         if not owned:
             raise TopicNotFound(
                 f"shard {self.index} of {self.count} owns no partition of {', '.join(sorted(topics))}; use at most as "
                 "many shards as the largest topic has partitions"
             )
         return owned
+
+    def share(self, topics: Mapping[str, TopicInfo]) -> tuple[TopicPartition, ...]:
+        """The same where topics come and go: perhaps nothing, for now."""
+        return tuple(
+            TopicPartition(name, partition)
+            for name, info in sorted(topics.items())
+            for partition in range(self.index, info.partitions, self.count)
+        )
 
 
 def assignment_from(text: str) -> GroupAssignment | StaticAssignment:

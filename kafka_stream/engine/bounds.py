@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -66,16 +66,29 @@ class FirstStart:
         self._store = store
         self._source = source
         self._started_at: Mapping[str, datetime | None] = {}
+        self._first: set[str] | None = None
 
-    def initialise(self, topics: Mapping[str, TopicInfo], start: Any) -> None:
-        """Resolve ``start`` for all partitions of a topic and store it durably, before anything is fetched."""
-        for name, info in topics.items():
-            if self._store.is_started(self._stream, name):
-                continue
-            partitions = [TopicPartition(name, number) for number in range(info.partitions)]
-            offsets = resolve_start(self._source, partitions, start)
-            self._store.initialise(self._stream, name, {tp.partition: offsets[tp] for tp in partitions}, info.topic_id)
+    def initialise(self, topics: Mapping[str, TopicInfo], start: Any, new: Collection[str] = ()) -> None:
+        """Resolve ``start`` for all partitions of a topic and store it durably, before anything is fetched.
+
+        Those of ``new`` were matched by a pattern. If the stream has begun already, and not with them, they may be
+        younger than that: they begin with their first record, wherever others start.
+        """
+        unknown = [name for name in topics if not self._store.is_started(self._stream, name)]
+        younger = self._younger({name for name in unknown if name in new}, len(unknown) < len(topics))
+        for name in unknown:
+            partitions = [TopicPartition(name, number) for number in range(topics[name].partitions)]
+            offsets = resolve_start(self._source, partitions, "earliest" if name in younger else start)
+            starts = {tp.partition: offsets[tp] for tp in partitions}
+            self._store.initialise(self._stream, name, starts, topics[name].topic_id)
         self._started_at = self._starts()
+
+    def _younger(self, matched: set[str], with_others: bool) -> set[str]:
+        """Those that were matched and that the stream has not begun with, so far as its positions tell."""
+        if matched and self._first is None:
+            has_begun = with_others or bool(self._store.positions(self._stream))
+            self._first = set() if has_begun else matched  # also where storing them is cut off, and tried again
+        return matched - (self._first or set())
 
     def refuse_another(self, topics: Sequence[str]) -> None:
         """A topic that was deleted, and started again by somebody else meanwhile, is not ours to go on with.

@@ -17,6 +17,7 @@ from kafka_stream.engine.acquisition import Acquisition
 from kafka_stream.engine.assignment import GroupAssignment, assignment_from
 from kafka_stream.engine.batches_in_hand import BatchesInHand
 from kafka_stream.engine.bounds import NO_PROGRESS_S, BoundedRun, resolve_until
+from kafka_stream.engine.matched_topics import MatchedTopics
 from kafka_stream.engine.partitions.ownership import Ownership
 from kafka_stream.engine.patience import Patience, jitter
 from kafka_stream.engine.planner import Planner
@@ -108,7 +109,8 @@ class Loop:
         self._reporter = Reporter(settings.name, owner, guarantee, self._ownership, clock)
         self._patience = Patience(listeners, lambda: request.stop, clock)
         self._settlement = Settlement(self._ownership, self._patience, self._reporter, lambda: request.drop_batch)
-        self._topic_look = TopicLook(source, self._ownership, self._reporter, clock)
+        self._matched = MatchedTopics(settings.topics, self._ownership, source)
+        self._topic_look = TopicLook(source, self._ownership, self._matched, self._reporter, clock)
         self._ticks = Ticks(processor.ticking_sinks, self._ownership, source, clock)
         self._planner = Planner(settings, source, self._ownership, clock)
         self._in_hand = BatchesInHand(self._planner, preparing, self._ownership, source, listeners)
@@ -174,14 +176,14 @@ class Loop:
         topics = self._source.topics()
         if until is not None:
             self._refuse_live_group()
-        self._ownership.initialise(topics, self._settings.start)
+        self._matched.begin(topics, self._settings.start)
         if isinstance(self._assignment, GroupAssignment) and until is None:
-            self._namesakes.refuse(topics)
+            self._namesakes.refuse(None if self._matched.come_and_go else topics)
             self._source.subscribe()
             return
         static = assignment_from("static") if isinstance(self._assignment, GroupAssignment) else self._assignment
         assert not isinstance(static, GroupAssignment)
-        partitions = static.partitions(topics)
+        partitions = static.share(topics) if self._matched.come_and_go else static.partitions(topics)
         if until is not None:
             bounds = dict(resolve_until(self._source, partitions, until))
             patience_s = NO_PROGRESS_S + self._planner.longest_pause_s()

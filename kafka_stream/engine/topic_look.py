@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 
 from kafka_stream.engine.assignment import GroupAssignment, StaticAssignment
+from kafka_stream.engine.matched_topics import MatchedTopics
 from kafka_stream.engine.partitions.ownership import Ownership
 from kafka_stream.engine.reporter import Reporter
 from kafka_stream.errors import TransientError
@@ -25,9 +26,15 @@ class TopicLook:
     """Used by the loop's thread only, between batches."""
 
     def __init__(
-        self, source: Source, ownership: Ownership, reporter: Reporter, clock: Callable[[], float] = time.monotonic
+        self,
+        source: Source,
+        ownership: Ownership,
+        matched: MatchedTopics,
+        reporter: Reporter,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
+        self._matched = matched
         self._ownership = ownership
         self._reporter = reporter
         self._clock = clock
@@ -69,6 +76,9 @@ class TopicLook:
         assignment: StaticAssignment | GroupAssignment | None,
         coming: Collection[TopicPartition],
     ) -> None:
+        self._matched.give_up_deleted(topics)
+        if assignment is not None:
+            self._matched.take_up_new(topics)
         self._ownership.check_topics(topics)
         if not isinstance(assignment, GroupAssignment):
             self._ownership.refresh()
@@ -79,7 +89,8 @@ class TopicLook:
     def _assign(
         self, assignment: StaticAssignment, topics: Mapping[str, TopicInfo], coming: Collection[TopicPartition]
     ) -> None:
-        partitions = assignment.partitions(topics)
+        come_and_go = self._matched.come_and_go
+        partitions = assignment.share(topics) if come_and_go else assignment.partitions(topics)
         if self._ownership.vanished or set(partitions) - self._ownership.positions.keys() - set(coming):
             self._source.assign(partitions)
             self._ownership.vanished.clear()

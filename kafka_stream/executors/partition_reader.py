@@ -17,6 +17,7 @@ from kafka_stream.protocols import PositionLost
 from kafka_stream.protocols.executors import PositionGone, Slice
 from kafka_stream.source.buffer import count_before, offset_after
 from kafka_stream.source.connection import servers_of
+from kafka_stream.source.consumer.creation import consumer_settings, new_consumer
 from kafka_stream.source.kafka_errors import (
     is_end_of_partition,
     is_missing_topic,
@@ -28,7 +29,6 @@ from kafka_stream.source.kafka_errors import (
     refusal,
     tls_refusal,
 )
-from kafka_stream.source.kafka_source import consumer_settings, new_consumer
 from kafka_stream.types import TopicPartition
 
 _SLICES: Mapping[str, Any] = {

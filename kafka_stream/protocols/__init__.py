@@ -85,6 +85,7 @@ from kafka_stream.protocols.stores import (
     TellingStore,
     WaitingStore,
 )
+from kafka_stream.protocols.topics import WantedTopics
 
 __all__ = [
     "AFTER_ANOTHER",
@@ -152,6 +153,7 @@ __all__ = [
     "TopicState",
     "TopicStatus",
     "WaitingStore",
+    "WantedTopics",
     "WindowsNow",
     "Work",
     "WorkerShare",

@@ -138,10 +138,10 @@ class Source(Protocol):
         """Leave the group, if any, and end the thread. Never raises; may be called twice."""
 
     def topics(self) -> Mapping[str, TopicInfo]:
-        """The stream's topics as the broker knows them now.
+        """The stream's topics as the broker knows them now: those that are named, and those that patterns match.
 
         Raises:
-            TopicNotFound: one does not exist; the message names it.
+            TopicNotFound: one that is named does not exist; the message names it.
             NotAuthorized: one may not be read.
             BrokerUnavailable: no answer.
         """
@@ -206,8 +206,14 @@ class Source(Protocol):
         Called before ``subscribe``; again with the same mark after a failure.
         """
 
+    def follow(self, topics: Sequence[str]) -> None:
+        """Have the group assign partitions of these topics, and of no others, now or once it is joined.
+
+        Called where patterns choose the topics, whenever others match; the starts of all of them are stored.
+        """
+
     def subscribe(self) -> None:
-        """Join the consumer group; assignments come as events."""
+        """Join the consumer group; assignments come as events. Raises ``BrokerUnavailable``."""
 
     def rejoin(self) -> None:
         """Leave the group and join it again, after another owner has fenced us; all assignments are void."""

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from confluent_kafka import (
     OFFSET_INVALID,
     ConsumerGroupTopicPartitions,
+    ConsumerGroupType,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -19,10 +20,11 @@ from confluent_kafka import (
     Uuid,
 )
 from confluent_kafka import TopicPartition as ClientTopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported at run time only
+from confluent_kafka.admin import AdminClient, ConsumerGroupDescription, OffsetSpec  # type: ignore[attr-defined]  # exported at run time only
 
 from kafka_stream.errors import BrokerUnavailable, CommandRefused, KafkaStreamError, TopicNotFound
-from kafka_stream.protocols import OffsetAt, TopicInfo
+from kafka_stream.librdkafka import CLASSIC, CONSUMER
+from kafka_stream.protocols import OffsetAt, TopicInfo, WantedTopics
 from kafka_stream.source.client_log import ClientLog
 from kafka_stream.source.connection import connection_settings, servers_of, soon_again
 from kafka_stream.source.kafka_errors import (
@@ -182,6 +184,20 @@ class Cluster:
                 raise self.not_found(name, names)
         return found
 
+    def matching(self, wanted: WantedTopics) -> Mapping[str, TopicInfo]:
+        """The topics that are named, and those that patterns match, of those that we may see; raises as ``topics``."""
+        if not wanted.patterns:
+            return self.topics(wanted.named)
+        try:
+            names = self._admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics.keys()
+        except KafkaException as error:
+            raise self._translated(error, f"topics like {', '.join(wanted.patterns)}") from error
+        found = self.existing_topics(wanted.among(names))
+        for name in wanted.named:
+            if name not in found:
+                raise self.not_found(name, wanted.named)
+        return found
+
     def existing_topics(self, names: Sequence[str]) -> Mapping[str, TopicInfo]:
         """Those of these topics that exist, as the broker knows them now; in one request.
 
@@ -189,6 +205,8 @@ class Cluster:
             NotAuthorized, BrokerUnavailable.
         """
         self._admin.poll(0)
+        if not names:
+            return {}
         if self._has_topic_ids:
             try:
                 return self._described(names)
@@ -243,8 +261,27 @@ class Cluster:
         Raises:
             NotAuthorized, BrokerUnavailable.
         """
-        if self._is_mock:
+        group = self._group(group_id)
+        if group is None:
             return ()
+        return [f"{member.client_id} on {str(member.host).removeprefix('/')}" for member in group.members]
+
+    def group_protocol(self, group_id: str) -> str | None:
+        """The protocol that a group's members use; ``None`` if it has none. The mock cluster has but the classic one.
+
+        Raises:
+            NotAuthorized, BrokerUnavailable.
+        """
+        if self._is_mock:
+            return CLASSIC
+        group = self._group(group_id)
+        if group is None or not group.members:
+            return None
+        return CONSUMER if group.type is ConsumerGroupType.CONSUMER else CLASSIC
+
+    def _group(self, group_id: str) -> ConsumerGroupDescription | None:
+        if self._is_mock:
+            return None
         admin = self._admin
         admin.poll(0)
 
@@ -252,12 +289,12 @@ class Cluster:
             return self._answer(admin.describe_consumer_groups([group_id], request_timeout=REQUEST_TIMEOUT_S)[group_id])
 
         try:
-            members = self._insisting(described).members
+            found: ConsumerGroupDescription = self._insisting(described)
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return ()
+                return None
             raise self._translated(error, f"group {group_id}") from error
-        return [f"{member.client_id} on {str(member.host).removeprefix('/')}" for member in members]
+        return found
 
     def group_offsets(self, group_id: str, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         """What a group has committed of these partitions, those left out of which it has nothing.

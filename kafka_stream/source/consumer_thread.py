@@ -11,12 +11,14 @@ from threading import Thread
 from confluent_kafka import Consumer, KafkaError, Message
 
 from kafka_stream.errors import KafkaStreamError
+from kafka_stream.protocols import WantedTopics
 from kafka_stream.source.backpressure import Backpressure
 from kafka_stream.source.cluster import Cluster
 from kafka_stream.source.consumer.errors import ConsumerErrors
 from kafka_stream.source.consumer.partition_states import Start
 from kafka_stream.source.consumer.partitions import ConsumerPartitions
 from kafka_stream.source.consumer.rebalancing import Rebalancing
+from kafka_stream.source.group_protocol import GroupProtocol
 from kafka_stream.source.inbox import Inbox
 from kafka_stream.source.lost_brokers import LostBrokers
 from kafka_stream.source.membership import Membership
@@ -42,22 +44,26 @@ class ConsumerThread:
     def __init__(
         self,
         create: Callable[[Callable[[KafkaError], None]], Consumer],
-        topics: Sequence[str],
+        wanted: WantedTopics,
         inbox: Inbox,
         cluster: Cluster,
         published: PublishedOffsets,
+        protocol: GroupProtocol,
     ) -> None:
         self._create = create
-        self._topics = list(topics)
+        self._followed: Sequence[str] = wanted.named
+        self._only_topic = wanted.named[0] if len(wanted.named) == 1 and not wanted.patterns else None
         self._inbox = inbox
         self._cluster = cluster
         self._published = published
+        self._protocol = protocol
         self._commands: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._thread = Thread(target=self._run, daemon=True)
         self._closing = False
         self._full = False
+        self._has_joined = False
         self._lost_brokers = LostBrokers(cluster)
-        self._errors = ConsumerErrors(inbox, cluster, self._topics, self._lost_brokers)
+        self._errors = ConsumerErrors(inbox, cluster, wanted.named, self._lost_brokers)
         self.membership = Membership()
         self._begin_anew()
 
@@ -72,6 +78,10 @@ class ConsumerThread:
         """Start polling."""
         self._thread.name = name
         self._thread.start()
+
+    def follow(self, topics: Sequence[str]) -> None:
+        """Subscribe to these, now or when the group is joined."""
+        self._commands.put(lambda: self._follow(topics))
 
     def subscribe(self) -> None:
         """Join the group."""
@@ -130,8 +140,12 @@ class ConsumerThread:
         self._run_commands(wait_s=0.0)
         self._partitions.start_reading()
         self._errors.look_into(self._partitions)
-        if self._lost_brokers.has(self._consumer, self._topics[0]):
-            self._replace_consumer()
+        if self._errors.ended is not None:
+            self._go_on_after(self._errors.ended)
+        elif self._protocol.is_due:
+            self._migrate()
+        elif self._lost_brokers.has(self._consumer, next(iter(self._followed), None)):
+            self._replace_consumer("the consumer has lost its brokers for good")
         self._published.send_due(self._consumer, self._partitions.owned)
         self._backpressure.relieve()
         if (room := self._backpressure.room()) > 0:
@@ -181,8 +195,8 @@ class ConsumerThread:
             self._deliver_records(messages)
 
     def _deliver_records(self, messages: list[Message]) -> None:
-        if len(self._topics) == 1:
-            self._deliver_topic(self._topics[0], messages)
+        if self._only_topic is not None:
+            self._deliver_topic(self._only_topic, messages)
             return
         for topic, in_topic in groupby(messages, Message.topic):
             assert topic is not None
@@ -209,8 +223,14 @@ class ConsumerThread:
         self.membership.forget()
         self._consumer.close()
 
+    def _follow(self, topics: Sequence[str]) -> None:
+        self._followed = topics
+        if self._has_joined:
+            self._subscribe()
+
     def _subscribe(self) -> None:
-        self._rebalancing.subscribe(self._consumer, self._topics)
+        self._has_joined = True
+        self._rebalancing.subscribe(self._consumer, self._followed)
 
     def _rejoin(self) -> None:
         # A new member: unsubscribing and subscribing again is merged into one step by librdkafka, and nobody leaves.
@@ -219,9 +239,27 @@ class ConsumerThread:
         self._inbox.renew()
         self._subscribe()
 
-    def _replace_consumer(self) -> None:
-        """Go on with a new consumer, which finds the brokers; the loop hears that all was lost, and assigned again."""
-        logger.warning("the consumer has lost its brokers for good: a new one takes its place")
+    def _go_on_after(self, ended: KafkaError) -> None:
+        """The group, or its brokers, do not have this consumer any more, or never had one of its kind."""
+        self._errors.ended = None
+        try:
+            self._protocol.ended(ended, self._cluster)
+        except KafkaStreamError as error:
+            self._inbox.failed(error)
+            self._closing = True
+        else:
+            self._replace_consumer(f"the consumer was put out of its group ({ended.str()})")
+
+    def _migrate(self) -> None:
+        """Leave the group, as its other members do, and join it by the other protocol."""
+        self._close_consumer()  # what is given up is finished first
+        self._protocol.migrate(self._cluster, lambda: self._closing)
+        self._begin_anew()
+        self._subscribe()
+
+    def _replace_consumer(self, why: str) -> None:
+        """Go on with a new consumer; the loop hears that all was lost, and assigned again."""
+        logger.warning("%s: a new one takes its place", why)
         self._rebalancing.replaced()
         # Without a coordinator it takes a session's time to close.
         Thread(target=self._consumer.close, name=f"{self._thread.name}-left", daemon=True).start()

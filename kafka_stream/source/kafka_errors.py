@@ -42,7 +42,12 @@ _NOT_ADMITTED = {
         "the group's members do not use cooperative-sticky: stop them, or choose another group_id"
     ),
     KafkaError.INVALID_GROUP_ID: "choose another group_id",
+    KafkaError.UNSUPPORTED_ASSIGNOR: "set group.remote.assignor to one of the brokers' group.consumer.assignors",
+    KafkaError.GROUP_MAX_SIZE_REACHED: "the group has as many members as the brokers' group.max.size allows",
 }
+_NOT_OFFERED = frozenset({KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION})
+# A member that has slept for long: its group was deleted meanwhile, or it tells of an epoch that there is not any more.
+_PUT_OUT = frozenset({KafkaError.GROUP_ID_NOT_FOUND, KafkaError.INVALID_REQUEST, KafkaError.UNKNOWN_MEMBER_ID})
 _POSITION_GONE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION})
 _NOT_STARTED = frozenset({KafkaError._STATE, KafkaError._PREV_IN_PROGRESS, KafkaError._UNKNOWN_PARTITION})
 _PASSING = frozenset(
@@ -79,6 +84,7 @@ _COORDINATOR_MOVES = frozenset(
     }
 )
 _TRUNCATION_TEXT = KafkaError(KafkaError._LOG_TRUNCATION).str()
+_FATAL_TEXTS = {code: KafkaError(code).str() for code in {*_NOT_OFFERED, *_PUT_OUT, *_MISSING_RIGHTS, *_NOT_ADMITTED}}
 
 
 def is_end_of_partition(error: KafkaError) -> bool:
@@ -108,6 +114,25 @@ def is_not_started(error: KafkaError) -> bool:
 def is_passing(error: KafkaError) -> bool:
     """Whether librdkafka gets over it by itself."""
     return error.code() in _PASSING
+
+
+def without_cover(error: KafkaError) -> KafkaError:
+    """What was fatal to a consumer: librdkafka tells of it under a code of its own, and of the cause in the reason."""
+    if error.code() != KafkaError._FATAL:
+        return error
+    text = error.str()
+    code = next((code for code, known in _FATAL_TEXTS.items() if known in text), KafkaError._FATAL)
+    return KafkaError(code, text, fatal=True)
+
+
+def is_not_offered(error: KafkaError) -> bool:
+    """Whether the brokers do not have what the client asks for, such as a group protocol; it is fatal to a consumer."""
+    return error.code() in _NOT_OFFERED
+
+
+def is_put_out(error: KafkaError) -> bool:
+    """Whether a member was put out of its group in a way that is fatal to the consumer, and to no other."""
+    return error.fatal() and error.code() in _PUT_OUT
 
 
 def is_no_broker_left(error: KafkaError) -> bool:
@@ -206,9 +231,11 @@ __all__ = [
     "is_missing_topic",
     "is_no_broker_left",
     "is_not_authenticated",
+    "is_not_offered",
     "is_not_started",
     "is_passing",
     "is_position_gone",
+    "is_put_out",
     "is_tls_failure",
     "is_truncation",
     "is_unreadable_response",
@@ -216,4 +243,5 @@ __all__ = [
     "refusal",
     "settings_accepted",
     "tls_refusal",
+    "without_cover",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -9,67 +10,30 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Message
 
-from kafka_stream.errors import ConfigurationError, KafkaStreamError, OwnershipLost
-from kafka_stream.librdkafka import ClientSettings
-from kafka_stream.protocols import Buffered, Look, OffsetAt, SourceEvent, TopicInfo
+from kafka_stream.errors import (
+    BrokerUnavailable,
+    ConfigurationError,
+    KafkaStreamError,
+    OwnershipLost,
+    TopicNotFound,
+)
+from kafka_stream.librdkafka import ClientSettings, group_protocol_of
+from kafka_stream.protocols import Buffered, Look, OffsetAt, SourceEvent, TopicInfo, WantedTopics
 from kafka_stream.source.client_log import CLIENT_LOG
 from kafka_stream.source.cluster import Cluster
-from kafka_stream.source.connection import soon_again
+from kafka_stream.source.consumer.creation import consumer_settings, new_consumer
 from kafka_stream.source.consumer_thread import ConsumerThread, Start
+from kafka_stream.source.group_protocol import AUTO, WILLING, GroupProtocol
 from kafka_stream.source.inbox import Inbox, SourceLimits
-from kafka_stream.source.kafka_errors import settings_accepted
 from kafka_stream.source.published_offsets import PublishedOffsets
 from kafka_stream.source.topic_watch import TopicWatch, look_at
 from kafka_stream.types import OffsetRange, TopicPartition
 
-_DEFAULTS: Mapping[str, Any] = {
-    "isolation.level": "read_committed",
-    # With librdkafka's own second of backoff its queue runs empty, and reading takes three times as long.
-    "fetch.queue.backoff.ms": 2,
-    # Of the whole consumer; with one response on its way per broker they bound librdkafka's memory.
-    "queued.min.messages": 50_000,
-    "queued.max.messages.kbytes": 32_768,
-    "fetch.max.bytes": 16 * 2**20,
-    # A partition that is resumed or moved waits for the request that is under way.
-    "fetch.wait.max.ms": 100,
-    "topic.metadata.refresh.interval.ms": 30_000,
-}
-_FORCED: Mapping[str, Any] = {
-    "allow.auto.create.topics": False,
-    "auto.offset.reset": "error",
-    "enable.auto.commit": False,
-    "enable.auto.offset.store": False,
-    "enable.partition.eof": True,
-}
+logger = logging.getLogger("kafka_stream.source")
+
 _CLIENT_ID = "client.id"
+_NO_MARK = "kafka-stream"
 _MOCK_BROKERS = "test.mock.num.brokers"
-
-
-def consumer_settings(config: Mapping[str, Any], group_id: str) -> dict[str, Any]:
-    """The user's librdkafka settings, with what the guarantee rests on, and defaults that read fast."""
-    settings = {**_DEFAULTS, **soon_again(config), **config, **_FORCED, "group.id": group_id}
-    if settings.get("group.protocol", "classic") == "classic":
-        settings["partition.assignment.strategy"] = "cooperative-sticky"
-    return settings
-
-
-def new_consumer(
-    settings: Mapping[str, Any], on_error: Callable[[KafkaError], None], make: Callable[[dict[str, Any]], Consumer]
-) -> Consumer:
-    """A consumer whose errors are told to ``on_error``, and then to the user's ``error_cb``, if there is one.
-
-    Raises:
-        ConfigurationError: librdkafka has refused a setting.
-    """
-    users = settings.get("error_cb")
-
-    def tell_both(error: KafkaError) -> None:
-        on_error(error)
-        if users is not None:
-            users(error)
-
-    with settings_accepted():
-        return make({"logger": CLIENT_LOG, **settings, "error_cb": tell_both})
 
 
 class KafkaSource:
@@ -77,21 +41,37 @@ class KafkaSource:
 
     Building one connects to nothing. ``config`` are librdkafka settings; its Python callbacks (``error_cb``,
     ``stats_cb``, ``oauth_cb``, ``logger``) are the user's. Nothing is committed to Kafka but what is published, which
-    is never read back; what librdkafka logs goes to the logger ``kafka_stream.librdkafka``.
+    is never read back; what librdkafka logs goes to the logger ``kafka_stream.librdkafka``. ``group_protocol`` is
+    ``"classic"``, ``"consumer"`` or ``"auto"``, which a setting that only one of the two has decides.
     """
 
-    def __init__(self, config: Mapping[str, Any], group_id: str, topics: Sequence[str], limits: SourceLimits) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        group_id: str,
+        topics: Sequence[str],
+        limits: SourceLimits,
+        group_protocol: str = AUTO,
+    ) -> None:
         if not topics:
             raise ValueError("a source needs at least one topic")
         self._config = ClientSettings(config)
         self._group_id = group_id
-        self._topics = tuple(topics)
+        self._wanted = WantedTopics.of(topics)
+        self._followed = self._wanted.named
         self._inbox = Inbox(limits)
         self._published = PublishedOffsets()
+        self._protocol = GroupProtocol(group_protocol_of(group_protocol, config), group_id)
         self._mark: str | None = None
+        self._made_with: tuple[str, str | None] | None = None
         self._cluster: Cluster | None = None
         self._thread: ConsumerThread | None = None
         self._watch: TopicWatch | None = None
+
+    @property
+    def group_protocol(self) -> str:
+        """The one that its group was joined by, ``"classic"`` before."""
+        return self._protocol.current
 
     def open(self, timeout_s: float, is_stopping: Callable[[], bool] = lambda: False) -> None:
         """Connect and start the consumer's thread; may be called again after a failure.
@@ -110,12 +90,13 @@ class KafkaSource:
         self._close_cluster()
         self._cluster = cluster = Cluster(self._config, CLIENT_LOG, is_stopping)
         cluster.connect(timeout_s)
-        topics = self._topics
-        self._watch = TopicWatch(
-            lambda positions: look_at(cluster.topics(topics), positions, partial(cluster.offsets, patience_s=0)),
-            self._inbox.wake,
-            f"kafka-stream-look-{self._group_id}",
-        )
+        wanted, protocol = self._wanted, self._protocol
+
+        def look(positions: Mapping[TopicPartition, int]) -> Look:
+            protocol.look(cluster)
+            return look_at(cluster.matching(wanted), positions, partial(cluster.offsets, patience_s=0))
+
+        self._watch = TopicWatch(look, self._inbox.wake, f"kafka-stream-look-{self._group_id}")
         self._begin_consumer()
 
     def close(self) -> None:
@@ -132,11 +113,16 @@ class KafkaSource:
 
     def topics(self) -> Mapping[str, TopicInfo]:
         """The stream's topics as the broker knows them now."""
-        return self._opened()[0].topics(self._topics)
+        return self._opened()[0].matching(self._wanted)
 
     def offsets(self, partitions: Sequence[TopicPartition], at: OffsetAt | datetime) -> Mapping[TopicPartition, int]:
         """The offset of each partition's end, or of its first record at or after a time (else its latest end)."""
-        return self._opened()[0].offsets(partitions, at, patience_s=0)  # the loop has others to serve, and asks again
+        try:
+            return self._opened()[0].offsets(partitions, at, patience_s=0)  # the loop has others to serve, asks again
+        except TopicNotFound as error:
+            if self._wanted.patterns:  # one that is matched may be deleted at any time: who asks again goes without it
+                raise BrokerUnavailable(f"{error} (or just deleted)") from error
+            raise
 
     def ends_before(self, partitions: Sequence[TopicPartition], at: datetime) -> Mapping[TopicPartition, int]:
         """Where the records from before a time end, those of open transactions included."""
@@ -185,22 +171,32 @@ class KafkaSource:
         return self._opened()[0].group_members(self._group_id)
 
     def introduce(self, mark: str) -> None:
-        """Show this as the client id, which takes a new consumer; a client id of the user's stays."""
-        if _CLIENT_ID in self._config or self._mark == mark:
-            return
+        """Show this as the client id, once the group is joined; a client id of the user's stays."""
         self._mark = mark
-        self._opened()[1].close()
-        self._inbox.void()
-        self._begin_consumer()
+
+    def follow(self, topics: Sequence[str]) -> None:
+        """Have the group assign partitions of these topics only."""
+        self._followed = tuple(topics)
+        self._opened()[1].follow(self._followed)
 
     def subscribe(self) -> None:
-        """Join the consumer group; assignments come as events."""
-        self._opened()[1].subscribe()
+        """Join the consumer group; assignments come as events. Raises ``BrokerUnavailable``, ``NotAuthorized``."""
+        cluster, thread = self._opened()
+        self._protocol.choose(cluster)
+        if self._made_with != (self._protocol.current, self._client_id()):
+            thread.close()
+            self._inbox.void()
+            thread = self._begin_consumer()
+        thread.subscribe()
 
     def rejoin(self) -> None:
-        """Leave the group and join it again; all assignments are void."""
-        thread = self._opened()[1]
+        """Leave the group and join it again, by what its members use by then; all assignments are void."""
+        cluster, thread = self._opened()
         self._inbox.void()
+        try:
+            self._protocol.choose(cluster)
+        except KafkaStreamError as error:
+            logger.warning("joining by the %s group protocol again: %s", self._protocol.current, error)
         thread.rejoin()
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
@@ -257,18 +253,29 @@ class KafkaSource:
         assert self._thread is not None, "open() comes first"
         return self._cluster, self._thread
 
-    def _begin_consumer(self) -> None:
+    def _begin_consumer(self) -> ConsumerThread:
         assert self._cluster is not None, "open() comes first"
         self._inbox.renew()
-        self._thread = ConsumerThread(self._create, self._topics, self._inbox, self._cluster, self._published)
-        self._thread.begin(f"kafka-stream-consumer-{self._group_id}")
+        self._thread = thread = ConsumerThread(
+            self._create, self._wanted, self._inbox, self._cluster, self._published, self._protocol
+        )
+        thread.follow(self._followed)
+        thread.begin(f"kafka-stream-consumer-{self._group_id}")
+        return thread
 
     def _create(self, on_error: Callable[[KafkaError], None]) -> Consumer:
-        settings = consumer_settings(self._config, self._group_id)
-        if self._mark is not None:
-            settings.setdefault(_CLIENT_ID, self._mark)
+        self._made_with = protocol, client_id = self._protocol.current, self._client_id()
+        settings = consumer_settings(self._config, self._group_id, protocol)
+        if client_id is not None:
+            settings[_CLIENT_ID] = client_id
         settings["on_commit"] = self._published.answered
         return new_consumer(settings, on_error, Consumer)
 
+    def _client_id(self) -> str | None:
+        """What others see; a client id of the user's stays as it is."""
+        if _CLIENT_ID in self._config:
+            return None
+        return f"{self._mark or _NO_MARK}{WILLING}" if self._protocol.is_waiting else self._mark
 
-__all__ = ["KafkaSource", "SourceLimits", "consumer_settings", "new_consumer"]
+
+__all__ = ["KafkaSource", "SourceLimits"]

@@ -36,7 +36,7 @@ class LostBrokers:
         if is_no_broker_left(error):
             self._ask_at = min(self._ask_at, time.monotonic() + _ASK_EVERY_S)
 
-    def has(self, consumer: Consumer, topic: str) -> bool:
+    def has(self, consumer: Consumer, topic: str | None) -> bool:
         """Whether this consumer has found no broker for some time in which new clients found one; says so once."""
         now = time.monotonic()
         if now < self._ask_at:

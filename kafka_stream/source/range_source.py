@@ -270,6 +270,10 @@ class RangeSource:
         """See ``Source``."""
         self._source.introduce(mark)
 
+    def follow(self, topics: Sequence[str]) -> None:
+        """See ``Source``."""
+        self._source.follow(topics)
+
     def subscribe(self) -> None:
         """See ``Source``."""
         self._source.subscribe()

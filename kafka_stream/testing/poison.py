@@ -10,7 +10,7 @@ from typing import Any
 from kafka_stream.batch import Batch
 from kafka_stream.errors import KafkaStreamError
 from kafka_stream.failures.breaker import DeadLetters
-from kafka_stream.protocols import DeadLetterStore, OffsetStore
+from kafka_stream.protocols import DeadLetterStore, OffsetStore, WantedTopics
 from kafka_stream.stream import DirectStream
 from kafka_stream.testing.memory.kafka import MemoryKafka
 from kafka_stream.testing.memory.store import MemoryOffsetStore
@@ -61,18 +61,21 @@ def assert_survives(
 ) -> DeadLetterStore:
     """Run a copy of the stream on a Kafka in memory: the bad records become dead letters, and no good one does.
 
-    The records come in one partition of the stream's first topic, the bad ones spread among the good ones. ``store`` is
-    where the copy keeps its offsets, and its handlers write: a ``MemoryOffsetStore`` unless it is given, such as
-    ``"sqlite:///test.db"`` with the tables that they need. Returns the store, to look at results and letters.
+    The records come in one partition of the first topic that the stream names, the bad ones spread among the good
+    ones. ``store`` is where the copy keeps its offsets, and its handlers write: a ``MemoryOffsetStore`` unless it is
+    given, such as ``"sqlite:///test.db"`` with the tables that they need. Returns the store, to look at results and
+    letters.
 
     Raises:
         AssertionError: the stream stopped, a bad record was taken for a good one, or a good one was set aside.
     """
-    kafka = MemoryKafka(dict.fromkeys(stream.settings.topics, 1))
+    named = WantedTopics.of(stream.settings.topics).named or ("poisoned",)
+    kafka = MemoryKafka(dict.fromkeys(named, 1))
     for value in _mixed(good, bad):
-        kafka.produce(stream.settings.topics[0], value)
+        kafka.produce(named[0], value)
     copy = stream.replace(
         kafka=kafka,
+        topics=named,
         store=MemoryOffsetStore() if store is None else store,
         assignment="static",
         on_error="dead-letter",
@@ -85,13 +88,15 @@ def assert_survives(
         raise AssertionError(f"the stream stopped instead of setting a record aside: {error}") from error
     found = copy.store
     assert isinstance(found, DeadLetterStore)
-    letters = Counter(letter.payload.value or b"" for letter in found.letters(stream.name))
-    wanted = Counter(map(_encoded, bad))
+    _compare(Counter(letter.payload.value or b"" for letter in found.letters(stream.name)), Counter(map(_encoded, bad)))
+    return found
+
+
+def _compare(letters: Counter[bytes], wanted: Counter[bytes]) -> None:
     if missing := wanted - letters:
         raise AssertionError(f"{missing.total()} bad record(s) were taken for good ones: {_shown(missing)}")
     if more := letters - wanted:
         raise AssertionError(f"{more.total()} good record(s) were set aside: {_shown(more)}")
-    return found
 
 
 def _mixed(good: Sequence[bytes | str], bad: Sequence[bytes | str]) -> list[bytes | str]:

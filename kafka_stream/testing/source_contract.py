@@ -15,12 +15,13 @@ import pytest
 from kafka_stream.errors import OwnershipLost
 from kafka_stream.protocols import Assigned
 from kafka_stream.source.inbox import SourceLimits
+from kafka_stream.testing.source_group_contract import SourceGroupContract
 from kafka_stream.testing.source_offsets_contract import SourceOffsetsContract
 from kafka_stream.testing.source_reader import WAIT_S, Reader, SourceHarness
 from kafka_stream.types import OffsetRange, TopicPartition
 
 
-class SourceContract(SourceOffsetsContract):
+class SourceContract(SourceOffsetsContract, SourceGroupContract):
     """Every source passes this class. Readers are closed after each test."""
 
     # Reading --------------------------------------------------------------------------------------------------------
@@ -314,81 +315,6 @@ class SourceContract(SourceOffsetsContract):
         assert reader.values[gone] == []
         with pytest.raises(OwnershipLost, match="was given up"):
             reader.source.take([OffsetRange(gone, 0, 1)])
-
-    def test_a_group_member_reads_what_it_is_assigned(
-        self, harness: SourceHarness, opened: Callable[..., Reader]
-    ) -> None:
-        topic = harness.create_topic(2)
-        partitions = [TopicPartition(topic, 0), TopicPartition(topic, 1)]
-        for partition in partitions:
-            harness.produce(topic, partition.partition, ["a", "b", "c"])
-        harness.delete_records(topic, 1, 1)
-        reader = opened(topic)
-        assert reader.source.group_members() == []
-        reader.source.subscribe()
-        reader.until(lambda: reader.assigned == set(partitions))
-        assert len(reader.source.group_members()) == 1
-        assert reader.source.buffered() == {}
-        reader.read({partitions[0]: 0, partitions[1]: 2}, dict.fromkeys(partitions, 3))
-        assert reader.values == {partitions[0]: ["a", "b", "c"], partitions[1]: ["c"]}
-
-    def test_a_revoked_partition_moves_once_it_is_released(
-        self, harness: SourceHarness, opened: Callable[..., Reader]
-    ) -> None:
-        topic = harness.create_topic(2)
-        partitions = {TopicPartition(topic, 0), TopicPartition(topic, 1)}
-        for partition in partitions:
-            harness.produce(topic, partition.partition, ["a", "b", "c"])
-        first = opened(topic, group_id=f"shared-{topic}")
-        first.source.subscribe()
-        first.until(lambda: first.assigned == partitions)
-        first.start(dict.fromkeys(partitions, 0))
-        for partition in partitions:
-            first.buffered(partition, 3)
-        second = opened(topic, group_id=f"shared-{topic}")
-        second.source.subscribe()
-        first.until(lambda: first.revoked, take=False)
-        (moving,) = first.revoked
-        (kept,) = partitions - {moving}
-        assert first.source.is_revoking([kept, moving])
-        assert not first.source.is_revoking([kept])
-        assert moving not in first.source.buffered()
-        first.take([OffsetRange(moving, 0, 3)])  # the batch in hand is finished
-        assert first.values[moving] == ["a", "b", "c"]
-        second.look()
-        assert second.assigned == set()
-        first.source.release([moving])
-
-        def handed_over() -> bool:
-            first.look()
-            return second.assigned == {moving}
-
-        second.until(handed_over)
-        second.read({moving: 1}, {moving: 3})
-        assert second.values[moving] == ["b", "c"]
-        assert first.source.is_revoking([moving])
-        with pytest.raises(OwnershipLost):
-            first.source.take([OffsetRange(moving, 0, 3)])
-        harness.produce(topic, kept.partition, ["d"])
-        first.until(lambda: first.positions[kept] >= 4)
-        assert first.values[kept] == ["a", "b", "c", "d"]
-
-    def test_a_member_that_rejoins_is_assigned_anew(
-        self, harness: SourceHarness, opened: Callable[..., Reader]
-    ) -> None:
-        partition = TopicPartition(harness.create_topic(1), 0)
-        harness.produce(partition.topic, 0, ["a", "b"])
-        reader = opened(partition.topic)
-        reader.source.subscribe()
-        reader.until(lambda: reader.assigned)
-        reader.read({partition: 0}, {partition: 2})
-        reader.events.clear()
-        reader.source.rejoin()
-        reader.until(lambda: reader.assigned == {partition})
-        assert not reader.revoked
-        assert not reader.source.is_revoking([partition])
-        assert reader.source.buffered() == {}
-        reader.read({partition: 1}, {partition: 2})
 
     # Waiting --------------------------------------------------------------------------------------------------------
 

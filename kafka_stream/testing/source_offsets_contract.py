@@ -3,42 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from kafka_stream.errors import TopicNotFound
 from kafka_stream.protocols import OffsetAt
-from kafka_stream.source.inbox import SourceLimits
-from kafka_stream.testing.source_reader import WAIT_S, Reader, SourceHarness
+from kafka_stream.testing.source_group_contract import OpenedSources
+from kafka_stream.testing.source_reader import Reader, SourceHarness
 from kafka_stream.types import TopicPartition
 
 
-class SourceOffsetsContract:
+class SourceOffsetsContract(OpenedSources):
     """Topics, and offsets by end and by time. Readers are closed after each test."""
-
-    @pytest.fixture
-    def harness(self) -> SourceHarness:
-        """The Kafka under test; subclasses define it."""
-        raise NotImplementedError
-
-    @pytest.fixture
-    def opened(self, harness: SourceHarness) -> Iterator[Callable[..., Reader]]:
-        """A function that opens a source and gives its reader."""
-        with ExitStack() as stack:
-
-            def open_reader(
-                topics: str | Sequence[str], *, group_id: str | None = None, limits: SourceLimits | None = None
-            ) -> Reader:
-                names = [topics] if isinstance(topics, str) else topics
-                source = harness.source(group_id or f"group-{names[0]}", names, limits or SourceLimits())
-                source.open(WAIT_S)
-                stack.callback(source.close)
-                return Reader(source)
-
-            yield open_reader
 
     def test_topics_have_partitions_and_ids(self, harness: SourceHarness, opened: Callable[..., Reader]) -> None:
         topic = harness.create_topic(3)

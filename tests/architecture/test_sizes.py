@@ -39,7 +39,6 @@ LONG_FILES = {
     "integration_tests/test_administration.py",
     "integration_tests/test_cli_offsets.py",
     "integration_tests/test_kafka_administration.py",
-    "integration_tests/test_kafka_fencing.py",
     "integration_tests/test_sql_copy_refusals.py",
     "integration_tests/test_sql_store_mariadb.py",
     "integration_tests/test_sql_store_mariadb_refusals.py",

@@ -18,7 +18,7 @@ from kafka_stream.offset_stores.kafka.settings import producer_settings
 from kafka_stream.protocols import OffsetAt
 from kafka_stream.source.cluster import Cluster
 from kafka_stream.source.connection import soon_again
-from kafka_stream.source.kafka_source import consumer_settings
+from kafka_stream.source.consumer.creation import consumer_settings
 from tests.fakes import ORDERS_0, ORDERS_1
 
 NOT_LEADER = KafkaError.NOT_LEADER_FOR_PARTITION

@@ -10,10 +10,12 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
 from kafka_stream.errors import KafkaStreamError, NotAuthorized, TopicNotFound
-from kafka_stream.protocols import Assigned, Failed, PositionLost, SourceEvent
+from kafka_stream.librdkafka import CLASSIC
+from kafka_stream.protocols import Assigned, Failed, PositionLost, SourceEvent, WantedTopics
 from kafka_stream.source.client_log import CLIENT_LOG
 from kafka_stream.source.cluster import Cluster
 from kafka_stream.source.consumer_thread import ConsumerThread, Start
+from kafka_stream.source.group_protocol import GroupProtocol
 from kafka_stream.source.inbox import Inbox, SourceLimits
 from kafka_stream.source.published_offsets import PublishedOffsets
 from kafka_stream.testing import message
@@ -94,7 +96,14 @@ def thread(consumer: ScriptedConsumer, inbox: Inbox) -> Iterator[ConsumerThread]
         consumer.on_error = on_error
         return cast("Consumer", consumer)
 
-    thread = ConsumerThread(create, ["orders"], inbox, cast("Cluster", MissingTopics()), PublishedOffsets())
+    thread = ConsumerThread(
+        create,
+        WantedTopics.of(["orders"]),
+        inbox,
+        cast("Cluster", MissingTopics()),
+        PublishedOffsets(),
+        GroupProtocol(CLASSIC, "group"),
+    )
     thread.begin("test")
     yield thread
     thread.close()

@@ -15,7 +15,8 @@ from confluent_kafka import Producer
 
 from kafka_stream.errors import BrokerUnavailable, ConfigurationError, TopicNotFound
 from kafka_stream.protocols import OffsetAt, TopicInfo
-from kafka_stream.source.kafka_source import KafkaSource, SourceLimits, consumer_settings
+from kafka_stream.source.consumer.creation import consumer_settings
+from kafka_stream.source.kafka_source import KafkaSource, SourceLimits
 from kafka_stream.testing.source_reader import Reader
 from kafka_stream.types import TopicPartition
 

@@ -98,7 +98,9 @@ def _may_keep_order(target: Target) -> bool:
 
 def _refuse_disorder(target: Target, letters: Sequence[LetterId], into: str | None) -> None:
     """A key's order is kept within its partition: in another topic of the stream nothing would wait for it."""
-    if target.application is None or not _may_keep_order(target) or into not in target.topics:
+    from kafka_stream.protocols import WantedTopics
+
+    if target.application is None or not _may_keep_order(target) or into not in WantedTopics.of(target.topics):
         return
     if other := next((one for one in letters if one.topic != into), None):
         from kafka_stream.errors import CommandRefused

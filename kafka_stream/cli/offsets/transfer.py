@@ -157,9 +157,11 @@ def migrate(options: MigrateOptions) -> None:
 
 def say_topics(target: Target, partitions: Iterable[TopicPartition]) -> None:
     """Say on stderr of which topics there are offsets: what this user may not see is not among them."""
+    from kafka_stream.protocols import WantedTopics
+
     seen = {tp.topic for tp in partitions}
     sys.stderr.write(f"topics of stream {target.stream!r}: {', '.join(sorted(seen))}\n")
-    if missing := sorted(set(target.topics) - seen):
+    if missing := sorted(set(WantedTopics.of(target.topics).named) - seen):
         sys.stderr.write(
             f"warning: the application reads {', '.join(missing)} as well, of which there are no offsets, or none that "
             "this user may see\n"

@@ -68,16 +68,16 @@ class Ownership:
         """The ends of the ranges that are to be repeated exactly, each from its partition's next offset."""
         return self._positions.planned()
 
-    def initialise(self, topics: Mapping[str, TopicInfo], start: Any) -> None:
-        """First start: resolve ``start`` for all partitions and store it durably, before anything is fetched."""
-        self._first_start.initialise(topics, start)
+    def initialise(self, topics: Mapping[str, TopicInfo], start: Any, new: Collection[str] = ()) -> None:
+        """First start: store ``start`` for all partitions durably, before anything is fetched; see ``FirstStart``."""
+        self._first_start.initialise(topics, start, new)
 
     def take_over(self, partitions: Sequence[TopicPartition]) -> Collection[TopicPartition]:
         """Raise the epochs, check what is stored against what the broker has, and start reading.
 
-        Also the other partitions of a topic that was recreated; returns those whose loss was answered. What is ours
-        already is looked at again only as long as it is: a position that is gone may be that of an owner who was
-        replaced long ago, and must not take the partition from its successor.
+        Also the other partitions of a topic that was recreated; returns those whose loss was answered, or whose topic
+        is not there. What is ours is looked at again only as long as it is: a position that is gone may be that of an
+        owner who was replaced long ago, and must not take the partition from its successor.
 
         Raises:
             OutstandingPlan: a planned range was never committed, and no sink is there to repeat it.
@@ -99,6 +99,7 @@ class Ownership:
         for tp in sorted(vanished):
             was = self._positions[tp] if tp in of_recreated else kept.get(tp)
             self._losses.go_on_without(find_vanished(tp, was.next_offset if was else 0, topics[tp.topic]))
+        vanished |= {tp for tp in ordered if tp.topic not in topics}  # one that a pattern matches, and is deleted
         self._positions.drop(vanished)
         self.vanished |= vanished
         ordered = [tp for tp in ordered if tp not in vanished]
@@ -254,8 +255,7 @@ class Ownership:
         if all(found[r.topic_partition].next_offset == r.until_offset for r in claim.ranges):
             self.committed(claim, epochs)
             return True
-        for r in claim.ranges:
-            tp = r.topic_partition
+        for tp in [r.topic_partition for r in claim.ranges]:
             self._losses.refuse_unrepeatable_plan(tp, found[tp])
             self._positions.put(tp, Position.of(found[tp]))
         return False

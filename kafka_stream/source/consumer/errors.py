@@ -18,11 +18,14 @@ from kafka_stream.source.kafka_errors import (
     is_end_of_partition,
     is_missing_topic,
     is_no_broker_left,
+    is_not_offered,
     is_passing,
     is_position_gone,
+    is_put_out,
     is_truncation,
     is_unreadable_response,
     refusal,
+    without_cover,
 )
 from kafka_stream.source.lost_brokers import LostBrokers
 from kafka_stream.types import TopicPartition
@@ -51,10 +54,16 @@ class ConsumerErrors:
         self._large_responses = LargeResponses(inbox, cluster)
         self._log = log
         self._topic_missing_since: float | None = None
+        self.ended: KafkaError | None = None
+        """What ended this consumer, where a new one may go on: the thread takes it."""
 
     def of_consumer(self, error: KafkaError) -> None:
         """What concerns no single partition; librdkafka calls it while the consumer polls."""
         self._lost_brokers.heard(error)
+        error = without_cover(error)
+        if error.fatal() and (is_not_offered(error) or is_put_out(error)):
+            self.ended = error
+            return
         if is_unreadable_response(error):
             self._large_responses.heard(error)
         if (refused := refusal(error, self._cluster.servers, _GROUP_OR_TOPICS)) is not None:

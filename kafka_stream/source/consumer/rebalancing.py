@@ -45,7 +45,10 @@ class Rebalancing:
         self._is_replaced = False
 
     def subscribe(self, consumer: Consumer, topics: Sequence[str]) -> None:
-        """Join the group."""
+        """Join the group, or change as its member what is read; without any topic, leave it until there is one."""
+        if not topics:
+            consumer.unsubscribe()
+            return
         consumer.subscribe(list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
     def replaced(self) -> None:

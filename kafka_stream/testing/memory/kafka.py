@@ -14,8 +14,9 @@ from confluent_kafka import Message
 from kafka_stream.errors import TopicNotFound
 from kafka_stream.protocols import Slice, Source, TopicInfo
 from kafka_stream.source.inbox import SourceLimits
+from kafka_stream.testing.memory.group import MemoryGroup
 from kafka_stream.testing.memory.log import MemoryLog
-from kafka_stream.testing.memory.source import MemoryGroup, MemorySource
+from kafka_stream.testing.memory.source import MemorySource
 from kafka_stream.types import OffsetRange, TopicPartition
 
 
@@ -85,6 +86,13 @@ class MemoryKafka:
         with self._lock:
             logs = self._topic(name).logs
             logs.extend(MemoryLog(TopicPartition(name, number)) for number in range(len(logs), total))
+            self._changed()
+
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic, with its records."""
+        with self._lock:
+            self._topic(name)
+            del self._topics[name]
             self._changed()
 
     def recreate_topic(self, name: str, partitions: int | None = None) -> None:
@@ -191,6 +199,11 @@ class MemoryKafka:
         """
         with self._lock:
             return {name: TopicInfo(len(self._topic(name).logs), self._topic(name).id) for name in names}
+
+    def topic_names(self) -> Sequence[str]:
+        """All topics that there are, sorted."""
+        with self._lock:
+            return sorted(self._topics)
 
     def log(self, partition: TopicPartition) -> MemoryLog:
         """One partition's log.

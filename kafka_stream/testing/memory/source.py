@@ -1,86 +1,21 @@
-"""Sources and consumer groups of a Kafka in memory. Everything happens under that Kafka's lock."""
+"""The sources of a Kafka in memory. Everything happens under that Kafka's lock."""
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
 
 from confluent_kafka import Message
 
-from kafka_stream.errors import KafkaStreamError, OwnershipLost, TopicNotFound
-from kafka_stream.protocols import Buffered, Look, OffsetAt, SourceEvent, TopicInfo
+from kafka_stream.errors import BrokerUnavailable, KafkaStreamError, OwnershipLost, TopicNotFound
+from kafka_stream.protocols import Buffered, Look, OffsetAt, SourceEvent, TopicInfo, WantedTopics
 from kafka_stream.source.inbox import Inbox, SourceLimits
 from kafka_stream.source.topic_watch import look_at
+from kafka_stream.testing.memory.group import Logs, MemoryGroup
 from kafka_stream.testing.memory.log import MemoryLog
 from kafka_stream.types import OffsetRange, TopicPartition, is_before_all_records, timestamp_ms
-
-
-class Logs(Protocol):
-    """What a source needs of its Kafka."""
-
-    def topics(self, names: Sequence[str]) -> Mapping[str, TopicInfo]:
-        """These topics as they are now; raises ``TopicNotFound``."""
-
-    def log(self, partition: TopicPartition) -> MemoryLog:
-        """One partition's log; raises ``TopicNotFound``."""
-
-    def partitions(self, names: Iterable[str]) -> Sequence[TopicPartition]:
-        """All partitions of those of these topics that exist, sorted."""
-
-
-class MemoryGroup:
-    """A consumer group with cooperative rebalances: a partition moves once its owner has released it."""
-
-    def __init__(self, logs: Logs) -> None:
-        self._logs = logs
-        self._owners: dict[TopicPartition, MemorySource] = {}
-        self._revoking: set[TopicPartition] = set()
-        self.members: list[MemorySource] = []
-        self.offsets: dict[TopicPartition, int] = {}
-
-    def join(self, member: MemorySource) -> None:
-        """A new member."""
-        if member not in self.members:
-            self.members.append(member)
-            self.rebalance()
-
-    def leave(self, member: MemorySource) -> None:
-        """A member is gone; its partitions are free at once."""
-        if member in self.members:
-            self.members.remove(member)
-            self.released(member, [p for p, owner in self._owners.items() if owner is member])
-
-    def released(self, member: MemorySource, partitions: Iterable[TopicPartition]) -> None:
-        """A member does not work on these any more."""
-        for partition in partitions:
-            if self._owners.get(partition) is member:
-                del self._owners[partition]
-                self._revoking.discard(partition)
-        self.rebalance()
-
-    def rebalance(self) -> None:
-        """Share the partitions evenly: revoke what is somebody else's to be, assign what is free."""
-        if not self.members:
-            return
-        wanted = self._logs.partitions({topic for member in self.members for topic in member.topic_names})
-        target = {partition: self.members[i % len(self.members)] for i, partition in enumerate(wanted)}
-        assigned: dict[MemorySource, list[TopicPartition]] = {}
-        revoked: dict[MemorySource, list[TopicPartition]] = {}
-        for partition, member in target.items():
-            owner = self._owners.get(partition)
-            if owner is None:
-                self._owners[partition] = member
-                assigned.setdefault(member, []).append(partition)
-            elif owner is not member and partition not in self._revoking:
-                self._revoking.add(partition)
-                revoked.setdefault(owner, []).append(partition)
-        for owner, partitions in revoked.items():
-            owner.inbox.revoked(partitions)
-        for member, partitions in assigned.items():
-            member.inbox.assigned(partitions)
 
 
 class MemorySource:
@@ -90,7 +25,8 @@ class MemorySource:
         self, logs: Logs, lock: threading.RLock, group: MemoryGroup, topics: Sequence[str], limits: SourceLimits
     ) -> None:
         self.inbox = Inbox(limits)
-        self.topic_names = tuple(topics)
+        self._wanted = WantedTopics.of(topics)
+        self.followed: Sequence[str] = self._wanted.named
         self.mark: str | None = None
         self._logs = logs
         self._lock = lock
@@ -111,12 +47,18 @@ class MemorySource:
 
     def topics(self) -> Mapping[str, TopicInfo]:
         """The stream's topics as they are now."""
-        return self._logs.topics(self.topic_names)
+        with self._lock:
+            return self._logs.topics(self._wanted.among(self._logs.topic_names()))
 
     def offsets(self, partitions: Sequence[TopicPartition], at: OffsetAt | datetime) -> Mapping[TopicPartition, int]:
         """The offset of each partition's end, or of its first record at or after a time (else its latest end)."""
         with self._lock:
-            return {partition: _offset(self._logs.log(partition), at) for partition in partitions}
+            try:
+                return {partition: _offset(self._logs.log(partition), at) for partition in partitions}
+            except TopicNotFound as error:
+                if self._wanted.patterns:  # as a topic that a pattern matches may be deleted at any time
+                    raise BrokerUnavailable(f"{error} (or just deleted)") from error
+                raise
 
     def ends_before(self, partitions: Sequence[TopicPartition], at: datetime) -> Mapping[TopicPartition, int]:
         """Where the records from before a time end, those of open transactions included."""
@@ -161,6 +103,12 @@ class MemorySource:
         """See ``Source``."""
         self.mark = mark
 
+    def follow(self, topics: Sequence[str]) -> None:
+        """Have the group assign partitions of these topics only."""
+        with self._lock:
+            self.followed = tuple(topics)
+            self._group.rebalance()
+
     def subscribe(self) -> None:
         """Join the consumer group; assignments come as events."""
         with self._lock:
@@ -193,8 +141,14 @@ class MemorySource:
                 offset, leader_epoch = positions[partition]
                 self.inbox.reading(partition, generation)
                 self._reading.add(partition)
-                if leader_epoch is not None and self._logs.log(partition).diverges(offset, leader_epoch):
+                if leader_epoch is not None and self._diverges(partition, offset, leader_epoch):
                     self._lose_position(partition, truncated=True, reason="the log was truncated")
+
+    def _diverges(self, partition: TopicPartition, offset: int, leader_epoch: int) -> bool:
+        try:
+            return self._logs.log(partition).diverges(offset, leader_epoch)
+        except TopicNotFound:  # a client goes on asking
+            return False
 
     def events(self) -> Sequence[SourceEvent]:
         """What happened since the last call, in order."""
@@ -277,4 +231,4 @@ def _offset(log: MemoryLog, at: OffsetAt | datetime) -> int:
     return {OffsetAt.EARLIEST: log.start, OffsetAt.LATEST: log.stable_end, OffsetAt.HIGH_WATERMARK: log.end}[at]
 
 
-__all__ = ["Logs", "MemoryGroup", "MemorySource"]
+__all__ = ["MemorySource"]
