@@ -18,7 +18,7 @@ _IN_CODE_ONLY: Final = {"prepare", "sink", "listeners", "retry", "transient_erro
 # What is taken, and the sentence; in the order in which a reader needs them.
 _DESCRIPTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "name": ("text", "The stream's name, its identity in the store; a new name is a new stream."),
-    "topics": ("names", "The topics that are read; in a variable with commas between them."),
+    "topics": ("names, ^patterns", "The topics that are read; in a variable with commas between them."),
     "kafka": (
         "mapping",
         "librdkafka's settings by its own names; each a variable of its own, with underscores for dots.",
@@ -43,6 +43,10 @@ _DESCRIPTIONS: Final[Mapping[str, tuple[str, str]]] = {
         "What is promised; what sinks and store cannot hold is refused when the stream is built.",
     ),
     "group_id": ("text", "The consumer group's name; the stream's own if none is given."),
+    "group_protocol": (
+        "auto, classic, or consumer",
+        "How a group is joined: as its members have, else by the consumer protocol (KIP-848) where brokers have it.",
+    ),
     "max_records_per_batch": ("number", "How many records a batch may have."),
     "max_records_per_partition": ("number", "How many of them one partition may have."),
     "max_bytes_per_batch": ("number", "How large a batch may be, counted by the values of its records."),
