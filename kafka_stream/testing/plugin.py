@@ -30,7 +30,7 @@ def kafka_stream_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ma
 
     Transactions, groups and topics' ids are real: what holds here holds on your cluster, but for its losses.
     """
-    from kafka_stream.testing.broker import broker_in_docker
+    from kafka_stream.testing.exactly_once.broker import broker_in_docker
 
     with broker_in_docker(tmp_path_factory.mktemp("kafka-stream")) as address:
         yield {"bootstrap.servers": address}

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from confluent_kafka import Message
 
@@ -40,15 +40,14 @@ BATCHES_AHEAD = 3
 """How many batches are with workers behind the one in hand: while one is written, and the next waits for its turn,
 there is work for all of them."""
 _LOOK_S = 0.2
+Look: TypeAlias = Callable[[], None]
 
 
 @runtime_checkable
 class Reading(Protocol):
     """What reads records here, where a batch has to be done over."""
 
-    def read(
-        self, ranges: Sequence[OffsetRange], look: Callable[[], None]
-    ) -> Mapping[TopicPartition, Sequence[Message]]:
+    def read(self, ranges: Sequence[OffsetRange], look: Look) -> Mapping[TopicPartition, Sequence[Message]]:
         """All records of these ranges; while the broker is waited for, ``look`` is called, and may raise.
 
         Raises:
@@ -200,12 +199,10 @@ class Dispatch:
                     f"a worker of {self._executor.describe()} has not come back from {task.slices[0].range} within "
                     f"task_timeout_s={self._executor.task_timeout_s:g}"
                 )
-            except (WorkerLost, CancelledError) as error:
-                lost = (
-                    error
-                    if isinstance(error, WorkerLost)
-                    else WorkerLost(f"{self._executor.describe()} has cancelled {task.slices[0].range}")
-                )
+            except WorkerLost as error:
+                lost = error
+            except CancelledError:
+                lost = WorkerLost(f"{self._executor.describe()} has cancelled {task.slices[0].range}")
             self._begin_again(task, lost)
             since = time.monotonic()
 
