@@ -16,7 +16,8 @@ from integration_tests.servers import KafkaServer, PostgresDatabase, random_name
 from kafka_stream import DirectStream
 from kafka_stream.offset_stores.kafka import KafkaOffsetStore
 from kafka_stream.sinks.kafka import KafkaSink
-from kafka_stream.testing import assert_exactly_once, broker
+from kafka_stream.testing import assert_exactly_once
+from kafka_stream.testing.exactly_once import broker
 from kafka_stream.types import OF_EVERY_BATCH
 
 SEED = 20_240_229

@@ -13,7 +13,8 @@ from confluent_kafka import Producer
 
 from kafka_stream import Batch, DirectStream
 from kafka_stream.errors import BrokerUnavailable, MissingExtra
-from kafka_stream.testing import MemoryOffsetStore, broker, plugin
+from kafka_stream.testing import MemoryOffsetStore, plugin
+from kafka_stream.testing.exactly_once import broker
 
 
 def test_the_plugin_is_that_of_the_entry_point() -> None:
