@@ -87,4 +87,4 @@ def test_the_plugins_broker_is_started_in_docker_and_removed(
         server.produce(topic, ["x"])
         assert [value for _, _, _, value in server.read_committed(topic)] == [b"x"]
     assert not KafkaServer(address).is_up()
-    assert f"kafka-stream-{os.getpid()}" not in engine.compose("any")("ls", "--format", "json")
+    assert f"kafka-stream-broker-{os.getpid()}" not in engine.compose("any")("ls", "--format", "json")

@@ -70,7 +70,7 @@ def broker_in_docker(folder: Path) -> Iterator[str]:
     file.write_text(_compose_file(port, controller_port))
     up, down = "up --detach --quiet-pull", "down --volumes --timeout 5"
     command = os.environ.get(COMPOSE, "docker compose")
-    with get_docker_services(command, str(file), f"kafka-stream-{os.getpid()}", [up], [down]):
+    with get_docker_services(command, str(file), _project(port), [up], [down]):
         _wait_for(f"127.0.0.1:{port}", _PATIENCE_S)
         yield f"127.0.0.1:{port}"
 
@@ -84,6 +84,11 @@ def _compose_file(port: int, controller_port: int) -> str:
         port=port,
         controller_port=controller_port,
     )
+
+
+def _project(port: int) -> str:
+    """Its name in Docker, which no other project of the same process has."""
+    return f"kafka-stream-broker-{os.getpid()}-{port}"
 
 
 def _free_port() -> int:
