@@ -31,6 +31,7 @@ from integration_tests.kafka_proxy import KafkaProxy
 from integration_tests.mariadb_server import MariadbDatabase, MariadbServer
 from integration_tests.poisoned import place  # noqa: F401 - a fixture
 from integration_tests.postgres_pair import postgres_pair  # noqa: F401 - a fixture
+from integration_tests.private_kafka import private_kafka_of
 from integration_tests.proxy import MariadbProxy, PostgresProxy
 from integration_tests.results import ResultTable
 from integration_tests.running_service import Services
@@ -137,13 +138,8 @@ def private_broker(engine: DockerEngine) -> Iterator[PrivateKafka]:
     ports = ServerPorts()
     project = f"kafka-stream-private-{uuid.uuid4().hex[:8]}"
     compose = engine.compose(project, KAFKA_CLUSTER_ID=cluster_id(), KAFKA_BROKER_SESSION="6000", **ports.variables())
-    try:
-        compose.up("kafka")
-        broker = PrivateKafka(compose, ports)
-        broker.wait_until_up()
+    with private_kafka_of(compose, ports) as broker:
         yield broker
-    finally:
-        compose("down", "--volumes", "--timeout", "5")
 
 
 @pytest.fixture

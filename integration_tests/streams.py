@@ -20,6 +20,15 @@ SHORT_SESSIONS: Mapping[str, Any] = {"session.timeout.ms": 1500, "heartbeat.inte
 """So that a group notices soon that a member is gone."""
 
 
+def topic_of(server: KafkaServer, *, aborted: int, committed: int) -> str:
+    """A topic of four partitions, with an aborted transaction before one that is committed, and markers at its ends."""
+    name = server.create_topic(partitions=4)
+    server.transaction(name, [(f"key-{n % 97}", f"aborted {n}") for n in range(aborted)], outcome="abort")
+    server.transaction(name, [(f"key-{n % 97}", f"committed {n}") for n in range(committed)])
+    wait_for_stable_end(server, name)
+    return name
+
+
 def stream_of(
     server: KafkaServer, database: PostgresDatabase, topic: str, client: Mapping[str, Any] | None = None, **options: Any
 ) -> DirectStream:

@@ -23,6 +23,7 @@ from integration_tests.streams import (
     settings_of,
     stored_offsets,
     stream_of,
+    topic_of,
     wait_for_rows,
     wait_for_stable_end,
 )
@@ -39,11 +40,7 @@ RECORDS = 4_000
 @pytest.fixture(scope="module")
 def topic(kafka: KafkaServer) -> str:
     """Read by many tests, each under a stream name of its own."""
-    name = kafka.create_topic(partitions=4)
-    kafka.transaction(name, [(f"key-{n % 97}", f"aborted {n}") for n in range(300)], outcome="abort")
-    kafka.transaction(name, [(f"key-{n % 97}", f"committed {n}") for n in range(RECORDS)])
-    wait_for_stable_end(kafka, name)
-    return name
+    return topic_of(kafka, aborted=300, committed=RECORDS)
 
 
 # ------------------------------------------------------------------------------------------------------ bounded runs

@@ -14,8 +14,8 @@ from integration_tests.service_settings import ServiceSettings
 from integration_tests.streams import (
     assert_exactly_once,
     settings_of,
+    topic_of,
     wait_for_rows,
-    wait_for_stable_end,
 )
 from kafka_stream.types import OF_EVERY_BATCH, Phase
 
@@ -24,11 +24,7 @@ RECORDS = 6_000
 
 @pytest.fixture(scope="module")
 def topic(kafka: KafkaServer) -> str:
-    name = kafka.create_topic(partitions=4)
-    kafka.transaction(name, [(f"key-{n % 97}", f"aborted {n}") for n in range(500)], outcome="abort")
-    kafka.transaction(name, [(f"key-{n % 97}", f"committed {n}") for n in range(RECORDS)])
-    wait_for_stable_end(kafka, name)
-    return name
+    return topic_of(kafka, aborted=500, committed=RECORDS)
 
 
 @pytest.fixture

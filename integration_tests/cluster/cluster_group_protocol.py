@@ -18,11 +18,18 @@ from integration_tests.engine import COMPOSE_FILE, DockerEngine, wait_until
 from integration_tests.group_protocols import group_of, member_by, protocol_of
 from integration_tests.load import Load
 from integration_tests.pairings import THROUGH_TRANSACTION, Pairing, Record, committed_records
+from integration_tests.private_kafka import private_kafka_of
 from integration_tests.results import ResultTable
 from integration_tests.running_service import RunningService, Services
-from integration_tests.servers import KafkaServer, PostgresDatabase, PrivateKafka, ServerPorts, cluster_id, random_name
+from integration_tests.servers import (
+    KafkaServer,
+    PostgresDatabase,
+    ServerPorts,
+    cluster_id,
+    random_name,
+)
 from integration_tests.service_settings import ServiceSettings
-from integration_tests.streams import WAIT_S, assert_exactly_once, settings_of, wait_for_rows, wait_for_stable_end
+from integration_tests.streams import WAIT_S, assert_exactly_once, settings_of, topic_of, wait_for_rows
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.source.inbox import SourceLimits
 from kafka_stream.source.kafka_source import KafkaSource
@@ -44,11 +51,7 @@ def finish(service: RunningService) -> None:
 
 @pytest.fixture(scope="module")
 def topic(kafka: KafkaServer) -> str:
-    name = kafka.create_topic(partitions=4)
-    kafka.transaction(name, [(f"key-{n % 97}", f"aborted {n}") for n in range(300)], outcome="abort")
-    kafka.transaction(name, [(f"key-{n % 97}", f"committed {n}") for n in range(COMMITTED)])
-    wait_for_stable_end(kafka, name)
-    return name
+    return topic_of(kafka, aborted=300, committed=COMMITTED)
 
 
 @pytest.fixture(scope="module")
@@ -199,13 +202,8 @@ def older(engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> Ite
     compose = engine.compose_of(
         file, f"kafka-stream-older-{uuid.uuid4().hex[:8]}", KAFKA_CLUSTER_ID=cluster_id(), **ports.variables()
     )
-    try:
-        compose.up("kafka")
-        broker = PrivateKafka(compose, ports)
-        broker.wait_until_up()
+    with private_kafka_of(compose, ports) as broker:
         yield broker
-    finally:
-        compose("down", "--volumes", "--timeout", "5")
 
 
 def opened(server: KafkaServer, topic: str, protocol: str, stack: ExitStack) -> Reader:

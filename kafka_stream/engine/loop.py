@@ -183,7 +183,7 @@ class Loop:
             return
         static = assignment_from("static") if isinstance(self._assignment, GroupAssignment) else self._assignment
         assert not isinstance(static, GroupAssignment)
-        partitions = static.share(topics) if self._matched.come_and_go else static.partitions(topics)
+        partitions = self._matched.share(static, topics)
         if until is not None:
             bounds = dict(resolve_until(self._source, partitions, until))
             patience_s = NO_PROGRESS_S + self._planner.longest_pause_s()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from kafka_stream.engine.assignment import StaticAssignment
 from kafka_stream.engine.partitions.ownership import Ownership
 from kafka_stream.protocols import Source, TopicInfo, WantedTopics
+from kafka_stream.types import TopicPartition
 
 logger = logging.getLogger("kafka_stream")
 
@@ -31,6 +33,10 @@ class MatchedTopics:
     def come_and_go(self) -> bool:
         """Whether a stream may have nothing to read, as long as no topic matches."""
         return bool(self._wanted.patterns)
+
+    def share(self, assignment: StaticAssignment, topics: Mapping[str, TopicInfo]) -> Sequence[TopicPartition]:
+        """What an owner has of these: perhaps nothing, where they come and go. Raises as ``partitions`` elsewhere."""
+        return assignment.share(topics) if self.come_and_go else assignment.partitions(topics)
 
     def begin(self, topics: Mapping[str, TopicInfo], start: Any) -> None:
         """Store where these begin, and follow them. Raises as ``Ownership.initialise``."""

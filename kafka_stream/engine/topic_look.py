@@ -89,8 +89,7 @@ class TopicLook:
     def _assign(
         self, assignment: StaticAssignment, topics: Mapping[str, TopicInfo], coming: Collection[TopicPartition]
     ) -> None:
-        come_and_go = self._matched.come_and_go
-        partitions = assignment.share(topics) if come_and_go else assignment.partitions(topics)
+        partitions = self._matched.share(assignment, topics)
         if self._ownership.vanished or set(partitions) - self._ownership.positions.keys() - set(coming):
             self._source.assign(partitions)
             self._ownership.vanished.clear()

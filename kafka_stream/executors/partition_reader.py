@@ -14,7 +14,7 @@ from confluent_kafka import TopicPartition as ClientTopicPartition
 
 from kafka_stream.errors import BrokerUnavailable, KafkaStreamError, RecordTooLarge, TopicNotFound
 from kafka_stream.protocols import PositionLost
-from kafka_stream.protocols.executors import PositionGone, Slice
+from kafka_stream.protocols.executors import PositionGone, Slice, WhileWaiting
 from kafka_stream.source.buffer import count_before, offset_after
 from kafka_stream.source.connection import servers_of
 from kafka_stream.source.consumer.creation import consumer_settings, new_consumer
@@ -47,12 +47,10 @@ _METADATA_TIMEOUT_S = 5.0
 _TIMES_TOO_LARGE = 3
 
 MakeConsumer: TypeAlias = Callable[[dict[str, Any]], Consumer]
-Look: TypeAlias = Callable[[], None]
-"""What is called now and then while the broker is waited for; what it raises ends the reading."""
 
 
 def look_at_nothing() -> None:
-    """The ``Look`` of who waits for as long as it takes."""
+    """For who waits for as long as it takes."""
 
 
 def slice_settings(kafka: Mapping[str, Any], group_id: str) -> dict[str, Any]:
@@ -85,7 +83,7 @@ class PartitionReader:
         self._ahead: Sequence[Message] = ()
         self._reported = -1
 
-    def start(self, part: Slice, look: Look = look_at_nothing) -> None:
+    def start(self, part: Slice, look: WhileWaiting = look_at_nothing) -> None:
         """Read from where a slice begins, whatever was read before.
 
         The leader epoch, where it is known, is compared with the log (KIP-320): who does not have it raises later.
@@ -104,7 +102,7 @@ class PartitionReader:
             self._assign_to_seek(at)
             self._seek(ClientTopicPartition(at.topic, at.partition, at.offset, leader_epoch=part.leader_epoch), look)
 
-    def records(self, until: int, look: Look = look_at_nothing) -> Iterator[Sequence[Message]]:
+    def records(self, until: int, look: WhileWaiting = look_at_nothing) -> Iterator[Sequence[Message]]:
         """What lies between the position and ``until``, in order; ends when there cannot be any more.
 
         That is when a record at or behind ``until`` is there, or the partition's end is reported there: markers,
@@ -159,7 +157,7 @@ class PartitionReader:
         self._consumer.assign([at])
         self._consumer.pause([at])  # again: where it was not assigned, there was nothing yet to set the flag on
 
-    def _seek(self, at: ClientTopicPartition, look: Look) -> None:
+    def _seek(self, at: ClientTopicPartition, look: WhileWaiting) -> None:
         """Only this compares the leader epoch with the log, not an assignment at an offset."""
         deadline = self._clock() + _PATIENCE_S
         while not self._seeks(at):
@@ -190,7 +188,7 @@ class PartitionReader:
             self.position = offset_after(taken[-1])
         return taken
 
-    def _fetch(self, until: int, look: Look) -> None:
+    def _fetch(self, until: int, look: WhileWaiting) -> None:
         """Wait until something has come."""
         deadline = self._clock() + _PATIENCE_S
         while not self._deliver(self._consume()):
@@ -286,4 +284,4 @@ def _has_failed(message: Message) -> bool:
     return message.error() is not None
 
 
-__all__ = ["Look", "MakeConsumer", "PartitionReader", "look_at_nothing", "slice_settings"]
+__all__ = ["MakeConsumer", "PartitionReader", "look_at_nothing", "slice_settings"]

@@ -11,14 +11,13 @@ from typing import Any
 from confluent_kafka import Consumer
 
 from kafka_stream.executors.partition_reader import (
-    Look,
     MakeConsumer,
     PartitionReader,
     look_at_nothing,
     slice_settings,
 )
 from kafka_stream.executors.pieces import Piece, PieceCutter
-from kafka_stream.protocols.executors import Slice
+from kafka_stream.protocols.executors import Slice, WhileWaiting
 
 _MOST_KEPT = 4
 _FRESH_S = 2.0
@@ -53,7 +52,7 @@ class SliceReader:
         self._kept: list[_Kept] = []  # those that read last come last
         self._is_closed = False
 
-    def read(self, part: Slice, piece_bytes: int | None, look: Look = look_at_nothing) -> Generator[Piece]:
+    def read(self, part: Slice, piece_bytes: int | None, look: WhileWaiting = look_at_nothing) -> Generator[Piece]:
         """The records of a slice, in pieces that cover it, of so many bytes at most; all in one if ``None`` is given.
 
         A slice without a record has no piece. Whoever does not read to the end closes the iterator. ``look`` is called
@@ -84,7 +83,7 @@ class SliceReader:
         for one in kept:
             one.reader.close()
 
-    def _reader_for(self, part: Slice, look: Look) -> PartitionReader:
+    def _reader_for(self, part: Slice, look: WhileWaiting) -> PartitionReader:
         """One that goes on, or begins, at the slice's first offset."""
         reader, goes_on = self._taken(part)
         if goes_on:

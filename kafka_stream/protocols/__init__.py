@@ -33,7 +33,7 @@ from kafka_stream.protocols.dead_letters import (
     RescuingTransaction,
     dead_letters_topic_of,
 )
-from kafka_stream.protocols.executors import Executor, Outcome, PositionGone, Slice, Work, Workers
+from kafka_stream.protocols.executors import Executor, Outcome, PositionGone, Slice, WhileWaiting, Work, Workers
 from kafka_stream.protocols.listeners import (
     BatchProgress,
     Listener,
@@ -154,6 +154,7 @@ __all__ = [
     "TopicStatus",
     "WaitingStore",
     "WantedTopics",
+    "WhileWaiting",
     "WindowsNow",
     "Work",
     "WorkerShare",

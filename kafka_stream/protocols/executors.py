@@ -11,13 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from kafka_stream.protocols.sources import PositionLost
 from kafka_stream.types import OffsetRange
 
 DEFAULT_RESULT_BYTES = 256 * 2**20
 DEFAULT_TASK_TIMEOUT_S = 600.0
+
+WhileWaiting: TypeAlias = Callable[[], None]
+"""What is called now and then while a broker is waited for; what it raises ends the waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,7 @@ __all__ = [
     "Outcome",
     "PositionGone",
     "Slice",
+    "WhileWaiting",
     "Work",
     "Workers",
 ]

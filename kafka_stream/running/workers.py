@@ -13,7 +13,7 @@ from kafka_stream.engine.preparing import Preparing, PreparingThread
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.executors.named import executor_of
 from kafka_stream.executors.slice_reader import SliceReader
-from kafka_stream.protocols import ConvertingSink, Executor, RangeSink, Sink, Slice, Source, Work
+from kafka_stream.protocols import ConvertingSink, Executor, RangeSink, Sink, Slice, Source, WhileWaiting, Work
 from kafka_stream.protocols.sinks import workers_part
 from kafka_stream.setting_checks import SourceFactory
 from kafka_stream.settings import StreamSettings
@@ -59,9 +59,7 @@ class ReadHere:
     def __init__(self, kafka: Mapping[str, Any], group_id: str) -> None:
         self._reader = SliceReader(kafka, group_id)
 
-    def read(
-        self, ranges: Sequence[OffsetRange], look: Callable[[], None]
-    ) -> Mapping[TopicPartition, Sequence[Message]]:
+    def read(self, ranges: Sequence[OffsetRange], look: WhileWaiting) -> Mapping[TopicPartition, Sequence[Message]]:
         """See ``Reading``."""
         return {r.topic_partition: self._records(Slice(r), look) for r in ranges}
 
@@ -69,7 +67,7 @@ class ReadHere:
         """See ``Reading``."""
         self._reader.close()
 
-    def _records(self, wanted: Slice, look: Callable[[], None]) -> Sequence[Message]:
+    def _records(self, wanted: Slice, look: WhileWaiting) -> Sequence[Message]:
         with closing(self._reader.read(wanted, None, look)) as pieces:
             return [message for piece in pieces for message in piece.messages]
 

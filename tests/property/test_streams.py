@@ -18,7 +18,18 @@ from hypothesis import strategies as st
 from kafka_stream.errors import ProcessingError, SinkUnavailable, StoreUnavailable
 from kafka_stream.testing import MemoryKafka
 from kafka_stream.testing.memory.kafka import MemoryTransaction
-from kafka_stream.types import OF_EVERY_BATCH, Phase, TopicPartition
+from kafka_stream.types import Phase, TopicPartition
+from tests.property.accidents import (
+    DEATHS,
+    Change,
+    Death,
+    Killed,
+    change_meanwhile,
+    check_order,
+    countdown,
+    die_at,
+    throw,
+)
 from tests.property.worlds import FilesWorld, MemoryWorld, Row, SqliteWorld, World
 from tests.simulation import ResultsStore, Simulation
 
@@ -70,7 +81,6 @@ class Log:
             self.commit(0)
 
 
-Change = tuple[str, int, int]
 CHANGES = st.tuples(
     st.sampled_from(["produce", "produce", "skip", "begin", "commit", "abort", "elect", "grow"]),
     st.integers(0, 3),
@@ -86,7 +96,7 @@ class Plan:
     meanwhile: list[Change]
     settings: dict[str, Any]
     bounded: bool
-    die_at: tuple[Phase, int] | None
+    die_at: Death
     prepare: str | None
     prepare_fails_at: int | None
     handler_fails_at: int | None
@@ -115,7 +125,7 @@ PLANS = st.builds(
     meanwhile=st.lists(CHANGES, max_size=4),
     settings=SETTINGS,
     bounded=st.booleans(),
-    die_at=st.none() | st.tuples(st.sampled_from(OF_EVERY_BATCH), st.integers(0, 3)),
+    die_at=DEATHS,
     prepare=st.sampled_from([None, "plain", "async"]),
     prepare_fails_at=SOMETIME,
     handler_fails_at=SOMETIME,
@@ -129,29 +139,9 @@ PLANS = st.builds(
 )
 
 
-class Killed(BaseException):
-    """SIGKILL, as far as one thread can tell."""
-
-
-def _countdown(at: int | None, action: Callable[[], object]) -> Callable[[], None]:
-    """Does something at one call, counted from 0."""
-    left = [-1 if at is None else at]
-
-    def call() -> None:
-        left[0] -= 1
-        if left[0] == -1 and at is not None:
-            action()
-
-    return call
-
-
-def _raise(error: BaseException) -> None:
-    raise error
-
-
 def _prepare(kind: str | None, fails_at: int | None) -> Callable[[Any], Any] | None:
     """It gives the batch as it is, of which the next one is prepared while it is written and committed."""
-    fail = _countdown(fails_at, lambda: _raise(SinkUnavailable("what prepare asks is away")))
+    fail = countdown(fails_at, lambda: throw(SinkUnavailable("what prepare asks is away")))
 
     def plain(batch: Any) -> Any:
         fail()
@@ -168,8 +158,8 @@ def _process(log: Log, world: World, plan: Plan) -> None:
     store = ResultsStore(world.process())
     store.lost_answers = list(plan.lost_answers)
     store.failures = {name: [StoreUnavailable("away")] * times for name, times in plan.store_is_away.items()}
-    fail = _countdown(plan.handler_fails_at, lambda: _raise(ValueError("a handler's own fault")))
-    be_away = _countdown(plan.sink_is_away_at, lambda: _raise(SinkUnavailable("away")))
+    fail = countdown(plan.handler_fails_at, lambda: throw(ValueError("a handler's own fault")))
+    be_away = countdown(plan.sink_is_away_at, lambda: throw(SinkUnavailable("away")))
 
     def told(records: int) -> None:
         run.clock.sleep(0.003 * records)
@@ -178,24 +168,15 @@ def _process(log: Log, world: World, plan: Plan) -> None:
 
     prepare = _prepare(plan.prepare, plan.prepare_fails_at)
     run = Simulation(log.kafka, store, sink=world.sink(told), prepare=prepare, **plan.settings)
-    if plan.die_at is not None:
-        phase, times = plan.die_at
-        run.story.on[phase] = _countdown(times, lambda: _raise(Killed()))
+    die_at(run, plan.die_at)
     partitions = [TopicPartition("orders", number) for number in range(log.partitions)]
-    fence = _countdown(plan.fenced_at, lambda: store.inner.take_over("s", run.owner, partitions, {}))
+    fence = countdown(plan.fenced_at, lambda: store.inner.take_over("s", run.owner, partitions, {}))
     if plan.die_at is None or plan.die_at[0] is not Phase.AFTER_FETCH:
         run.story.on[Phase.AFTER_FETCH] = fence
-    for number, (change, one, two) in enumerate(plan.meanwhile):
-        run.at(0.2 * number, lambda change=change, one=one, two=two: getattr(log, change)(one, two))  # type: ignore[misc]
+    change_meanwhile(run, plan.meanwhile, log, every_s=0.2)
     run.at(12.0, run.stop)
     with contextlib.suppress(Killed, ProcessingError):
         run.run("latest" if plan.bounded else None)
-
-
-def _check_order(rows: list[Row]) -> None:
-    for partition in {partition for _, partition, _ in rows}:
-        offsets = [offset for _, number, offset in rows if number == partition]
-        assert offsets == sorted(set(offsets)), f"partition {partition}: out of order, or repeated"
 
 
 def _check(plans: list[Plan], partitions: int, world: World) -> None:
@@ -204,12 +185,12 @@ def _check(plans: list[Plan], partitions: int, world: World) -> None:
         for change, one, two in plan.before:
             getattr(log, change)(one, two)
         _process(log, world, plan)
-        _check_order(world.rows())
+        check_order(world.rows())
         assert set(world.rows()) <= set(log.visible)
     log.end_transactions()
     final = Simulation(log.kafka, ResultsStore(world.process()), sink=world.sink(lambda records: None))
     final.run("latest")
-    _check_order(world.rows())
+    check_order(world.rows())
     assert sorted(world.rows()) == sorted(log.visible)
     ends = {tp: log.kafka.log(tp).end for tp in final.next_offsets()}
     assert final.next_offsets() == ends, "markers at the end are progress too"

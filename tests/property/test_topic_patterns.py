@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from kafka_stream.errors import StoreUnavailable
 from kafka_stream.testing import MemoryKafka
-from kafka_stream.types import OF_EVERY_BATCH, Phase
-from tests.property.test_streams import Killed, _check_order, _countdown, _raise
+from tests.property.accidents import DEATHS, Change, Death, Killed, change_meanwhile, check_order, die_at
 from tests.property.worlds import MemoryWorld, Row, SqliteWorld, World
 from tests.simulation import ResultsStore, Simulation
 
@@ -58,7 +57,6 @@ class Topics:
             self.wanted = [row for row in self.wanted if row[0] != gone]
 
 
-Change = tuple[str, int, int]
 CHANGES = st.tuples(
     st.sampled_from(["create", "create", "produce", "produce", "delete"]), st.integers(0, 5), st.integers(1, 3)
 )
@@ -72,7 +70,7 @@ class Plan:
     meanwhile: list[Change]
     settings: dict[str, Any]
     bounded: bool
-    die_at: tuple[Phase, int] | None
+    die_at: Death
     store_is_away: dict[str, int]
 
 
@@ -84,7 +82,7 @@ PLANS = st.builds(
         {"assignment": st.sampled_from(["static", "group"]), "max_records_per_batch": st.integers(1, 10)}
     ),
     bounded=st.booleans(),
-    die_at=st.none() | st.tuples(st.sampled_from(OF_EVERY_BATCH), st.integers(0, 3)),
+    die_at=DEATHS,
     store_is_away=st.dictionaries(
         st.sampled_from(["open", "initialise", "take_over", "begin", "commit", "reclaim"]), st.integers(1, 2)
     ),
@@ -99,11 +97,8 @@ def _process(topics: Topics, world: World, plan: Plan, start: str) -> None:
     run = Simulation(
         topics.kafka, store, sink=world.sink(lambda _: None), topics=[PATTERN], start=start, **plan.settings
     )
-    if plan.die_at is not None:
-        phase, times = plan.die_at
-        run.story.on[phase] = _countdown(times, lambda: _raise(Killed()))
-    for number, (change, one, two) in enumerate(plan.meanwhile):
-        run.at(2.5 * number, lambda change=change, one=one, two=two: getattr(topics, change)(one, two))  # type: ignore[misc]
+    die_at(run, plan.die_at)
+    change_meanwhile(run, plan.meanwhile, topics, every_s=2.5)
     run.at(30.0, run.stop)
     with contextlib.suppress(Killed):
         run.run("latest" if plan.bounded else None)
@@ -116,7 +111,7 @@ def _check(plans: list[Plan], start: str, world: World) -> None:
             getattr(topics, change)(one, two)
         _process(topics, world, plan, start)
         for topic in topics.names():
-            _check_order([row for row in world.rows() if row[0] == topic])
+            check_order([row for row in world.rows() if row[0] == topic])
         assert set(world.rows()) <= set(topics.visible)
     last = Plan([], [], {"assignment": "static"}, bounded=True, die_at=None, store_is_away={})
     _process(topics, world, last, start)

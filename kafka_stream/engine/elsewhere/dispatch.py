@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from confluent_kafka import Message
 
@@ -27,7 +27,7 @@ from kafka_stream.engine.preparing import BatchInHand, Prepared, PreparingThread
 from kafka_stream.engine.processing import BatchDropped, BatchProcessor
 from kafka_stream.errors import FailedElsewhere, ProcessingError, WorkerLost
 from kafka_stream.failures.results import Results
-from kafka_stream.protocols import Executor, Outcome, PositionGone, Slice, Work, Workers, WorkerShare
+from kafka_stream.protocols import Executor, Outcome, PositionGone, Slice, WhileWaiting, Work, Workers, WorkerShare
 from kafka_stream.protocols.causes import said
 from kafka_stream.source.range_source import RangeSource
 from kafka_stream.types import OffsetRange, TopicPartition
@@ -40,14 +40,13 @@ BATCHES_AHEAD = 3
 """How many batches are with workers behind the one in hand: while one is written, and the next waits for its turn,
 there is work for all of them."""
 _LOOK_S = 0.2
-Look: TypeAlias = Callable[[], None]
 
 
 @runtime_checkable
 class Reading(Protocol):
     """What reads records here, where a batch has to be done over."""
 
-    def read(self, ranges: Sequence[OffsetRange], look: Look) -> Mapping[TopicPartition, Sequence[Message]]:
+    def read(self, ranges: Sequence[OffsetRange], look: WhileWaiting) -> Mapping[TopicPartition, Sequence[Message]]:
         """All records of these ranges; while the broker is waited for, ``look`` is called, and may raise.
 
         Raises:

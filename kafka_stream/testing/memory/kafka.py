@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from confluent_kafka import Message
 
 from kafka_stream.errors import TopicNotFound
-from kafka_stream.protocols import Slice, Source, TopicInfo
+from kafka_stream.protocols import Slice, Source, TopicInfo, WhileWaiting
 from kafka_stream.source.inbox import SourceLimits
 from kafka_stream.testing.memory.group import MemoryGroup
 from kafka_stream.testing.memory.log import MemoryLog
@@ -173,9 +173,7 @@ class MemoryKafka:
             self._sources.append(source)
             return source
 
-    def read(
-        self, ranges: Sequence[OffsetRange], look: Callable[[], None]
-    ) -> Mapping[TopicPartition, Sequence[Message]]:
+    def read(self, ranges: Sequence[OffsetRange], look: WhileWaiting) -> Mapping[TopicPartition, Sequence[Message]]:
         """All visible records of these ranges, as workers read them.
 
         Raises:
