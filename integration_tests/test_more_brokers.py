@@ -29,8 +29,13 @@ def test_the_broker_that_keeps_a_groups_offsets_is_found(kafka_cluster: KafkaClu
     consumer = Consumer({"bootstrap.servers": kafka_cluster.bootstrap_servers, "group.id": group})
     consumer.commit(offsets=[TopicPartition(topic, 0, 7)], asynchronous=False)
     client = kafka_cluster.client()  # held for as long as it is waited for
-    described = client.describe_consumer_groups([group])[group].result(WAIT_S)
-    assert kafka_cluster.coordinator_of(group) == described.coordinator.id
+
+    def is_described() -> bool:
+        described = client.describe_consumer_groups([group])[group].result(WAIT_S)
+        return bool(kafka_cluster.coordinator_of(group) == described.coordinator.id)
+
+    # Brokers that were restarted take their partitions back, perhaps between the two questions.
+    assert wait_until(is_described, WAIT_S)
     consumer.close()
 
 

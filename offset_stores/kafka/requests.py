@@ -28,6 +28,7 @@ END_S = 2.0
 GRACE_S = 1.0
 """How much longer than its own timeout a request is waited for."""
 
+_LISTENS_EVERY_S = 0.2
 
 _librdkafka = logging.getLogger("kafka_stream.librdkafka")
 
@@ -79,8 +80,16 @@ class _Answer:
             self._pending.release()
 
     def is_there(self, timeout_s: float) -> bool:
-        """Wait for it; a signal's handler may raise meanwhile."""
-        return self._pending.acquire(timeout=timeout_s)
+        """Wait for it; a signal's handler may raise meanwhile.
+
+        A signal that comes just before a lock is waited for, or to another thread, interrupts no wait, and its handler
+        runs behind it: so no single one is long.
+        """
+        deadline = time.monotonic() + timeout_s
+        while (left_s := deadline - time.monotonic()) > _LISTENS_EVERY_S:
+            if self._pending.acquire(timeout=_LISTENS_EVERY_S):
+                return True
+        return self._pending.acquire(timeout=max(left_s, 0.0))
 
     def get(self) -> Any:
         """The value, or the error raised."""

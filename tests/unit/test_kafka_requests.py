@@ -110,6 +110,21 @@ def interrupted() -> Iterator[None]:
     signal.signal(signal.SIGUSR1, before)
 
 
+def test_a_signal_that_interrupts_no_wait_is_heard_before_the_request_is_given_up() -> None:
+    """It comes to another thread here; one that comes just before the wait does not interrupt it either."""
+    client, heard = Client(), threading.Event()
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: heard.set())
+
+    def hang(it: Client) -> bool:
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        return heard.wait(WAIT_S)
+
+    try:
+        assert Requests(client, Waits()).ask(hang, 2 * WAIT_S, "committing")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
 @pytest.mark.usefixtures("interrupted")
 def test_a_signal_ends_the_waiting_and_the_request_is_given_up() -> None:
     client = Client()
