@@ -10,13 +10,24 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from integration_tests.engine import wait_until
 from integration_tests.service_settings import ServiceSettings
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT_S = 60.0
+
+
+class Process(Protocol):
+    """What is used of ``subprocess.Popen``; a process that was started otherwise has it too."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None, /) -> int: ...
+    def send_signal(self, sig: int, /) -> None: ...
+    def kill(self) -> None: ...
 
 
 class RunningService:
@@ -28,16 +39,20 @@ class RunningService:
         log: Path,
         environment: Mapping[str, str] | None = None,
         module: str = "integration_tests.service",
+        process: Process | None = None,
     ) -> None:
         self.settings = settings
         self.log = log
         self._errors = log.with_suffix(".err")
+        self._process = process or self._started(module, {**settings.environment(), **(environment or {})})
+
+    def _started(self, module: str, environment: Mapping[str, str]) -> Process:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("KAFKA_STREAM_")}
-        with log.open("wb") as output, self._errors.open("wb") as errors:
-            self._process = subprocess.Popen(
+        with self.log.open("wb") as output, self._errors.open("wb") as errors:
+            return subprocess.Popen(
                 [sys.executable, "-m", module],
                 cwd=ROOT,
-                env={**inherited, **settings.environment(), **(environment or {})},
+                env={**inherited, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,

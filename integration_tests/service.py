@@ -20,12 +20,14 @@ import sqlalchemy as sa
 from integration_tests import fragile
 from integration_tests.service_settings import ServiceSettings
 from integration_tests.service_sinks import PREPARED, SINKS
+from integration_tests.soak.inside import Inside
 from integration_tests.stateful import app as stateful
 from kafka_stream import Batch, DeadLetters, DirectStream
 from kafka_stream.errors import KafkaStreamError
 from kafka_stream.offset_stores.sql import SqlTransaction
+from kafka_stream.offset_stores.zookeeper import ZooKeeperOffsetStore
 from kafka_stream.progress import StreamListener
-from kafka_stream.protocols import BatchProgress
+from kafka_stream.protocols import BatchProgress, OffsetStore
 from kafka_stream.testing.crash_points import KillAt, PauseAt
 from kafka_stream.types import Guarantee, TopicPartition
 
@@ -137,17 +139,25 @@ def say(what: str, value: Any = None) -> None:
     print(f"{what} {json.dumps(value, default=str)}", flush=True)
 
 
+def store_of(settings: ServiceSettings) -> OffsetStore | str:
+    """Where positions are kept: what the URL says, on ZooKeeper with sessions as short as the settings want them."""
+    if settings.zookeeper_session_s is None:
+        return settings.store
+    hosts = settings.store.removeprefix("zookeeper://")
+    return ZooKeeperOffsetStore(hosts, session_timeout_s=settings.zookeeper_session_s)
+
+
 def build(settings: ServiceSettings) -> DirectStream:
     """The stream, as a service's module would have it."""
     prepare, sink, version = handler_of(settings)
     letters: dict[str, Any] = {"dead_letters": DeadLetters(keep_key_order=settings.keep_key_order)}
-    asked_for = (KillAt.from_env(), PauseAt.from_env(), stateful.SignalInTick.from_env())
+    asked_for = (KillAt.from_env(), PauseAt.from_env(), stateful.SignalInTick.from_env(), Inside.from_env())
     injected = [listener for listener in asked_for if listener is not None]
     return DirectStream(
         name=settings.stream,
         topics=[settings.topic],
         kafka={"bootstrap.servers": settings.bootstrap_servers, "log_level": 3, **settings.kafka},
-        store=settings.store,
+        store=store_of(settings),
         prepare=prepare,
         sink=sink,
         start=settings.start,

@@ -36,6 +36,7 @@ class ServiceSettings:
     executor: str | None = None
     on_data_loss: Literal["stop", "earliest", "latest"] = "stop"
     kafka: Mapping[str, Any] = field(default_factory=dict)
+    zookeeper_session_s: float | None = None
 
     @classmethod
     def from_environment(cls) -> ServiceSettings:

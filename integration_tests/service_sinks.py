@@ -77,6 +77,11 @@ def write_batch(batch: Batch, transaction: ZooKeeperTransaction) -> None:
     transaction.create(f"/batch-{uuid.uuid4().hex}", json.dumps(records).encode())
 
 
+def write_rows_of_batch(batch: Batch, transaction: ZooKeeperTransaction) -> None:
+    """A znode per batch with all of its rows, of a name that no other has."""
+    transaction.create(f"/rows-{uuid.uuid4().hex}", json.dumps(list(rows(batch))).encode())
+
+
 class KeyedSink:
     """A user's sink in a place of its own, idempotent by record: a repeat replaces what it had written."""
 
@@ -111,6 +116,7 @@ SINKS: Mapping[str, Callable[[str], Any]] = {
     "kafka sink": lambda target: KafkaSink(target, messages),
     "zookeeper sink": lambda target: ZooKeeperSink(znodes),
     "znode per batch": lambda target: write_batch,
+    "rows per batch": lambda target: write_rows_of_batch,
     "jsonl files": lambda target: FileSink(target, rows),
     "parquet files": lambda target: FileSink(target, rows, format="parquet"),
     "keyed records": KeyedSink,

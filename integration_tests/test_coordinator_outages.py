@@ -1,8 +1,8 @@
 """The broker that coordinates a group is killed, stopped and frozen while records come: every stream goes on.
 
 Both assignments and both kinds of offsets live through the same rounds, beside a bare consumer and a bare producer;
-``KAFKA_STREAM_TEST_ROUNDS`` says how many rounds (``make soak-coordinator``: 20), ``KAFKA_STREAM_TEST_OUTAGES`` of
-which kinds (``killed,stopped,frozen``).
+``KAFKA_STREAM_TEST_ROUNDS`` says how many rounds, ``KAFKA_STREAM_TEST_OUTAGES`` of which kinds
+(``killed,stopped,frozen``); `make soak BROKERS=3` has such outages beside all other faults.
 """
 
 from __future__ import annotations
