@@ -43,12 +43,12 @@ class RunningService:
     ) -> None:
         self.settings = settings
         self.log = log
-        self._errors = log.with_suffix(".err")
+        self.errors = log.with_suffix(".err")
         self._process = process or self._started(module, {**settings.environment(), **(environment or {})})
 
     def _started(self, module: str, environment: Mapping[str, str]) -> Process:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("KAFKA_STREAM_")}
-        with self.log.open("wb") as output, self._errors.open("wb") as errors:
+        with self.log.open("wb") as output, self.errors.open("wb") as errors:
             return subprocess.Popen(
                 [sys.executable, "-m", module],
                 cwd=ROOT,
@@ -124,7 +124,7 @@ class RunningService:
 
     def report(self) -> str:
         """The end of what it printed and logged."""
-        return "\n".join(path.read_text(errors="replace")[-3000:] for path in (self.log, self._errors))
+        return "\n".join(path.read_text(errors="replace")[-3000:] for path in (self.log, self.errors))
 
 
 def wait_while_running(condition: Callable[[], bool], timeout_s: float, *services: RunningService) -> None:

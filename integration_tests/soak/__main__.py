@@ -55,7 +55,7 @@ def _project(engine: DockerEngine, ports: ServerPorts) -> Compose:
     return engine.compose(
         name,
         KAFKA_CLUSTER_ID=cluster_id(),
-        KAFKA_BROKER_SESSION="6000",
+        KAFKA_BROKER_SESSION="10000",
         KAFKA_ABORT_INTERVAL="1000",
         **ports.variables(),
     )
@@ -78,7 +78,8 @@ def told(outcome: Outcome) -> Iterator[str]:
     yield "faults: " + ", ".join(f"{fault} {times}" for fault, times in sorted(outcome.faults.items()))
     aimed = sum(outcome.faults[fault] for fault in KILLS)
     yield f"kills: {outcome.kills} in {aimed} faults; batches: {outcome.batches}; gave up at start: {outcome.gave_up}"
-    yield f"{outcome.verdict}"
+    yield f"faults left out for want of time: {outcome.left_out}; mean load average: {outcome.load:.1f}"
+    yield f"{outcome.verdict}" if outcome.verdict else f"NO VERDICT: {outcome.no_verdict}"
     yield f"longest time without a commit: {outcome.pause}"
     yield "by fault: " + ", ".join(f"{fault} {seconds:.1f} s" for fault, seconds in sorted(outcome.pauses.items()))
     yield from (f"FOUND {finding}" for finding in outcome.findings)

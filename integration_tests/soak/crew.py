@@ -14,7 +14,6 @@ from integration_tests.service_settings import ServiceSettings
 from integration_tests.soak.inside import VARIABLE, tell
 from integration_tests.soak.nursery import ForkedService
 from integration_tests.soak.pauses import Interval, Pauses
-from integration_tests.soak.schedule import Fault
 from kafka_stream.types import Phase
 
 SESSION_S = 3.0
@@ -25,9 +24,6 @@ SUCCESSOR_S = 60.0
 ENDS_S = 60.0
 """So long a member may take to stop in order, or to notice that it was replaced."""
 
-START_S = 60.0
-"""So long after an outage a member may still say that it has found nobody when it was started."""
-OUTAGES = frozenset({Fault.BROKER_KILLED, Fault.BROKER_PAUSED, Fault.STORE_AWAY, Fault.SESSIONS_EXPIRED})
 _UNAVAILABLE = frozenset({"BrokerUnavailable", "StoreUnavailable"})
 
 
@@ -43,6 +39,7 @@ class Member:
         self.batches = 0
         self.takeovers = 0
         self.doomed_at: float | None = None
+        self._dismissed_before_ready = False
 
     def look(self) -> Iterator[list[int]]:
         """What it has committed since the last look: the partitions of each batch."""
@@ -69,10 +66,23 @@ class Member:
         self.doomed_at = time.monotonic()
         self.service.signal(signal.SIGKILL)
 
+    def dismiss(self) -> None:
+        """It is to stop in order."""
+        self._dismissed_before_ready = not self.service.said("ready")
+        self.service.signal(signal.SIGTERM)
+
+    def has_stopped(self, status: int) -> bool:
+        """Whether this is how one ends that was dismissed; of one that had not begun, the signal itself is."""
+        return status == 0 or (status == -signal.SIGTERM and self._dismissed_before_ready)
+
     def failure(self) -> Any:
         """With what it has stopped; None if it did not say."""
         said = self.service.said("failed")
         return said[0] if said else None
+
+    def last_words(self) -> Any:
+        """With what it has stopped, or else the last line of its errors."""
+        return self.failure() or (self.service.errors.read_text(errors="replace").splitlines() or [""])[-1]
 
     def has_lost_its_place(self) -> bool:
         """Whether it has stopped because another one owns what it owned."""
@@ -80,7 +90,7 @@ class Member:
         return failure is not None and failure["type"] == "OwnershipLost"
 
     def has_found_nobody(self) -> bool:
-        """Whether it has stopped before it had begun, since no broker or no store answered."""
+        """Whether it has stopped before it had begun, since no broker or no store answered: supervisors restart it."""
         failure = self.failure()
         return self.takeovers == 0 and failure is not None and failure["type"] in _UNAVAILABLE
 
@@ -131,7 +141,7 @@ class Crew:
         self.findings: list[str] = []
         self.kills = 0
         self.gave_up = 0
-        """Members that were started while no broker, or store, was there: they say so after a while, and end."""
+        """Members that found no broker, or no store, when they were started: they say so, end, and are restarted."""
         self.batches = 0
 
     @property
@@ -179,7 +189,7 @@ class Crew:
         self.slots.remove(slot)
         self._end(slot.intervals)
         self.leaving[slot.member] = time.monotonic()
-        slot.member.service.signal(signal.SIGTERM)
+        slot.member.dismiss()
 
     def look(self) -> None:
         """See what has happened, and replace who is gone."""
@@ -211,10 +221,10 @@ class Crew:
         status = member.service.wait()
         if status == -signal.SIGKILL and member.doomed_at is not None:
             self.kills += 1
-        elif member.has_found_nobody() and self._pauses.is_on(OUTAGES, time.monotonic(), START_S):
+        elif member.has_found_nobody():
             self.gave_up += 1
         elif not (member.has_lost_its_place() and self._was_replaced(slot)):
-            self.find(f"member {member.name} ended with status {status} ({member.failure()})")
+            self.find(f"member {member.name} ended with status {status} ({member.last_words()})")
         self.replace(slot)
 
     def _was_replaced(self, slot: Slot) -> bool:
@@ -234,12 +244,12 @@ class Crew:
         elif self.is_group and now - frozen.woken_at > SESSION_S and member.service.is_running():
             self.frozen.remove(frozen)
             self.leaving[member] = now
-            member.service.signal(signal.SIGTERM)
+            member.dismiss()
         elif not member.service.is_running():
             self.frozen.remove(frozen)
             if self.is_group or not member.has_lost_its_place():
                 status = member.service.wait()
-                self.find(f"member {member.name}, which was frozen, ended with {status} ({member.failure()})")
+                self.find(f"member {member.name}, which was frozen, ended with {status} ({member.last_words()})")
         elif now - frozen.woken_at > ENDS_S:
             self.frozen.remove(frozen)
             self.find(f"member {member.name} was replaced while it was frozen, and goes on")
@@ -257,8 +267,10 @@ class Crew:
             member.service.end()
         elif (status := member.service.wait()) == -signal.SIGKILL and member.doomed_at is not None:
             self.kills += 1
-        elif status != 0:
-            self.find(f"member {member.name} was to stop and ended with status {status} ({member.failure()})")
+        elif member.has_found_nobody():
+            self.gave_up += 1
+        elif not member.has_stopped(status):
+            self.find(f"member {member.name} was to stop and ended with status {status} ({member.last_words()})")
         del self.leaving[member]
 
     def find(self, what: str) -> None:

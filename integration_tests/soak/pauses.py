@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 NO_RECORDS = "no records"
@@ -70,12 +70,6 @@ class Pauses:
         self.intervals.append(Interval(fault, now, shard=shard))
         return self.intervals[-1]
 
-    def is_on(self, faults: Collection[str], now: float, after_s: float) -> bool:
-        """Whether one of these is on, or ended not longer ago than that."""
-        return any(
-            it.fault in faults and (it.ended_at is None or it.ended_at >= now - after_s) for it in self.intervals
-        )
-
     def committed(self, partitions: Iterable[int], now: float) -> None:
         """A batch that moved these partitions was committed."""
         for number in partitions:
@@ -108,7 +102,7 @@ class Pauses:
         return sorted(most or parts)
 
     def _forget(self, now: float) -> None:
-        """What ended before all that is still to be looked at, or asked about."""
+        """What ended before all that is still to be looked at."""
         oldest = min([now - KEPT_S, *self._committed_at.values()])
         self.intervals = [it for it in self.intervals if it.ended_at is None or it.ended_at >= oldest]
 

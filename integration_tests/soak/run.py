@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -42,15 +43,37 @@ class Outcome:
     kills: int
     batches: int
     gave_up: int
-    verdict: Verdict
+    left_out: int
+    """Faults of the schedule for which there was no time."""
+    load: float
+    """How many processes wanted a processor, on average over the soak, whoever's they were."""
+    verdict: Verdict | None
     pause: Pause
     pauses: dict[str, float]
     findings: tuple[str, ...]
+    no_verdict: str | None = None
+    """Why there is none: what the soak stands on has failed, so what it has shown until then is not known."""
 
     @property
     def is_good(self) -> bool:
         """Exactly once, in order, up to the ends, and nobody stopped who should not."""
-        return self.verdict.is_exactly_once and not self.findings
+        return self.verdict is not None and self.verdict.is_exactly_once and not self.findings
+
+
+class Load:
+    """The machine's load, looked at whenever a fault is due."""
+
+    def __init__(self) -> None:
+        self._seen = [os.getloadavg()[0]]
+
+    def look(self) -> None:
+        """Once more."""
+        self._seen.append(os.getloadavg()[0])
+
+    @property
+    def mean(self) -> float:
+        """Of all looks."""
+        return sum(self._seen) / len(self._seen)
 
 
 class Soak:
@@ -75,6 +98,8 @@ class Soak:
         self._feed = Feed(kafka.bootstrap_servers, self.topic, seed, FEED_PAUSE_S)
         self.producers_id = self._feed.transactions[0].id
         self._still: Interval | None = None
+        self._load = Load()
+        self._left_out = 0
         self._done: Counter[str] = Counter()
 
     def _settings(self, number: int, count: int) -> ServiceSettings:
@@ -101,36 +126,47 @@ class Soak:
     def run(self) -> Outcome:
         """Go through the schedule, and through what comes after it."""
         started = time.monotonic()
+        verdict, why_not = None, None
         try:
             self.crew.man(MEMBERS)
             self._feed.start()
             self.wait(lambda: all(slot.is_at_work() for slot in self.crew.slots), ALL_READ_S)
             self._go_through(schedule(self.seed, self.setting))
             verdict = self._finish()
+        except Exception as error:
+            why_not = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         finally:
             self._feed.stop()
             self.crew.end()
             self.store.close()
+        return self._outcome(time.monotonic() - started, verdict, why_not)
+
+    def _outcome(self, seconds: float, verdict: Verdict | None, why_not: str | None) -> Outcome:
         return Outcome(
             self.seed,
             self.setting,
-            time.monotonic() - started,
+            seconds,
             self._done,
             self.crew.kills,
             self.crew.batches,
             self.crew.gave_up,
+            self._left_out,
+            self._load.mean,
             verdict,
             self.pauses.longest,
             self.pauses.by_fault,
             tuple(self.crew.findings),
+            why_not,
         )
 
     def _go_through(self, events: tuple[Event, ...]) -> None:
         began = time.monotonic()
         for event in events:
             self.wait(lambda: False, began + event.at_s - time.monotonic())
+            self._load.look()
             if time.monotonic() - began > self.setting.seconds:
-                self.say(f"      the time is up; {len(events) - event.number} faults were left out")
+                self._left_out = len(events) - event.number
+                self.say(f"      the time is up; {self._left_out} faults were left out")
                 return
             self.say(f"{event}{self._lateness(time.monotonic() - began - event.at_s)}")
             found = len(self.crew.findings)

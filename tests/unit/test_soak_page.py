@@ -49,7 +49,25 @@ def test_each_fault_has_a_row_for_each_store_and_assignment_that_met_it() -> Non
     assert not [line for line in lines if line.startswith(("| frozen | kafka", "| reset |"))]
 
 
-def test_what_a_soak_found_is_in_its_row() -> None:
+def test_what_a_soak_found_is_counted_in_its_row_and_told_in_full() -> None:
     bad = replace(A_SOAK, lost=3, unexpected=1, disordered=2, findings=["member 4 has not stopped"])
-    (row,) = [line for line in page([bad]).splitlines() if line.startswith("| 2026-11-27")]
-    assert "| 3; 1 unexpected; 2 out of order; member 4 has not stopped | 0 |" in row
+    lines = page([bad]).splitlines()
+    (row,) = [line for line in lines if line.startswith("| 2026-11-27")]
+    assert "| 3; 1 unexpected; 2 out of order | 0 | 1 |" in row
+    assert "- postgres, group, seed 7: member 4 has not stopped" in lines
+
+
+def test_a_soak_without_a_verdict_is_told_as_such_and_counts_nowhere() -> None:
+    ended = replace(A_SOAK, seed=9, records=0, no_verdict="TimeoutError: the broker does not come up")
+    lines = page([ended, A_SOAK]).splitlines()
+    assert len([line for line in lines if line.startswith("| 2026-11-27")]) == 1
+    assert "| frozen | postgres | group | 1 | 10 | 90,000 | 0 | 0 | 12.3 s |" in lines
+    told = "after 210 faults and 10.0 minutes: TimeoutError: the broker does not come up"
+    assert f"- postgres, group, seed 9, {told}" in lines
+
+
+def test_what_earlier_soaks_did_not_look_at_is_told_as_unknown() -> None:
+    (row,) = [line for line in page([A_SOAK]).splitlines() if line.startswith("| 2026-11-27")]
+    assert "| 210 | - | 290 | - |" in row
+    (row,) = [line for line in page([replace(A_SOAK, left_out=5, gave_up=0, load=7.5)]).splitlines() if "7.5" in line]
+    assert "| 210 | 5 | 290 | 0 |" in row
