@@ -15,7 +15,7 @@ from kafka_stream.offset_stores.sql import engine as engines
 from kafka_stream.offset_stores.sql.cleanup import clean
 from kafka_stream.offset_stores.sql.dialects import Database
 from kafka_stream.offset_stores.sql.driver_statement import DriverStatement
-from kafka_stream.offset_stores.sql.errors import Verdict, mapped, reason_of
+from kafka_stream.offset_stores.sql.errors import Verdict, mapped
 from kafka_stream.offset_stores.sql.statements import Statements
 from kafka_stream.offset_stores.sql.tables import Names, Tables, position_of
 from kafka_stream.types import Owner, StoredPosition, TopicPartition
@@ -219,11 +219,12 @@ class Access:
         if self.database.count_rows is None:
             return
         names = Names.of(self.tables, self.engine.dialect)
+        doing = "refreshing the offsets' statistics"
         try:
-            with self.writing(session, _COUNT_TIMEOUT_S) as connection:
+            with self.mapping(doing), self.writing(session, _COUNT_TIMEOUT_S) as connection:
                 connection.exec_driver_sql(self.database.count_rows.format(table=names.offsets))
-        except exc.SQLAlchemyError as error:
-            logger.debug("the offsets' statistics were not refreshed: %s", reason_of(error))
+        except KafkaStreamError as error:
+            logger.debug("%s failed: %s", doing, error)
 
     def _owners(self, connection: Connection, stream: str, partitions: Sequence[TopicPartition]) -> dict[str, Owner]:
         stored = self.read(connection, stream, partitions).values()

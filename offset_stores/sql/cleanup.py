@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from kafka_stream.offset_stores.sql.dialects import Database
 from kafka_stream.offset_stores.sql.errors import Verdict
-from kafka_stream.offset_stores.sql.pool import discard_idle
+from kafka_stream.offset_stores.sql.pool import discard_idle, give_back
 from kafka_stream.protocols.causes import causes
 
 
@@ -15,13 +15,15 @@ def clean(
 ) -> None:
     """Close a connection, rolled back for certain unless ``keep``: the pool's next user must not commit our rest.
 
+    Never raises an ``Exception``: what was committed is committed, whatever becomes of its connection.
+
     SQLAlchemy may take the transaction for finished while the driver does not (an exception in a commit event). One
     that was given up ``after`` an error of its server is not used again; where the session was read-only, because it
     began amid a failover, those beside it in the pool may be, too.
     """
     verdicts = {database.verdict(error) for error in causes(after)} if after is not None else set()
     if connection.closed or connection.invalidated:
-        connection.close()
+        give_back(connection)
         return
     try:
         if database.is_busy(connection):
@@ -39,7 +41,7 @@ def clean(
         if not isinstance(error, Exception):
             raise
     finally:
-        connection.close()
+        give_back(connection)
         if Verdict.READ_ONLY in verdicts:
             discard_idle(connection.engine)
 

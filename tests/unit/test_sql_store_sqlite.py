@@ -202,6 +202,32 @@ def test_a_commit_that_an_event_handler_stops_leaves_nothing_for_the_pools_next_
     engine.dispose()
 
 
+def test_a_connection_that_breaks_on_its_way_back_costs_neither_the_commit_nor_a_place_in_the_pool(
+    backend: SqlBackend, url: str
+) -> None:
+    engine = create_engine(url, pool_size=1, max_overflow=0, pool_timeout=1.0)
+    store = SqlOffsetStore(engine)
+    store.open()
+    broken: list[object] = []
+
+    def breaks(driver: object, record: object) -> None:
+        if driver is not None and driver not in broken:
+            broken.append(driver)
+            raise sqlite3.OperationalError("disk I/O error")
+
+    event.listen(engine, "checkin", breaks)
+    for offset in range(3):
+        claim = claim_of(OLDER, {P0: (offset, offset + 1)}, store.take_over(STREAM, OLDER, [P0], {}))
+        with store.begin(claim) as transaction:
+            write(transaction.connection, offset)
+            transaction.advance()
+            transaction.commit()
+    assert next_offsets(store) == {P0: 3}
+    assert backend.results() == [0, 1, 2]
+    assert len(broken) > 3
+    engine.dispose()
+
+
 def test_a_deferred_constraint_fails_at_the_commit(store: SqlOffsetStore, backend: SqlBackend) -> None:
     with backend.engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE child (id REFERENCES results (id) DEFERRABLE INITIALLY DEFERRED)")

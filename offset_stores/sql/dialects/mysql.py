@@ -30,6 +30,7 @@ from kafka_stream.offset_stores.sql.dialects import mysql_frozen_owners as sessi
 from kafka_stream.offset_stores.sql.dialects.mysql_errors import VERDICTS, number_of, pymysql_error, words_of
 from kafka_stream.offset_stores.sql.dialects.mysql_tables import counts_changed_rows, refuse_unfit, try_tables
 from kafka_stream.offset_stores.sql.errors import Verdict, driver_error
+from kafka_stream.offset_stores.sql.pool import borrowed, dropped_if_unfit
 from kafka_stream.offset_stores.sql.statements import Grammar, Wanted
 from kafka_stream.offset_stores.sql.tables import Tables
 from kafka_stream.offset_stores.sql.update_join import UpdateJoin
@@ -81,14 +82,10 @@ class MySQL:
         from pymysql.constants import CLIENT
 
         connection = engine.connect()
-        try:
-            connection = connection.execution_options(isolation_level="READ COMMITTED")
+        with dropped_if_unfit(connection):
+            connection.execution_options(isolation_level="READ COMMITTED")  # asks the server
             if not _driver(connection).client_flag & CLIENT.FOUND_ROWS:
                 raise ConfigurationError(counts_changed_rows("the engine"))
-        except BaseException:  # it may be broken: the server is asked
-            connection.invalidate()
-            connection.close()
-            raise
         return connection
 
     def refuse_engine(self, engine: Engine) -> None:
@@ -96,7 +93,7 @@ class MySQL:
 
     def refuse_autocommit(self, engine: Engine, where: str) -> None:
         """Ask the session, as the engine gives it, whether it commits by itself and what it does with bad values."""
-        with engine.connect() as connection:
+        with borrowed(engine) as connection:
             autocommit, sql_mode = connection.exec_driver_sql("SELECT @@autocommit, @@sql_mode").one()
             is_mariadb = bool(getattr(connection.dialect, "is_mariadb", False))
             version = tuple(connection.dialect.server_version_info or ())

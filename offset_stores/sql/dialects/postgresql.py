@@ -19,6 +19,7 @@ from kafka_stream.offset_stores.sql.dialects.postgresql_errors import psycopg_er
 from kafka_stream.offset_stores.sql.dialects.postgresql_frozen_owners import SESSION_PREFIX, BlockingSessions
 from kafka_stream.offset_stores.sql.dialects.postgresql_tables import refuse_readers, refuse_unfit
 from kafka_stream.offset_stores.sql.errors import Verdict
+from kafka_stream.offset_stores.sql.pool import borrowed, dropped_if_unfit
 from kafka_stream.offset_stores.sql.statements import Grammar, Wanted
 from kafka_stream.offset_stores.sql.tables import Tables
 from kafka_stream.offset_stores.sql.update_from import UpdateFrom
@@ -90,18 +91,19 @@ class PostgreSQL:
     def connect(self, engine: Engine) -> Connection:
         """At READ COMMITTED, where a row that somebody else changed is looked at again instead of being an error."""
         connection = engine.connect()
-        driver = _driver(connection)
-        level = driver.isolation_level
-        if level is not None and level.name == _ISOLATION.replace(" ", "_") and not driver.autocommit:
-            return connection  # to set it and to take it back costs as much as a statement
-        return connection.execution_options(isolation_level=_ISOLATION)
+        with dropped_if_unfit(connection):
+            driver = _driver(connection)
+            level = driver.isolation_level
+            if level is not None and level.name == _ISOLATION.replace(" ", "_") and not driver.autocommit:
+                return connection  # to set it and to take it back costs as much as a statement
+            return connection.execution_options(isolation_level=_ISOLATION)
 
     def refuse_engine(self, engine: Engine) -> None:
         """Nothing to refuse before connecting."""
 
     def refuse_autocommit(self, engine: Engine, where: str) -> None:
         """Set something for the length of a transaction, and look whether the next statement is still in it."""
-        with engine.connect() as connection:
+        with borrowed(engine) as connection:
             connection.exec_driver_sql("SELECT set_config('kafka_stream.claim', 'probe', true)")
             kept = connection.exec_driver_sql("SELECT current_setting('kafka_stream.claim', true)").scalar_one()
             connection.rollback()

@@ -24,6 +24,7 @@ from kafka_stream.offset_stores.sql.dead_letters.rows import REPLACED
 from kafka_stream.offset_stores.sql.dialects.sqlite_foreign_keys import Violations
 from kafka_stream.offset_stores.sql.error_words import sentence, without_quoted
 from kafka_stream.offset_stores.sql.errors import Verdict, driver_error
+from kafka_stream.offset_stores.sql.pool import borrowed
 from kafka_stream.offset_stores.sql.statements import Grammar, Wanted
 from kafka_stream.offset_stores.sql.tables import Tables
 from kafka_stream.offset_stores.sql.update_from import UpdateFrom
@@ -109,7 +110,7 @@ class SQLite:
 
     def refuse_autocommit(self, engine: Engine, where: str) -> None:
         """Write to a temporary table, which locks nothing, and look whether a rollback takes it back."""
-        with engine.connect() as connection:
+        with borrowed(engine) as connection:
             connection.exec_driver_sql("CREATE TEMP TABLE IF NOT EXISTS kafka_stream_probe (x INTEGER)")
             connection.commit()
             connection.exec_driver_sql("INSERT INTO temp.kafka_stream_probe VALUES (1)")
@@ -128,7 +129,7 @@ class SQLite:
 
     def prepare_file(self, engine: Engine) -> None:
         """Turn the write-ahead log on: readers and the one writer do not wait for each other."""
-        with engine.connect() as connection:
+        with borrowed(engine) as connection:
             driver = _driver(connection)  # not through SQLAlchemy: a user's handlers may begin, and it must be outside
             (mode,) = driver.execute("PRAGMA journal_mode").fetchall()[0]
             if str(mode).lower() not in {"wal", "memory"}:

@@ -119,10 +119,11 @@ class Attempts(OpenTransaction):
     def _drop_session(self) -> None:
         """The next attempt is given a new one."""
         session, self._session = self._session, None
-        if session is None or self._database.is_busy(self._connection):
+        if session is None:
             return
         try:
-            session.discard()
+            if not self._database.is_busy(self._connection):
+                session.discard()
         except Exception as error:  # noqa: BLE001 - the savepoint's rollback drops its work all the same
             logger.debug("closing an attempt's ORM session failed: %s", type(error).__name__)
 
