@@ -43,8 +43,8 @@ COUNTED = "return claimed == len(self._claim.ranges)"
 CLAIMING = "claimed = self._execute(self._statements.claim_planned if planned else self._statements.claim)"
 
 READ_FIRST = """before = self._store.positions(self._stream)
-        found = self._store.take_over(self._stream, self._owner, new, topic_ids)
-        taken |= {tp: replace(before[tp], owner_epoch=found[tp].owner_epoch) for tp in new}"""
+    found = self._store.take_over(self._stream, self._owner, new, topic_ids)
+    taken = {tp: replace(before[tp], owner_epoch=found[tp].owner_epoch) for tp in new}"""
 
 RAISE = "connection.execute(access.statements.raise_epochs, values)"
 READ = "found = access.read(connection, stream, ordered)"
@@ -128,7 +128,7 @@ CASES = [
             "_taken_over",
             (
                 (
-                    "taken |= self._store.take_over(self._stream, self._owner, new, topic_ids)",
+                    "taken = dict(self._store.take_over(self._stream, self._owner, new, topic_ids)) if new else {}",
                     READ_FIRST,
                 ),
             ),

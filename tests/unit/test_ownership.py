@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from kafka_stream.engine.partitions.ownership import Ownership
 from kafka_stream.errors import (
     BrokerUnavailable,
     ConfigurationError,
@@ -18,40 +17,12 @@ from kafka_stream.errors import (
     StoreUnavailable,
     TopicRecreated,
 )
-from kafka_stream.protocols import OffsetStore, PositionLost, Source, TopicInfo
-from kafka_stream.types import OffsetRange, Owner, PlanKind, StoredPosition, TopicPartition
-from tests.fakes import ORDERS_0, ORDERS_1, ScriptedSource, ScriptedStore
+from kafka_stream.protocols import PositionLost, TopicInfo
+from kafka_stream.types import OffsetRange, PlanKind, TopicPartition
+from tests.fakes import ORDERS_0, ORDERS_1
+from tests.owning import ME, World, running
 
-ME = Owner("me", "here")
 USERS_0 = TopicPartition("users", 0)
-
-
-class World:
-    """One owner, one store and one broker with topic ``orders`` of two partitions that hold [10, 100)."""
-
-    def __init__(self, on_data_loss: str = "stop") -> None:
-        self.source = ScriptedSource({"orders": TopicInfo(2, "id-1")})
-        self.store = ScriptedStore()
-        for tp in (ORDERS_0, ORDERS_1):
-            self.source.log_of(tp, 10, 100)
-        self.ownership = self.owner(on_data_loss)
-
-    def owner(self, on_data_loss: str = "stop") -> Ownership:
-        return Ownership(
-            stream="s",
-            owner=ME,
-            store=cast("OffsetStore", self.store),
-            source=cast("Source", self.source),
-            on_data_loss=on_data_loss,
-        )
-
-    def stored(self, tp: TopicPartition, next_offset: int, **facts: Any) -> None:
-        self.store.stored[tp] = StoredPosition(next_offset, 1, **{"topic_id": "id-1", **facts})
-
-    def recreate(self, end: int) -> None:
-        self.source.infos["orders"] = TopicInfo(2, "id-2")
-        for tp in (ORDERS_0, ORDERS_1):
-            self.source.log_of(tp, 0, end)
 
 
 # --------------------------------------------------------------------------------------------------------- first start
@@ -202,14 +173,14 @@ def test_a_rewind_reads_again_from_what_was_committed_and_only_what_is_ours() ->
 
 
 def test_what_is_dropped_is_not_ours() -> None:
-    world = _running()
+    world = running()
     world.ownership.drop([ORDERS_0, ORDERS_0])
     assert list(world.ownership.positions) == [ORDERS_1]
     assert world.ownership.next_offsets().keys() == {ORDERS_1}
 
 
 def test_next_offsets_and_planned_ends_follow_the_positions(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = _running()
+    world = running()
     ownership = world.ownership
     monkeypatch.setattr(world.store, "plan", lambda claim: None, raising=False)
     before = ownership.next_offsets()
@@ -339,81 +310,11 @@ def test_that_topics_have_no_ids_is_said_once(caplog: pytest.LogCaptureFixture) 
     assert caplog.text.count("the broker gives no topic ids") == 1
 
 
-# ------------------------------------------------------------------------------------------ a topic recreated meanwhile
-
-
-def _running(on_data_loss: str = "stop") -> World:
-    world = World(on_data_loss)
-    world.stored(ORDERS_0, 42)
-    world.stored(ORDERS_1, 42)
-    world.ownership.take_over([ORDERS_0, ORDERS_1])
-    return world
-
-
-def test_unchanged_topics_are_not_taken_over_again() -> None:
-    world = _running()
-    world.store.calls.clear()
-    world.ownership.check_topics(world.source.topics())
-    world.ownership.check_topics({"orders": TopicInfo(2, None)})
-    assert world.store.calls == []
-
-
-def test_a_topic_recreated_while_running_stops() -> None:
-    world = _running()
-    world.recreate(200)
-    with pytest.raises(TopicRecreated, match=r"\(id id-1\), and the new one \(id id-2\) holds \[0, 200\)"):
-        world.ownership.check_topics(world.source.topics())
-
-
-def test_a_topic_recreated_while_running_goes_on_where_the_user_says() -> None:
-    world = _running("earliest")
-    world.recreate(200)
-    world.ownership.check_topics(world.source.topics())
-    assert world.ownership.next_offsets() == {ORDERS_0: 0, ORDERS_1: 0}
-    assert {p.topic_id for p in world.store.stored.values()} == {"id-2"}
-    world.store.calls.clear()
-    world.ownership.check_topics(world.source.topics())
-    assert world.store.calls == []
-
-
-@pytest.mark.parametrize("on_data_loss", ["stop", "earliest"])
-@pytest.mark.parametrize("failing", ["store.reclaim", "store.reposition", "source.offsets"])
-def test_a_recreated_topic_is_found_again_after_a_check_that_failed(failing: str, on_data_loss: str) -> None:
-    world = _running(on_data_loss)
-    world.recreate(200)
-    part, call = failing.split(".")
-    failures = world.store.failures if part == "store" else world.source.failures
-    failures[call] = [StoreUnavailable("x") if part == "store" else BrokerUnavailable("x")]
-    if (failing, on_data_loss) != ("store.reposition", "stop"):  # which is not reached
-        with pytest.raises((StoreUnavailable, BrokerUnavailable)):
-            world.ownership.check_topics(world.source.topics())
-    if on_data_loss == "stop":
-        with pytest.raises(TopicRecreated):
-            world.ownership.check_topics(world.source.topics())
-    else:
-        world.ownership.check_topics(world.source.topics())
-        assert world.ownership.next_offsets() == {ORDERS_0: 0, ORDERS_1: 0}
-
-
-@pytest.mark.parametrize("on_data_loss", ["stop", "earliest"])
-def test_one_partition_that_tells_of_a_recreated_topic_tells_of_all(on_data_loss: str) -> None:
-    world = _running(on_data_loss)
-    world.recreate(200)
-    event = PositionLost(ORDERS_0, 42, truncated=False, reason="out of range")
-    if on_data_loss == "stop":
-        with pytest.raises(TopicRecreated):
-            world.ownership.position_lost(event)
-        return
-    world.ownership.position_lost(event)
-    assert world.ownership.next_offsets() == {ORDERS_0: 0, ORDERS_1: 0}
-    assert world.source.reading == {ORDERS_0: (0, None), ORDERS_1: (0, None)}
-
-
 # ------------------------------------------------------------------------------------------------------- lost positions
 
 
 def test_a_lost_position_of_a_partition_that_is_not_ours_is_no_concern() -> None:
-    world = _running()
+    world = running()
     world.ownership.drop([ORDERS_0])
     world.store.calls.clear()
     world.ownership.position_lost(PositionLost(ORDERS_0, 42, truncated=True, reason="x"))
@@ -421,7 +322,7 @@ def test_a_lost_position_of_a_partition_that_is_not_ours_is_no_concern() -> None
 
 
 def test_a_lost_position_from_before_we_moved_on_is_no_loss() -> None:
-    world = _running("latest")
+    world = running("latest")
     world.ownership.committed(world.ownership.claim((OffsetRange(ORDERS_0, 42, 60),), {}))
     world.source.reading.clear()
     world.ownership.position_lost(PositionLost(ORDERS_0, 42, truncated=False, reason="x"))
@@ -431,7 +332,7 @@ def test_a_lost_position_from_before_we_moved_on_is_no_loss() -> None:
 
 @pytest.mark.parametrize("on_data_loss", ["stop", "earliest", "latest"])
 def test_retention_that_passed_the_position_is_answered_once(on_data_loss: str) -> None:
-    world = _running(on_data_loss)
+    world = running(on_data_loss)
     world.source.log_of(ORDERS_0, 70, 100)
     event = PositionLost(ORDERS_0, 42, truncated=False, reason="out of range")
     if on_data_loss == "stop":
@@ -445,7 +346,7 @@ def test_retention_that_passed_the_position_is_answered_once(on_data_loss: str) 
 
 @pytest.mark.parametrize("on_data_loss", ["stop", "earliest"])
 def test_a_log_that_diverged_was_truncated_although_its_offsets_are_there_again(on_data_loss: str) -> None:
-    world = _running(on_data_loss)
+    world = running(on_data_loss)
     event = PositionLost(ORDERS_0, 42, truncated=True, reason="leader epoch")
     if on_data_loss == "stop":
         with pytest.raises(LogTruncated, match="truncated below offset 42"):
@@ -457,7 +358,7 @@ def test_a_log_that_diverged_was_truncated_although_its_offsets_are_there_again(
 
 
 def test_a_position_that_is_there_after_all_is_read_again() -> None:
-    world = _running()
+    world = running()
     world.source.reading.clear()
     world.ownership.position_lost(PositionLost(ORDERS_0, 50, truncated=False, reason="x"))
     assert world.source.reading == {ORDERS_0: (42, None)}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from kafka_stream.claims import outstanding_plan
 from kafka_stream.engine.partitions.positions import Position
@@ -22,44 +22,6 @@ class Log:
     first: int
     end: int
     topic_id: str | None
-
-
-class TopicIds:
-    """The ids of the topics that our positions belong to: a topic that is created again has another one."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, str] = {}
-        self._told_of_missing_ones = False
-
-    def of(self, topics: Mapping[str, TopicInfo]) -> Mapping[str, str]:
-        """Those that the broker gives; that it gives none is said once."""
-        ids = {name: info.topic_id for name, info in topics.items() if info.topic_id is not None}
-        if ids.keys() != topics.keys() and not self._told_of_missing_ones:
-            self._told_of_missing_ones = True
-            logger.info("the broker gives no topic ids: a topic that is deleted and created again is not noticed")
-        return ids
-
-    def changed(self, ids: Mapping[str, str]) -> set[str]:
-        """The topics that were created again."""
-        return {name for name, known in self.known.items() if ids.get(name, known) != known}
-
-    def forgotten(
-        self, held: Mapping[TopicPartition, Position], stored: Mapping[TopicPartition, StoredPosition]
-    ) -> Mapping[TopicPartition, StoredPosition]:
-        """Positions that are not stored any more, as we know them: Kafka deletes a group's offsets with their topic."""
-        return {tp: position.as_stored(self.known[tp.topic]) for tp, position in held.items() if tp not in stored}
-
-    def begun_anew(
-        self, held: Mapping[TopicPartition, Position], stored: Mapping[TopicPartition, StoredPosition]
-    ) -> Mapping[TopicPartition, StoredPosition]:
-        """Those that were taken over after they had been forgotten, and not moved since: as they were, once more."""
-        return {
-            tp: replace(position.as_stored(self.known[tp.topic]), owner_epoch=stored[tp].owner_epoch)
-            for tp, position in held.items()
-            if tp in stored
-            and stored[tp].topic_id == self.known[tp.topic]
-            and stored[tp].next_offset != position.next_offset
-        }
 
 
 class Losses:
@@ -109,14 +71,21 @@ class Losses:
         if stored.planned_until is not None and not repeatable:
             raise outstanding_plan(self._stream, tp, stored, self._store.describe())
 
-    def go_on_without(self, loss: DataLoss) -> None:
-        """Give the partition up, if that is the user's choice.
+    def go_on_without(
+        self,
+        vanished: Collection[TopicPartition],
+        stood: Mapping[TopicPartition, StoredPosition],
+        topics: Mapping[str, TopicInfo],
+    ) -> None:
+        """Give partitions up that their topic, created again with fewer, does not have, if that is the user's choice.
 
         Raises:
-            DataLoss: it is not.
+            TopicRecreated: it is not.
         """
-        self._refuse_unless_chosen(loss)
-        logger.warning("%s Going on without it, as on_data_loss=%r says.", loss, self._on_data_loss)
+        for tp in sorted(vanished):
+            loss = find_vanished(tp, stood[tp].next_offset if tp in stood else 0, topics[tp.topic])
+            self._refuse_unless_chosen(loss)
+            logger.warning("%s Going on without it, as on_data_loss=%r says.", loss, self._on_data_loss)
 
     def answer(self, loss: DataLoss, position: Position, topic_ids: Mapping[str, str]) -> Position:
         """Where to go on, once that is stored.
@@ -206,4 +175,4 @@ def _truncated(topic_partition: TopicPartition, wanted: int, log: Log) -> LogTru
     )
 
 
-__all__ = ["Log", "Losses", "TopicIds", "find_loss", "find_lost_position", "find_vanished"]
+__all__ = ["Log", "Losses", "find_loss", "find_lost_position", "find_vanished"]

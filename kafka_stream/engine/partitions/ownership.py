@@ -9,8 +9,9 @@ from typing import Any
 
 from kafka_stream.claims import why_not_ours
 from kafka_stream.engine.bounds import FirstStart
-from kafka_stream.engine.partitions.losses import Losses, TopicIds, find_loss, find_lost_position, find_vanished
+from kafka_stream.engine.partitions.losses import Losses, find_loss, find_lost_position
 from kafka_stream.engine.partitions.positions import Position, Positions
+from kafka_stream.engine.partitions.topic_ids import TopicIds
 from kafka_stream.errors import TransientError
 from kafka_stream.protocols import BoundStore, OffsetStore, PositionLost, RangeSink, Source, TopicInfo
 from kafka_stream.types import Claim, OffsetRange, Owner, PlanKind, StoredPosition, TopicPartition
@@ -92,19 +93,18 @@ class Ownership:
         of_recreated = {tp: self._positions[tp] for tp in sorted(self._positions) if tp.topic in recreated}
         ordered = sorted({*partitions, *of_recreated})
         vanished = {tp for tp in ordered if tp.topic in recreated and tp.partition >= topics[tp.topic].partitions}
-        kept = self._store.positions(self._stream) if of_recreated or vanished else {}
-        forgotten = self._topic_ids.forgotten(of_recreated, kept)
+        before = self._topic_ids.of_old_topics(ordered, self._positions, topic_ids)
+        kept = self._store.positions(self._stream) if before or vanished else {}
+        forgotten = {tp: was for tp, was in before.items() if tp not in kept}
         stored = self._reclaimed([tp for tp in ordered if tp in self._positions and tp not in forgotten])
         stored |= self._topic_ids.begun_anew(of_recreated, stored)
-        for tp in sorted(vanished):
-            was = self._positions[tp] if tp in of_recreated else kept.get(tp)
-            self._losses.go_on_without(find_vanished(tp, was.next_offset if was else 0, topics[tp.topic]))
+        self._losses.go_on_without(vanished, {**before, **kept}, topics)
         vanished |= {tp for tp in ordered if tp.topic not in topics}  # one that a pattern matches, and is deleted
         self._positions.drop(vanished)
         self.vanished |= vanished
         ordered = [tp for tp in ordered if tp not in vanished]
         stored |= self._taken_over([tp for tp in ordered if tp not in stored], forgotten, topic_ids)
-        return vanished | self._take_up(ordered, stored, topic_ids)
+        return vanished | self._take_up(ordered, stored, topics)
 
     def _taken_over(
         self,
@@ -121,9 +121,8 @@ class Ownership:
         lost = {tp: forgotten[tp] for tp in partitions if tp in forgotten}
         self._losses.refuse_unless_chosen(lost, topic_ids)
         self._first_start.refuse_another(sorted({tp.topic for tp in partitions}))
-        taken: dict[TopicPartition, StoredPosition] = {}
-        if new := [tp for tp in partitions if tp not in lost]:
-            taken |= self._store.take_over(self._stream, self._owner, new, topic_ids)
+        new = [tp for tp in partitions if tp not in lost]
+        taken = dict(self._store.take_over(self._stream, self._owner, new, topic_ids)) if new else {}
         if lost:
             found = self._store.take_over(self._stream, self._owner, sorted(lost), self._topic_ids.known)
             taken |= {tp: replace(lost[tp], owner_epoch=found[tp].owner_epoch) for tp in lost}
@@ -133,7 +132,7 @@ class Ownership:
         self,
         ordered: Sequence[TopicPartition],
         stored: Mapping[TopicPartition, StoredPosition],
-        topic_ids: Mapping[str, str],
+        topics: Mapping[str, TopicInfo],
     ) -> set[TopicPartition]:
         """Look whether what is stored can be read from, and start reading; returns those whose loss was answered."""
         for tp in ordered:
@@ -141,6 +140,7 @@ class Ownership:
         for sink in self._range_sinks:
             sink.take_over(self._stream, self._owner, ordered)
         # After the takeover: until then an older owner may have committed past an end that was asked for before.
+        topic_ids = self._topic_ids.of(topics)
         logs = self._losses.logs(ordered, topic_ids)
         taken = {tp: Position.of(stored[tp]) for tp in ordered}
         losses = [loss for tp in ordered if (loss := find_loss(tp, stored[tp], logs[tp])) is not None]
@@ -149,7 +149,7 @@ class Ownership:
         # Only now: what failed on the way is found again by the retry.
         for tp, position in taken.items():
             self._positions.put(tp, position)
-        self._topic_ids.known.update(topic_ids)
+        self._topic_ids.learn(topics, ordered)
         self._start_reading(ordered)
         return {loss.partition for loss in losses}
 
@@ -167,6 +167,7 @@ class Ownership:
 
     def drop(self, partitions: Sequence[TopicPartition]) -> None:
         """These are not ours any more."""
+        self._topic_ids.leave(partitions, self._positions)
         self._positions.drop(partitions)
 
     def claim(
@@ -239,8 +240,7 @@ class Ownership:
     def committed(self, claim: Claim, epochs: Mapping[TopicPartition, int] | None = None) -> None:
         """The claim's ranges are durable; ``epochs`` are the new ones, where settling the commit raised them."""
         self._positions.commit(claim.ranges, claim.leader_epochs)
-        if epochs is not None:
-            self._positions.raise_epochs(epochs)
+        self._positions.raise_epochs(epochs or {})
         self._proved.update([r.topic_partition for r in claim.ranges])
 
     def settle(self, claim: Claim) -> bool:
