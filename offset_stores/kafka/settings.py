@@ -72,11 +72,12 @@ def refuse_mock(config: Mapping[str, Any]) -> None:
 
 
 def merged_config(own: Mapping[str, Any], of_stream: Mapping[str, Any]) -> dict[str, Any]:
-    """The store's own settings; brokers, security and timeouts are the stream's if it names no brokers itself."""
-    if any(key in own for key in _BROKERS):
-        return ClientSettings(own)
+    """The store's own settings; brokers and security are the stream's if it names no brokers itself.
+
+    Its timeout is the stream's all the same: for so long a killed member's successors wait for its offsets.
+    """
     session_timeout_ms = of_stream.get("session.timeout.ms", _DEFAULT_SESSION_TIMEOUT_MS)
-    of_connection = connection_settings(of_stream)
+    of_connection = {} if any(key in own for key in _BROKERS) else connection_settings(of_stream)
     return ClientSettings({**of_connection, "transaction.timeout.ms": session_timeout_ms, **own})
 
 

@@ -59,10 +59,13 @@ def test_brokers_security_and_session_come_from_the_stream() -> None:
     assert producer_settings(merged_config({}, {"bootstrap.servers": "b1"}))["transaction.timeout.ms"] == 45_000
 
 
-def test_a_store_that_names_brokers_takes_nothing_from_the_stream() -> None:
-    own = {"bootstrap.servers": "b2:9092", "transaction.timeout.ms": 10_000}
-    assert merged_config(own, OF_STREAM) == own
+def test_a_store_that_names_brokers_takes_nothing_from_the_stream_but_its_timeout() -> None:
+    own = {"bootstrap.servers": "b2:9092"}
+    assert merged_config(own, OF_STREAM) == {**own, "transaction.timeout.ms": 9_000}
+    assert merged_config(own, {}) == {**own, "transaction.timeout.ms": 45_000}
     assert servers_of(own) == "b2:9092"
+    asked_for = {**own, "transaction.timeout.ms": 10_000}
+    assert merged_config(asked_for, OF_STREAM) == asked_for
 
 
 @pytest.mark.parametrize(
