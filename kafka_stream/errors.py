@@ -16,6 +16,7 @@
       DataLoss                    stop; an operator decides
         OffsetOutOfRange, LogTruncated, TopicRecreated
       BoundNotReached             a bounded run cannot come to its end
+        HangingTransaction        for somebody's transaction does not end
       CommandRefused              an admin command would do harm; it says what to do first
       ProcessingError             user code failed; its cause is chained
         RecordError, TransactionEscaped, StatementRefused, SpoiledTransaction, FailedElsewhere
@@ -221,6 +222,28 @@ class BoundNotReached(KafkaStreamError):
     def __init__(self, message: str, *, partitions: tuple[TopicPartition, ...]) -> None:
         super().__init__(message)
         self.partitions = partitions
+
+
+class HangingTransaction(BoundNotReached):
+    """A transaction that does not end keeps from a bounded run what is behind it; what comes before is committed.
+
+    It begins at ``offset`` of ``partition``; ``age_s`` is how old its first record is, ``None`` if that could not be
+    read. ``partitions`` are all that are held so.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        partitions: tuple[TopicPartition, ...],
+        partition: TopicPartition,
+        offset: int,
+        age_s: float | None,
+    ) -> None:
+        super().__init__(message, partitions=partitions)
+        self.partition = partition
+        self.offset = offset
+        self.age_s = age_s
 
 
 class CommandRefused(KafkaStreamError):

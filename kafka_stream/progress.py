@@ -87,6 +87,9 @@ class StreamListener:
     def on_retry(self, error: Exception, delay_s: float) -> None:
         """A batch was dropped and is retried after a delay."""
 
+    def on_pinned(self, pinned: Mapping[TopicPartition, datetime]) -> None:
+        """What an open transaction keeps from being read has changed."""
+
     def on_stop(self, error: BaseException | None) -> None:
         """The stream has stopped."""
 
@@ -124,6 +127,10 @@ class Listeners(StreamListener):
     def on_retry(self, error: Exception, delay_s: float) -> None:
         """Tell all."""
         self._tell(lambda it: it.on_retry(error, delay_s))
+
+    def on_pinned(self, pinned: Mapping[TopicPartition, datetime]) -> None:
+        """Tell all, each with a mapping of its own."""
+        self._tell(lambda it: it.on_pinned(dict(pinned)))
 
     def on_stop(self, error: BaseException | None) -> None:
         """Tell all."""

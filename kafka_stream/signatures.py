@@ -14,6 +14,7 @@ _LISTENER: Mapping[str, Sequence[str]] = {
     "on_phase": ("phase", "ranges"),
     "on_batch": ("progress",),
     "on_retry": ("error", "delay_s"),
+    "on_pinned": ("pinned",),
     "on_stop": ("error",),
 }
 """The methods of ``protocols.Listener``, and what they are called with."""

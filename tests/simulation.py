@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -196,6 +197,7 @@ class Story(StreamListener):
         self.times: list[float] = []
         self.retries: list[tuple[Exception, float]] = []
         self.positions: list[Mapping[TopicPartition, int]] = []
+        self.pinned: list[Mapping[TopicPartition, datetime]] = []
         self.phases: list[Phase] = []
         self.stopped: list[BaseException | None] = []
         self.on: dict[Phase, Callable[[], object]] = {}
@@ -216,6 +218,9 @@ class Story(StreamListener):
 
     def on_positions(self, positions: Mapping[TopicPartition, int]) -> None:
         self.positions.append(positions)
+
+    def on_pinned(self, pinned: Mapping[TopicPartition, datetime]) -> None:
+        self.pinned.append(pinned)
 
     def on_stop(self, error: BaseException | None) -> None:
         self.stopped.append(error)

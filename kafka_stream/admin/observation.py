@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
-
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer
-from confluent_kafka import TopicPartition as ClientTopicPartition
+from typing import Any
 
 from kafka_stream.admin.describe import Log, Observation, RecordTimes
 from kafka_stream.errors import NotAuthorized
 from kafka_stream.protocols import OffsetAt, TopicInfo
 from kafka_stream.source.cluster import Cluster
-from kafka_stream.source.connection import connection_settings
-from kafka_stream.source.kafka_errors import is_end_of_partition, settings_accepted
+from kafka_stream.source.consumer.open_transactions import times_at
 from kafka_stream.types import StoredPosition, TopicPartition
-
-_librdkafka = logging.getLogger("kafka_stream.librdkafka")
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_POLL_S = 0.1
-_READER: Mapping[str, Any] = {
-    "group.id": "kafka-stream-offsets",  # librdkafka wants one; nothing is joined or committed
-    "allow.auto.create.topics": False,
-    "auto.offset.reset": "error",
-    "enable.auto.commit": False,
-    "enable.auto.offset.store": False,
-    "enable.partition.eof": True,
-    # One record of each partition is enough.
-    "queued.min.messages": 1,
-    "fetch.max.bytes": 8 * 2**20,
-    "fetch.message.max.bytes": 128 * 2**10,
-    "fetch.wait.max.ms": 10,
-    "fetch.queue.backoff.ms": 2,
-}
 
 
 def observe(cluster: Cluster, partitions: Collection[TopicPartition]) -> Observation:
@@ -100,54 +75,10 @@ def with_times(
     pinned = {tp: log.end_offset for tp, log in observation.logs.items() if log.end_offset < log.high_watermark}
     deadline = time.monotonic() + timeout_s
     times = RecordTimes(
-        next_records=_times_at(config, lagging, "read_committed", deadline),
-        pinning=_times_at(config, pinned, "read_uncommitted", deadline),
+        next_records=times_at(config, lagging, "read_committed", deadline),
+        pinning=times_at(config, pinned, "read_uncommitted", deadline),
     )
     return replace(observation, times=times)
-
-
-def _times_at(
-    config: Mapping[str, Any],
-    offsets: Mapping[TopicPartition, int],
-    isolation: Literal["read_committed", "read_uncommitted"],
-    deadline: float,
-) -> Mapping[TopicPartition, datetime | None]:
-    """The timestamp of the first record at or after each offset; ``None`` where the end comes first."""
-    if not offsets:
-        return {}
-    settings = {**connection_settings(config), **_READER, "isolation.level": isolation, "logger": _librdkafka}
-    with settings_accepted():
-        consumer = Consumer(settings)
-    try:
-        consumer.assign([ClientTopicPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()])
-        return _first_times(consumer, set(offsets), deadline)
-    finally:
-        consumer.close()
-
-
-def _first_times(
-    consumer: Consumer, waiting: set[TopicPartition], deadline: float
-) -> Mapping[TopicPartition, datetime | None]:
-    found: dict[TopicPartition, datetime | None] = {}
-    while waiting and (left_s := deadline - time.monotonic()) > 0:
-        finished = []
-        for message in consumer.consume(len(waiting), min(_POLL_S, left_s)):
-            topic, number, error = message.topic(), message.partition(), message.error()
-            if topic is None or number is None or (tp := TopicPartition(topic, number)) not in waiting:
-                continue
-            if error is None:
-                found[tp] = _time_of(*message.timestamp())
-            elif is_end_of_partition(error):
-                found[tp] = None
-            waiting.discard(tp)
-            finished.append(ClientTopicPartition(topic, number))
-        if finished and waiting:
-            consumer.pause(finished)
-    return found
-
-
-def _time_of(kind: int, milliseconds: int) -> datetime | None:
-    return None if kind == TIMESTAMP_NOT_AVAILABLE else _EPOCH + timedelta(milliseconds=milliseconds)
 
 
 __all__ = ["observe", "visible", "with_times"]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from kafka_stream.errors import BoundNotReached, ConfigurationError, StreamClosed
-from kafka_stream.protocols import AdministeredStore, OffsetAt, OffsetStore, Source, TopicInfo
+from kafka_stream.errors import BoundNotReached, ConfigurationError, HangingTransaction, StreamClosed
+from kafka_stream.protocols import AdministeredStore, OffsetAt, OffsetStore, OpenTransaction, Source, TopicInfo
 from kafka_stream.types import TopicPartition
 
+logger = logging.getLogger("kafka_stream")
+
 NO_PROGRESS_S = 60.0
+_NOT_BEHIND = "everything before the latest ends is committed, but what is behind them cannot be read"
 
 
 def resolve_start(source: Source, partitions: Sequence[TopicPartition], start: Any) -> Mapping[TopicPartition, int]:
@@ -154,20 +158,52 @@ class BoundedRun:
 
         Raises:
             BoundNotReached: nothing has moved for a minute (longer, where the settings ask for pauses); it names the
-                partitions, and an open transaction if that is what pins them.
+                partitions.
+            HangingTransaction: it is an open transaction that pins one.
         """
         if now - self.moved_at < self.patience_s:
             return
         short = self.short_of(positions)
-        stable = source.offsets(short, OffsetAt.LATEST)
-        pinned = [tp for tp in short if stable[tp] < self.bounds[tp]]
-        why = (
-            f"the end of {pinned[0]} is pinned at {stable[pinned[0]]} by an open transaction; end it, or choose an "
-            "earlier end"
-            if pinned
-            else "the broker delivers nothing; look at its log"
-        )
-        raise BoundNotReached(
-            f"no progress for {self.patience_s:g} s towards the end of {', '.join(map(str, short[:5]))}: {why}",
-            partitions=short,
-        )
+        what = f"no progress for {self.patience_s:g} s towards the end of {', '.join(map(str, short[:5]))}"
+        found = source.open_transactions(short)
+        if pinned := {tp: each for tp, each in found.items() if each.offset < self.bounds[tp]}:
+            raise _held(what, pinned)
+        raise BoundNotReached(f"{what}: the broker delivers nothing; look at its log", partitions=short)
+
+    def check_end(self, source: Source, go_on: Callable[[float], bool]) -> None:
+        """Once the end is reached: ``"latest"`` lies before open transactions, which is told of those that hang.
+
+        How old a record is its producer has said, who may have written what happened long ago: so it is waited whether
+        the transaction ends. ``go_on`` waits that long; false if nobody is interested any more.
+
+        Raises:
+            HangingTransaction: nothing ends it, so neither this run nor the next one reads what is behind it.
+            TransientError: nobody answered.
+        """
+        if self.until != "latest" or not (hanging := self._hanging(source, sorted(self.bounds))):
+            return
+        logger.warning("%s; looking again in %g s", _held(_NOT_BEHIND, hanging), NO_PROGRESS_S)
+        if go_on(NO_PROGRESS_S) and (still := self._hanging(source, sorted(hanging))):
+            raise _held(_NOT_BEHIND, still)
+
+    def _hanging(
+        self, source: Source, partitions: Sequence[TopicPartition]
+    ) -> Mapping[TopicPartition, OpenTransaction]:
+        """Those that pin an end of this run and are older than brokers let one run."""
+        found = source.open_transactions(partitions)
+        return {tp: each for tp, each in found.items() if each.hangs and each.offset == self.bounds[tp]}
+
+
+def _held(what: str, transactions: Mapping[TopicPartition, OpenTransaction]) -> HangingTransaction:
+    partition = min(transactions)
+    first = transactions[partition]
+    age_s = None if first.since is None else (datetime.now(UTC) - first.since).total_seconds()
+    begun = "" if age_s is None else f", whose first record is {age_s:.0f} s old"
+    return HangingTransaction(
+        f"{what}: the end of {partition} is pinned at {first.offset} by an open transaction{begun}; end it "
+        "(kafka-transactions.sh find-hanging, then abort), or choose an earlier end",
+        partitions=tuple(sorted(transactions)),
+        partition=partition,
+        offset=first.offset,
+        age_s=age_s,
+    )

@@ -34,6 +34,7 @@ from kafka_stream.engine.watchdog import Watchdog
 from kafka_stream.errors import (
     CommitOutcomeUnknown,
     ConfigurationError,
+    HangingTransaction,
     KafkaStreamError,
     OwnershipLost,
     TransientError,
@@ -110,7 +111,7 @@ class Loop:
         self._patience = Patience(listeners, lambda: request.stop, clock)
         self._settlement = Settlement(self._ownership, self._patience, self._reporter, lambda: request.drop_batch)
         self._matched = MatchedTopics(settings.topics, self._ownership, source)
-        self._topic_look = TopicLook(source, self._ownership, self._matched, self._reporter, clock)
+        self._topic_look = TopicLook(source, self._ownership, self._matched, self._reporter, listeners, clock)
         self._ticks = Ticks(processor.ticking_sinks, self._ownership, source, clock)
         self._planner = Planner(settings, source, self._ownership, clock)
         self._in_hand = BatchesInHand(self._planner, preparing, self._ownership, source, listeners)
@@ -145,6 +146,7 @@ class Loop:
                 while not self._finished():
                     self._turn()
                 self._leave()
+                self._look_behind_end()
         except BaseException as error:
             failure = error
             raise
@@ -219,6 +221,24 @@ class Loop:
                 self._process(empty)
             except KafkaStreamError as error:
                 logger.info("progress over empty ranges was not committed at the stop: %s", error)
+
+    def _look_behind_end(self) -> None:
+        """A bounded run that has come to its end says what keeps more from it, if that will not pass."""
+        if self._bounded is None or self._request.stop:
+            return
+        try:
+            self._bounded.check_end(self._source, self._wait_for)
+        except HangingTransaction:
+            raise
+        except KafkaStreamError as error:  # nobody answers, or a topic is gone: what the run was to do is done
+            logger.info("whether transactions hang behind the ends was not found out: %s", error)
+
+    def _wait_for(self, seconds: float) -> bool:
+        """False if a stop came before the time was over."""
+        deadline = self._clock() + seconds
+        while not self._request.stop and (left_s := deadline - self._clock()) > 0:
+            self._source.wait(left_s)
+        return not self._request.stop
 
     def _close(self, failure: BaseException | None) -> None:
         """Each in its turn, whatever comes of the others: a stop's time that runs out interrupts any of them."""

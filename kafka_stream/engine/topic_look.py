@@ -12,6 +12,7 @@ from kafka_stream.engine.matched_topics import MatchedTopics
 from kafka_stream.engine.partitions.ownership import Ownership
 from kafka_stream.engine.reporter import Reporter
 from kafka_stream.errors import TransientError
+from kafka_stream.progress import Listeners
 from kafka_stream.protocols import Look, Source, TopicInfo
 from kafka_stream.types import TopicPartition
 
@@ -31,12 +32,14 @@ class TopicLook:
         ownership: Ownership,
         matched: MatchedTopics,
         reporter: Reporter,
+        listeners: Listeners,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
         self._matched = matched
         self._ownership = ownership
         self._reporter = reporter
+        self._listeners = listeners
         self._clock = clock
         self._looked_at = clock() - LOOK_INTERVAL_S
         self._seen: Look | None = None  # and not dealt with
@@ -66,9 +69,14 @@ class TopicLook:
         if self._seen is not None:
             self._reporter.ends_are(self._seen.ends)
             if self._seen.ends:
-                self._reporter.set(pinned=self._pins.seen(self._seen.pinned))
+                self._tell_pinned(self._pins.seen(self._seen.pinned))
             self._deal_with(self._seen.topics, assignment, coming)
             self._seen = None  # only now: what failed is tried again after the backoff, before a batch
+
+    def _tell_pinned(self, pinned: Mapping[TopicPartition, datetime]) -> None:
+        if pinned != self._reporter.status.pinned:
+            self._reporter.set(pinned=pinned)
+            self._listeners.on_pinned(pinned)
 
     def _deal_with(
         self,

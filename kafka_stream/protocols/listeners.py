@@ -78,6 +78,12 @@ class Listener(Protocol):
     def on_retry(self, error: Exception, delay_s: float) -> None:
         """A batch was dropped and is retried after a delay."""
 
+    def on_pinned(self, pinned: Mapping[TopicPartition, datetime]) -> None:
+        """Since when somebody's open transaction has kept what is behind it from us, if for a minute or longer.
+
+        Told when it changes; empty: nothing is kept any more. It is ``status().pinned``.
+        """
+
     def on_stop(self, error: BaseException | None) -> None:
         """The stream has stopped; with what stopped it, if it failed."""
 

@@ -44,6 +44,19 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenTransaction:
+    """What keeps a partition's end: the transaction that begins at ``offset``, with a record made at ``since``.
+
+    ``since`` is ``None`` where the record could not be read in time. It ``hangs`` if it is older than brokers let one
+    run: nothing but an operator ends it.
+    """
+
+    offset: int
+    since: datetime | None
+    hangs: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Assigned:
     """Partitions were assigned; they stay paused until ``start_reading`` gives their positions."""
 
@@ -159,6 +172,12 @@ class Source(Protocol):
         A fixed number of requests, whatever the number of partitions. Raises ``BrokerUnavailable``.
         """
 
+    def open_transactions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, OpenTransaction]:
+        """The transactions behind whose beginning these partitions' latest ends stay; may take some seconds.
+
+        Raises ``BrokerUnavailable``.
+        """
+
     def begin_look(self, positions: Mapping[TopicPartition, int]) -> None:
         """Ask for the topics and the ends of partitions that are read up to here, unless it is being done.
 
@@ -266,6 +285,7 @@ __all__ = [
     "Look",
     "Lost",
     "OffsetAt",
+    "OpenTransaction",
     "PositionLost",
     "Revoked",
     "Source",

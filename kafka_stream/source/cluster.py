@@ -20,7 +20,13 @@ from confluent_kafka import (
     Uuid,
 )
 from confluent_kafka import TopicPartition as ClientTopicPartition
-from confluent_kafka.admin import AdminClient, ConsumerGroupDescription, OffsetSpec  # type: ignore[attr-defined]  # exported at run time only
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported at run time only
+    AdminClient,
+    ConfigResource,
+    ConsumerGroupDescription,
+    OffsetSpec,
+    ResourceType,
+)
 
 from kafka_stream.errors import BrokerUnavailable, CommandRefused, KafkaStreamError, TopicNotFound
 from kafka_stream.librdkafka import CLASSIC, CONSUMER
@@ -254,6 +260,18 @@ class Cluster:
         at_or_after = _EARLIEST if is_before_all_records(at) else OffsetSpec.for_timestamp(timestamp_ms(at))
         found = self._list_offsets(partitions, at_or_after, LEADER_TIMEOUT_S, committed=False)
         return {partition: offset for partition, offset in found.items() if offset >= 0}
+
+    def broker_setting(self, name: str) -> str | None:
+        """What the brokers have set; ``None`` where they do not say, which takes a right of its own."""
+        admin = self._admin
+        try:
+            node = next(iter(admin.list_topics(timeout=REQUEST_TIMEOUT_S).brokers))
+            asked = ConfigResource(ResourceType.BROKER, str(node))
+            described = admin.describe_configs([asked], request_timeout=REQUEST_TIMEOUT_S)
+            value = self._answer(described[asked])[name].value
+            return None if value is None else str(value)
+        except (KafkaException, KafkaStreamError, KeyError, StopIteration):
+            return None
 
     def group_members(self, group_id: str) -> Sequence[str]:
         """Who is in a consumer group now, as ``client id on host``; nobody, if there is no such group.

@@ -18,10 +18,11 @@ from kafka_stream.errors import (
     TopicNotFound,
 )
 from kafka_stream.librdkafka import ClientSettings, group_protocol_of
-from kafka_stream.protocols import Buffered, Look, OffsetAt, SourceEvent, TopicInfo, WantedTopics
+from kafka_stream.protocols import Buffered, Look, OffsetAt, OpenTransaction, SourceEvent, TopicInfo, WantedTopics
 from kafka_stream.source.client_log import CLIENT_LOG
 from kafka_stream.source.cluster import Cluster
 from kafka_stream.source.consumer.creation import consumer_settings, new_consumer
+from kafka_stream.source.consumer.open_transactions import open_transactions
 from kafka_stream.source.consumer_thread import ConsumerThread, Start
 from kafka_stream.source.group_protocol import AUTO, WILLING, GroupProtocol
 from kafka_stream.source.inbox import Inbox, SourceLimits
@@ -129,6 +130,10 @@ class KafkaSource:
         cluster = self._opened()[0]
         ends = cluster.offsets(partitions, OffsetAt.HIGH_WATERMARK)  # first: what comes after it came later
         return {**ends, **cluster.first_offsets_after(partitions, at)}
+
+    def open_transactions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, OpenTransaction]:
+        """The transactions behind whose beginning these partitions' latest ends stay."""
+        return open_transactions(self._opened()[0], self._config, partitions)
 
     def begin_look(self, positions: Mapping[TopicPartition, int]) -> None:
         """Ask for the topics and these partitions' ends, on a thread of its own."""

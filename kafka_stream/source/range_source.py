@@ -17,6 +17,7 @@ from kafka_stream.protocols import (
     Buffered,
     Look,
     OffsetAt,
+    OpenTransaction,
     PositionLost,
     Source,
     SourceEvent,
@@ -245,6 +246,10 @@ class RangeSource:
     def ends_before(self, partitions: Sequence[TopicPartition], at: datetime) -> Mapping[TopicPartition, int]:
         """See ``Source``."""
         return self._source.ends_before(partitions, at)
+
+    def open_transactions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, OpenTransaction]:
+        """See ``Source``."""
+        return self._source.open_transactions(partitions)
 
     def begin_look(self, positions: Mapping[TopicPartition, int]) -> None:
         """See ``Source``."""

@@ -101,5 +101,28 @@ class SourceOffsetsContract(OpenedSources):
         assert source.ends_before([stable, pinned, empty], after) == {stable: 2, pinned: 4, empty: 0}
         assert source.offsets([pinned], after) == {pinned: 1}, "where a stable record is asked for"
 
+    def test_which_transaction_keeps_an_end_and_since_when(
+        self, harness: SourceHarness, opened: Callable[..., Reader]
+    ) -> None:
+        topic = harness.create_topic(3)
+        stable, pinned, empty = (TopicPartition(topic, number) for number in range(3))
+        harness.produce(topic, 0, ["a", "b"])
+        harness.produce(topic, 1, ["a"])
+        before = datetime.now(UTC) - timedelta(seconds=1)
+        transaction = harness.open_transaction(topic, 1, ["b", "c"])
+        harness.produce(topic, 1, ["d"])
+        reader = opened(topic)
+        source = reader.source
+        found = source.open_transactions([stable, pinned, empty])
+        assert found.keys() == {pinned}
+        assert found[pinned].offset == 1
+        since = found[pinned].since
+        assert since is not None
+        assert before <= since <= datetime.now(UTC)
+        assert not found[pinned].hangs, "it is young"
+        assert source.open_transactions([stable, empty]) == {}
+        transaction.commit()
+        reader.until(lambda: not source.open_transactions([pinned]))
+
 
 __all__ = ["SourceOffsetsContract"]

@@ -48,6 +48,7 @@ LONG_FILES = {
     "integration_tests/test_zookeeper_sessions.py",
     "integration_tests/test_zookeeper_store.py",
     "kafka_stream/engine/loop.py",
+    "kafka_stream/errors.py",
     "kafka_stream/source/cluster.py",
     "kafka_stream/source/inbox.py",
     "kafka_stream/testing/administration_contract.py",

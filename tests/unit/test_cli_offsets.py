@@ -77,7 +77,7 @@ def test_describe_shows_what_is_stored_beside_the_log(run: Invoke, orders: SqlOf
 
 
 def test_no_time_reads_no_record(run: Invoke, orders: SqlOffsetStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kafka_stream.admin.observation.Consumer", None)
+    monkeypatch.setattr("kafka_stream.source.consumer.open_transactions.Consumer", None)
     found = rows(run("describe", *HERE, "--no-time", "--output", "json"))
     assert {(row["lag"], row["lag_s"]) for row in found} == {(50, None)}
 

@@ -47,6 +47,10 @@ OWNER = Owner("0123", "host-1", "v1")
         (errors.LogTruncated("x", partition=ORDERS_0, wanted=9, available=(2, 3)), ExitStatus.REFUSED),
         (errors.TopicRecreated("x", partition=ORDERS_0, wanted=9, available=None), ExitStatus.REFUSED),
         (errors.BoundNotReached("x", partitions=(ORDERS_0,)), ExitStatus.FAILED),
+        (
+            errors.HangingTransaction("x", partitions=(ORDERS_0,), partition=ORDERS_0, offset=3, age_s=None),
+            ExitStatus.FAILED,
+        ),
         (errors.CommandRefused("x"), ExitStatus.REFUSED),
         (errors.ProcessingError("x"), ExitStatus.FAILED),
         (errors.RecordError("x", topic="t", partition=0, offset=1), ExitStatus.FAILED),

@@ -37,6 +37,7 @@ CALLS = {
     "on_phase": (Phase.AFTER_FETCH, RANGES),
     "on_batch": (PROGRESS,),
     "on_retry": (ValueError("x"), 0.1),
+    "on_pinned": ({ORDERS_0: PROGRESS.committed_at},),
     "on_stop": (None,),
 }
 

@@ -27,9 +27,13 @@ class MemoryTransaction:
         self._kafka = kafka
         self._number = number
 
-    def produce(self, topic: str, value: bytes | str | None, *, partition: int = 0) -> int:
+    def produce(
+        self, topic: str, value: bytes | str | None, *, partition: int = 0, timestamp_ms: int | None = None
+    ) -> int:
         """Add a record; return its offset."""
-        return self._kafka._append(topic, value, partition=partition, transaction=self._number)  # noqa: SLF001 - its part
+        return self._kafka._append(  # noqa: SLF001 - its part
+            topic, value, partition=partition, timestamp_ms=timestamp_ms, transaction=self._number
+        )
 
     def commit(self) -> None:
         """Make the records visible; a marker takes one offset in each partition."""

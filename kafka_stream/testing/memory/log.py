@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 from confluent_kafka import Message
 
-from kafka_stream.protocols import PositionGone, PositionLost, Slice
+from kafka_stream.protocols import OpenTransaction, PositionGone, PositionLost, Slice
 from kafka_stream.source.buffer import offset_of
 from kafka_stream.testing.messages import message
 from kafka_stream.types import MAX_OFFSET, TopicPartition
+
+LONGEST_TRANSACTION = timedelta(minutes=15)
+"""As brokers have it by default."""
 
 
 class MemoryLog:
@@ -77,6 +81,14 @@ class MemoryLog:
         if offsets := self._open.pop(transaction, None):
             self._aborted.update(offsets)
             self.skip(1)
+
+    def first_open(self) -> OpenTransaction | None:
+        """The open transaction that keeps the end; it hangs if it is older than brokers let one run."""
+        offset = self.stable_end
+        if offset == self.end:
+            return None
+        since = datetime.fromtimestamp(self._records[self._index(offset)].timestamp()[1] / 1000, UTC)
+        return OpenTransaction(offset, since, hangs=datetime.now(UTC) - since > LONGEST_TRANSACTION)
 
     def delete_before(self, offset: int) -> None:
         """Move the log's start, as retention does."""

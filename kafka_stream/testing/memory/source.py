@@ -10,7 +10,7 @@ from datetime import datetime
 from confluent_kafka import Message
 
 from kafka_stream.errors import BrokerUnavailable, KafkaStreamError, OwnershipLost, TopicNotFound
-from kafka_stream.protocols import Buffered, Look, OffsetAt, SourceEvent, TopicInfo, WantedTopics
+from kafka_stream.protocols import Buffered, Look, OffsetAt, OpenTransaction, SourceEvent, TopicInfo, WantedTopics
 from kafka_stream.source.inbox import Inbox, SourceLimits
 from kafka_stream.source.topic_watch import look_at
 from kafka_stream.testing.memory.group import Logs, MemoryGroup
@@ -64,6 +64,12 @@ class MemorySource:
         """Where the records from before a time end, those of open transactions included."""
         with self._lock:
             return {partition: self._logs.log(partition).end_before(timestamp_ms(at)) for partition in partitions}
+
+    def open_transactions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, OpenTransaction]:
+        """The transactions behind whose beginning these partitions' latest ends stay; none ends by itself."""
+        with self._lock:
+            found = {partition: self._logs.log(partition).first_open() for partition in partitions}
+        return {partition: transaction for partition, transaction in found.items() if transaction is not None}
 
     def begin_look(self, positions: Mapping[TopicPartition, int]) -> None:
         """Have ``look`` answer the next time."""
