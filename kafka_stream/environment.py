@@ -10,11 +10,11 @@ from kafka_stream.librdkafka import meant
 PREFIX = "KAFKA_STREAM_"
 
 _OF_THE_COMMANDS = """
-    ALL_TOPICS APP BY_DURATION CLEAR_SHARED_STATE EXECUTE EXPORT EXPORT_FORMAT FENCE FILE FROM FROM_FILE GROUP INTERVAL
-    KAFKA_CONFIG LIMIT LETTERS_ABANDON LETTERS_ERROR LETTERS_INTO LETTERS_IN_PLACE LETTERS_KEY LETTERS_NOTE
+    ALL_TOPICS APP BY_DURATION CLEAR_SHARED_STATE EXECUTE EXPORT EXPORT_FORMAT FENCE FILE FROM FROM_FILE GROUP
+    INTERVAL KAFKA_CONFIG LIMIT LETTERS_ABANDON LETTERS_ERROR LETTERS_INTO LETTERS_IN_PLACE LETTERS_KEY LETTERS_NOTE
     LETTERS_OFFSET LETTERS_PARTITION LETTERS_RESUME LETTERS_SENT LETTERS_SINCE LETTERS_STATUS LETTERS_THROUGH_TOPIC
-    LETTERS_TOPIC LETTERS_UNTIL LOG_LEVEL NO_TIME OUTPUT SHIFT_BY STATE TO TOPIC TO_CURRENT TO_DATETIME TO_EARLIEST
-    TO_LATEST TO_OFFSET UNTIL WATCH WITH_STATE_RESET YES
+    LETTERS_TOPIC LETTERS_UNTIL LOG_CONFIG LOG_FORMAT LOG_LEVEL NO_TIME OUTPUT SHIFT_BY STATE TO TOPIC TO_CURRENT
+    TO_DATETIME TO_EARLIEST TO_LATEST TO_OFFSET UNTIL WATCH WITH_STATE_RESET YES
     """
 OF_THE_COMMANDS = frozenset(_OF_THE_COMMANDS.split())
 """What commands read beside a stream's settings, without the prefix."""
@@ -37,7 +37,9 @@ def why_unknown_variable(names: Iterable[str], settings: Collection[str]) -> str
             continue
         own = name.upper().removeprefix(PREFIX)
         if own.partition("__")[0] not in known and not _OTHERS.fullmatch(own):
-            return f"the variable {name} is none that there is{meant(PREFIX + own, (PREFIX + each for each in known))}"
+            every = [PREFIX + each for each in known]
+            every += [PREFIX + own.replace("KAFKA_", "KAFKA__", 1)] if own.startswith("KAFKA_") else []
+            return f"the variable {name} is none that there is{meant(PREFIX + own, every)}"
     return None
 
 

@@ -37,6 +37,7 @@ def in_directory(path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
 
     def run(*arguments: str) -> Ended:
         capsys.readouterr()
+        root.handlers[:] = [each for each in root.handlers if not type(each).__module__.startswith("_pytest")]
         with pytest.raises(SystemExit) as ended:
             main(arguments)
         captured = capsys.readouterr()

@@ -11,7 +11,7 @@ from kafka_stream.cli.dead_letters import dead_letters
 from kafka_stream.cli.demo.command import demo
 from kafka_stream.cli.exit_status import ExitStatus, report
 from kafka_stream.cli.offsets import offsets
-from kafka_stream.cli.options import refuse_what_is_no_text, warn_about_secrets
+from kafka_stream.cli.options import refuse_unknown_variables, refuse_what_is_no_text, warn_about_secrets
 from kafka_stream.cli.output import was_written, with_streams
 from kafka_stream.cli.run import run
 from kafka_stream.cli.schema import schema
@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _status(arguments: Sequence[str]) -> int:
     try:
         refuse_what_is_no_text(arguments)
+        if "--help" not in arguments:
+            refuse_unknown_variables()
         app(args=arguments, prog_name="kafka-stream")
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0

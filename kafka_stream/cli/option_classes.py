@@ -18,14 +18,17 @@ _CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotati
 def takes(options: type[T]) -> Callable[[Callable[[T], None]], Callable[..., None]]:
     """Turn a function of one options object into what Typer makes a command of.
 
-    ``options`` is a dataclass whose fields are annotated as a command's parameters are, and all have defaults; a class
-    may add its own options to those that it inherits.
+    ``options`` is a dataclass whose fields are annotated as a command's parameters are; one without a default has to be
+    given. A class may add its own options to those that it inherits.
     """
     hints = get_type_hints(options, include_extras=True)
     assert dataclasses.is_dataclass(options)
     parameters = [
         inspect.Parameter(
-            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default,
+            annotation=hints[field.name],
         )
         for field in dataclasses.fields(options)
     ]

@@ -150,6 +150,23 @@ def refuse_what_is_no_text(arguments: Iterable[str], environment: Mapping[str, s
             raise ConfigurationError(f"{what} holds a NUL or bytes that are no UTF-8 text")
 
 
+def refuse_unknown_variables(environment: Mapping[str, str] = os.environ) -> None:
+    """A variable of ours that is misspelt would be a setting that nobody hears of.
+
+    Raises:
+        ConfigurationError: one begins with ``KAFKA_STREAM_`` and is none that there is.
+    """
+    from kafka_stream.environment import PREFIX, why_unknown_variable
+
+    if not any(name.upper().startswith(PREFIX) for name in environment):
+        return
+    from kafka_stream.errors import ConfigurationError
+    from kafka_stream.settings import StreamSettings
+
+    if (unknown := why_unknown_variable(environment, StreamSettings.model_fields)) is not None:
+        raise ConfigurationError(unknown)
+
+
 def holds_secret(argument: str) -> bool:
     """Whether a command-line argument looks as if it held a password."""
     return _SECRET_ARGUMENT.search(argument) is not None
@@ -175,6 +192,7 @@ __all__ = [
     "kafka_given",
     "kafka_settings",
     "read_file",
+    "refuse_unknown_variables",
     "refuse_what_is_no_text",
     "warn_about_secrets",
 ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -16,12 +16,13 @@ from kafka_stream.progress import StreamListener
 from kafka_stream.protocols import BatchProgress, WorkerShare
 from kafka_stream.types import Guarantee, Owner
 
+logger = logging.getLogger("kafka_stream.run")
+
 LINE_INTERVAL_S = 1.0
 
 
-def _print_line(line: str) -> None:
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
-    sys.stderr.flush()
+def _log_line(line: str, fields: Mapping[str, object]) -> None:
+    logger.info("%s", line, extra=fields)
 
 
 def thousands(number: int) -> str:
@@ -65,13 +66,16 @@ class Totals:
 
 
 class LineProgress(StreamListener):
-    """A line at the start, at most one a second while batches are committed, one at each retry and at the stop."""
+    """A line at the start, at most one a second while batches are committed, and one at the stop.
+
+    They are records of the logger ``kafka_stream.run``, with fields for programs: ``event``, ``stream`` and numbers.
+    """
 
     def __init__(
         self,
         route: str,
         *,
-        write: Callable[[str], None] = _print_line,
+        write: Callable[[str, Mapping[str, object]], None] = _log_line,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._route = route
@@ -79,6 +83,7 @@ class LineProgress(StreamListener):
         self._clock = clock
         self._totals = Totals(clock)
         self._written_at = float("-inf")
+        self._stream = ""
 
     def __enter__(self) -> Self:
         return self
@@ -90,7 +95,9 @@ class LineProgress(StreamListener):
 
     def on_start(self, stream: str, owner: Owner, guarantee: Guarantee) -> None:
         """Say what runs, from where to where, as whom, and what is promised."""
-        self._write(f"{stream} started: {self._route}, owner {owner}, {guarantee}")
+        self._stream = stream
+        fields = {"event": "started", "stream": stream, "owner": owner.id, "guarantee": str(guarantee)}
+        self._write(f"{stream} started: {self._route}, owner {owner}, {guarantee}", fields)
 
     def on_batch(self, progress: BatchProgress) -> None:
         """Say how far it has come, unless that was said less than a second ago."""
@@ -101,7 +108,17 @@ class LineProgress(StreamListener):
         took = f"{progress.duration_s:.2f} s{_by(progress)}"
         self._write(
             f"{progress.stream} batch {progress.batch}: {thousands(progress.records)} records in {took}, "
-            f"{thousands(self._totals.records)} in all, lag {_lag(progress)}"
+            f"{thousands(self._totals.records)} in all, lag {_lag(progress)}",
+            {
+                "event": "batch",
+                "stream": progress.stream,
+                "batch": progress.batch,
+                "records": progress.records,
+                "duration_s": round(progress.duration_s, 6),
+                "records_in_all": self._totals.records,
+                "lag": _lag_in_all(progress),
+                "ranges": [str(r) for r in progress.ranges],
+            },
         )
 
     def on_retry(self, error: Exception, delay_s: float) -> None:
@@ -110,8 +127,16 @@ class LineProgress(StreamListener):
     def on_stop(self, error: BaseException | None) -> None:
         """Say what was done in all."""
         for worker, share in sorted(self._totals.workers.items()):
-            self._write(f"worker {worker}: {thousands(share.records)} records in {share.busy_s:.1f} s of its time")
-        self._write(f"{'stopped' if error is None else 'failed'} after {self._totals.sentence()}")
+            self._write(
+                f"worker {worker}: {thousands(share.records)} records in {share.busy_s:.1f} s of its time",
+                {"event": "worker", "worker": worker, "records": share.records, "busy_s": round(share.busy_s, 6)},
+            )
+        event = "stopped" if error is None else "failed"
+        fields: dict[str, object] = {"event": event, "stream": self._stream, "batches": self._totals.batches}
+        fields |= {"records": self._totals.records, "dead_letters": self._totals.dead_letters}
+        if error is not None:
+            fields["error"] = type(error).__name__
+        self._write(f"{event} after {self._totals.sentence()}", fields)
 
 
 class BarProgress(LineProgress):
@@ -160,7 +185,7 @@ class BarProgress(LineProgress):
             records=thousands(self._totals.records),
         )
 
-    def _print(self, line: str) -> None:
+    def _print(self, line: str, fields: Mapping[str, object]) -> None:
         self._console.print(without_passwords(line), highlight=False, markup=False, soft_wrap=True)
 
 
@@ -171,8 +196,13 @@ def _by(progress: BatchProgress) -> str:
 
 
 def _lag(progress: BatchProgress) -> str:
+    lag = _lag_in_all(progress)
+    return "not known yet" if lag is None else thousands(lag)
+
+
+def _lag_in_all(progress: BatchProgress) -> int | None:
     lags = [lag for lag in progress.lag.values() if lag is not None]
-    return thousands(sum(lags)) if lags else "not known yet"
+    return sum(lags) if lags else None
 
 
 __all__ = ["BarProgress", "LineProgress", "Totals", "thousands"]

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import enum
 import logging
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kafka_stream.cli.exit_status import exit_status
+from kafka_stream.cli.logs import LogFormat, LogLevel, configure_logging, show_records
+from kafka_stream.cli.option_classes import takes
 from kafka_stream.cli.options import KafkaOption, NameOption, StoreOption, kafka_given
-from kafka_stream.cli.precedence import GivenKafka, name_beside, store_beside, telling_variables
+from kafka_stream.cli.precedence import name_beside, store_beside
 
 if TYPE_CHECKING:
     from kafka_stream.cli.progress import LineProgress
     from kafka_stream.stream import DirectStream
 
-
-class LogLevel(enum.StrEnum):
-    """What is logged to stderr."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
+logger = logging.getLogger("kafka_stream.run")
 
 
-def run(
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What ``kafka-stream run`` takes."""
+
     app: Annotated[
         str,
         typer.Argument(
@@ -34,7 +34,7 @@ def run(
             envvar="KAFKA_STREAM_APP",
             help="Where the stream is: `app:stream` for `stream` in app.py, a DirectStream or a function returning it.",
         ),
-    ],
+    ]
     until: Annotated[
         str | None,
         typer.Option(
@@ -42,14 +42,25 @@ def run(
             envvar="KAFKA_STREAM_UNTIL",
             help="Stop there: at the ends as they are at the start, or at a time such as 2026-01-31T00:00+00:00.",
         ),
-    ] = None,
-    name: NameOption = None,
-    store: StoreOption = None,
-    kafka: KafkaOption = None,
+    ] = None
+    name: NameOption = None
+    store: StoreOption = None
+    kafka: KafkaOption = None
     log_level: Annotated[
-        LogLevel, typer.Option(envvar="KAFKA_STREAM_LOG_LEVEL", help="What is logged to stderr.")
-    ] = LogLevel.INFO,
-    *,
+        LogLevel, typer.Option(envvar="KAFKA_STREAM_LOG_LEVEL", help="From which level on records are shown.")
+    ] = LogLevel.INFO
+    log_format: Annotated[
+        LogFormat,
+        typer.Option(envvar="KAFKA_STREAM_LOG_FORMAT", help="Lines for people, or JSON objects for programs."),
+    ] = LogFormat.TEXT
+    log_config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            envvar="KAFKA_STREAM_LOG_CONFIG",
+            help="Where records go instead: what logging.config takes, as .json, .toml or .ini.",
+        ),
+    ] = None
     executor: Annotated[
         str | None,
         typer.Option(
@@ -57,9 +68,17 @@ def run(
             envvar="KAFKA_STREAM_EXECUTOR",
             help="Where prepare runs, if not in this process: processes of this machine, a Dask cluster, or Spark.",
         ),
-    ] = None,
-    context: typer.Context,
-) -> None:
+    ] = None
+
+    @property
+    def shows_bar(self) -> bool:
+        """Whether there is somebody to look at one, and an end that it can come to."""
+        in_lines = self.log_format is LogFormat.JSON or self.log_config is not None
+        return self.until is not None and not in_lines and sys.stderr.isatty()
+
+
+@takes(RunOptions)
+def run(options: RunOptions) -> None:
     """Run a stream until it is stopped, or up to an end.
 
     Ctrl-C and SIGTERM finish the batch in hand, then leave. Options go before
@@ -72,25 +91,38 @@ def run(
     """
     from kafka_stream.settings import checked_bound
 
-    if until is not None:
-        checked_bound(until, "--until")
-    on_terminal = until is not None and sys.stderr.isatty()
-    with telling_variables(context):
-        stream = _loaded(app, name=name, store=store, kafka=kafka_given(kafka), executor=executor)
-    with _progress(stream, until) as progress:
-        _set_up_logging(log_level, on_terminal=on_terminal)
-        stream.replace(listeners=(*stream.settings.listeners, progress)).run(until=until)
+    if options.until is not None:
+        checked_bound(options.until, "--until")
+    stream = _loaded(options)
+    if options.log_config is not None:  # goes before what the module has set up
+        configure_logging(options.log_config)
+    with _progress(stream, options) as progress:
+        if options.log_config is None:
+            show_records(options.log_level, options.log_format, with_time=not options.shows_bar)
+        _run(stream.replace(listeners=(*stream.settings.listeners, progress)), options)
 
 
-def _loaded(app: str, *, name: str | None, store: str | None, kafka: GivenKafka, executor: str | None) -> DirectStream:
+def _run(stream: DirectStream, options: RunOptions) -> None:
+    """What ends it is an object among the others, where programs read them."""
+    try:
+        stream.run(until=options.until)
+    except Exception as error:
+        if options.log_format is LogFormat.TEXT:
+            raise
+        logger.error("%s", error, exc_info=error, extra={"event": "error", "stream": stream.name})
+        raise typer.Exit(exit_status(error)) from None
+
+
+def _loaded(options: RunOptions) -> DirectStream:
     """The application's stream, with what options say otherwise; variables must agree with its code."""
     from kafka_stream.loading import load_stream
 
+    app, kafka = options.app, kafka_given(options.kafka)
     stream = load_stream(app)
-    changes: dict[str, Any] = {} if executor is None else {"executor": executor}
-    if (of_name := name_beside(stream.name, name, app, "name")) != stream.name:
+    changes: dict[str, Any] = {} if options.executor is None else {"executor": options.executor}
+    if (of_name := name_beside(stream.name, options.name, app, "name")) != stream.name:
         changes["name"] = of_name
-    if (url := store_beside(stream, store, app)) is not None:
+    if (url := store_beside(stream, options.store, app)) is not None:
         changes["store"] = url
     if isinstance(stream.settings.kafka, dict):
         own = stream.settings.kafka_config()
@@ -101,26 +133,16 @@ def _loaded(app: str, *, name: str | None, store: str | None, kafka: GivenKafka,
     return stream.replace(**changes) if changes else stream
 
 
-def _progress(stream: DirectStream, until: str | None) -> LineProgress:
+def _progress(stream: DirectStream, options: RunOptions) -> LineProgress:
     from rich.console import Console
 
     from kafka_stream.cli.progress import BarProgress, LineProgress
 
     results = ", ".join(sink.describe() for sink in stream.sinks)
     route = f"{', '.join(stream.settings.topics)} into {results}, offsets in {stream.store.describe()}"
-    if until is not None and sys.stderr.isatty():
-        return BarProgress(route, Console(stderr=True), total_is_lag=until == "latest")
+    if options.shows_bar:
+        return BarProgress(route, Console(stderr=True), total_is_lag=options.until == "latest")
     return LineProgress(route)
 
 
-def _set_up_logging(level: LogLevel, *, on_terminal: bool) -> None:
-    """Plain lines on stderr, unless the stream's module has set logging up itself."""
-    root = logging.getLogger()
-    if root.handlers:
-        return
-    # On a terminal rich has replaced sys.stderr by now, so that lines go above the bar.
-    layout = "%(levelname)s %(message)s" if on_terminal else "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(level=level.upper(), format=layout, datefmt="%H:%M:%S", stream=sys.stderr)
-
-
-__all__ = ["LogLevel", "run"]
+__all__ = ["RunOptions", "run"]

@@ -30,7 +30,6 @@ LONG_FUNCTIONS = {
         "test_ten_resets_under_a_stream_into_another_database_leave_what_they_imply"
     ),
     "kafka_stream/cli/demo/command.py: demo",
-    "kafka_stream/cli/run.py: run",
     "kafka_stream/engine/loop.py: __init__",
     "offset_stores/sql/statements.py: of",
 }

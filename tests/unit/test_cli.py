@@ -14,6 +14,7 @@ import pytest
 from kafka_stream.cli.exit_status import without_passwords
 from kafka_stream.cli.options import holds_secret, kafka_settings
 from tests.command_line import Invoke, one_sentence
+from tests.memory_app import MEMORY_APP
 
 PASSWORD = "hush-hush"
 
@@ -187,25 +188,6 @@ def test_version_as_json(invoke: Invoke) -> None:
 
 
 # -------------------------------------------------------------------------------------------------------------- run
-
-MEMORY_APP = """
-import sqlalchemy as sa
-from kafka_stream.stream import DirectStream
-from kafka_stream.testing import MemoryKafka
-
-results = sa.Table("results", sa.MetaData(), sa.Column("value", sa.Text))
-kafka = MemoryKafka({"orders": 2})
-for number in range(10):
-    kafka.produce("orders", value=str(number), partition=number % 2)
-
-def write(batch, transaction):
-    results.create(transaction.connection, checkfirst=True)
-    transaction.connection.execute(results.insert(), [{"value": m.value().decode()} for m in batch])
-
-stream = DirectStream(
-    name="orders", topics=["orders"], kafka=kafka, store="sqlite:///orders.db", sink=write, assignment="static"
-)
-"""
 
 
 def rows_in(database: Path) -> int:

@@ -113,7 +113,9 @@ def progress_of(batch: int, records: int, lag: int | None) -> BatchProgress:
 def test_lines_come_at_most_once_a_second_and_the_totals_count_every_batch() -> None:
     lines: list[str] = []
     clock = Clock()
-    progress = LineProgress("orders into table t, offsets in sqlite:///o", write=lines.append, clock=clock)
+    progress = LineProgress(
+        "orders into table t, offsets in sqlite:///o", write=lambda line, _: lines.append(line), clock=clock
+    )
     progress.on_start("orders", OWNER, Guarantee.EXACTLY_ONCE)
     for batch in range(1, 33):
         progress.on_batch(progress_of(batch, 1000, None if batch == 1 else 5))
@@ -131,7 +133,7 @@ def test_lines_come_at_most_once_a_second_and_the_totals_count_every_batch() -> 
 
 def test_the_totals_say_what_was_set_aside() -> None:
     lines: list[str] = []
-    progress = LineProgress("x", write=lines.append, clock=Clock())
+    progress = LineProgress("x", write=lambda line, _: lines.append(line), clock=Clock())
     progress.on_batch(replace(progress_of(1, 900, 5), dead_letters=3))
     progress.on_stop(None)
     assert lines[-1].startswith("stopped after 900 records in 1 batches, 3 of them set aside as dead letters, ")
@@ -139,7 +141,7 @@ def test_the_totals_say_what_was_set_aside() -> None:
 
 def test_a_failed_run_says_so() -> None:
     lines: list[str] = []
-    LineProgress("x", write=lines.append, clock=Clock()).on_stop(ValueError("no"))
+    LineProgress("x", write=lambda line, _: lines.append(line), clock=Clock()).on_stop(ValueError("no"))
     assert lines[0].startswith("failed after 0 records in 0 batches")
 
 
