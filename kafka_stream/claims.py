@@ -105,6 +105,8 @@ def _fenced(
         )
     if found.owner is not None and found.owner.id == claim.owner.id and found.owner_epoch == epoch:
         return None
+    if found.owner_epoch < epoch:
+        return _gone_back(claim, r, found, where)
     by_admin = found.owner is None or found.owner.id == claim.owner.id
     return OwnershipLost(
         f"{r} of stream {stream!r} is not ours to commit any more: fenced by "
@@ -113,6 +115,23 @@ def _fenced(
         range=r,
         stored_offset=found.next_offset,
         other=found.owner,
+    )
+
+
+def _gone_back(claim: Claim, r: OffsetRange, found: StoredPosition, where: str) -> OwnershipLost:
+    """Epochs never decrease, so nobody has fenced us: the takeover that raised ours is gone, and what came after it.
+
+    Results and offsets were in the same transactions, and went together. So it is answered as a fence by an admin
+    command is, whoever is stored now: the partitions are taken over again, from what is there.
+    """
+    return OwnershipLost(
+        f"{where} has gone back: epoch {found.owner_epoch} of {r.topic_partition} of stream {claim.stream!r} is stored "
+        f"there, with offset {found.next_offset}, and was {claim.epochs[r.topic_partition]} before: it has lost "
+        "transactions that it had acknowledged (a replica that lagged was promoted, or a backup restored), results and "
+        "offsets alike",
+        range=r,
+        stored_offset=found.next_offset,
+        other=claim.owner,
     )
 
 

@@ -7,6 +7,7 @@
       TransientError              the batch is retried
         BrokerUnavailable, StoreUnavailable, SinkUnavailable
           PartitionsHeld          of the store; the others are taken over meanwhile
+          StoreSuperseded         of the store: another server has taken this one's place
         HandlerUnavailable        what user code calls, by transient_errors; WorkerLost, of the stream's executor
       RetriesExhausted            the retry strategy allows no further attempt
       OwnershipLost               fenced by another owner or an admin command
@@ -126,6 +127,18 @@ class PartitionsHeld(StoreUnavailable):
     def __init__(self, message: str, *, partitions: tuple[TopicPartition, ...]) -> None:
         super().__init__(message)
         self.partitions = partitions
+
+
+class StoreSuperseded(StoreUnavailable):
+    """The store's server is a former primary: another one was promoted since, and this process has worked with that.
+
+    Nothing is read from it or committed to it. ``found`` is its timeline and ``seen`` the latest that was seen.
+    """
+
+    def __init__(self, message: str, *, found: int, seen: int) -> None:
+        super().__init__(message)
+        self.found = found
+        self.seen = seen
 
 
 class SinkUnavailable(TransientError):

@@ -44,6 +44,7 @@ class Access:
         self._statements: Statements | None = None
         self._driver_statements: dict[TextClause, DriverStatement] = {}
         self._was_let_in = False
+        self._timelines: dict[str, int] = {}
         self._held_before: dict[str, frozenset[TopicPartition]] = {}
 
     @property
@@ -103,10 +104,29 @@ class Access:
                 verdict = Verdict.UNAVAILABLE
             raise mapped(error, verdict, doing, self.where) from error
 
+    def learn_servers(self) -> None:
+        """Look at all servers that the URL names, so that none is taken that another one has replaced."""
+        self.database.learn_servers(self.engine, self._timelines)
+
+    def connect(self) -> Connection:
+        """A connection without a transaction, to no server that another one is known to have replaced.
+
+        Raises:
+            StoreSuperseded: it leads to one.
+        """
+        connection = self.database.connect(self.engine)
+        try:
+            self.database.refuse_superseded(connection, self._timelines, self.where)
+        except BaseException:
+            connection.invalidate()
+            connection.close()
+            raise
+        return connection
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection to read with; rolled back at the end."""
-        connection = self.database.connect(self.engine)
+        connection = self.connect()
         try:
             yield connection
         except BaseException as error:
@@ -128,11 +148,13 @@ class Access:
     @contextmanager
     def writing(self, session: str, timeout_s: float) -> Iterator[Connection]:
         """A transaction that waits for locks no longer than this; committed if the body succeeds."""
-        connection = self.database.connect(self.engine)
+        connection = self.connect()
         try:
             transaction = self.database.begin_bounded(connection, session, timeout_s)
             yield connection
             transaction.commit()
+            if (said := self.database.unreplicated(connection)) is not None:
+                raise StoreUnavailable(f"{self.where} has committed on the primary alone: {said}")
         except BaseException as error:
             clean(connection, self.database, after=error)
             raise

@@ -101,6 +101,7 @@ class SqlOffsetStore(SqlStateStore):
         """Connect, refuse what cannot hold the promise, and create or verify the tables."""
         access = self._access
         with access.mapping("opening the store"):
+            access.learn_servers()
             access.database.refuse_autocommit(access.engine, access.where)
             access.was_let_in()
             access.database.prepare_file(access.engine)

@@ -6,9 +6,9 @@ import sqlite3
 
 import pytest
 
-from kafka_stream.errors import StreamClosed
+from kafka_stream.errors import OwnershipLost, StreamClosed
 from kafka_stream.offset_stores.sql import SqlOffsetStore
-from kafka_stream.testing.store_backend import OLDER, P0, STREAM, commit, epochs_of
+from kafka_stream.testing.store_backend import NEWER, OLDER, P0, STREAM, commit, epochs_of
 from tests.command_line import Invoke
 from tests.zookeeper_ensemble import Ensemble
 
@@ -22,6 +22,21 @@ def test_a_row_that_was_removed_is_called_a_row(invoke: Invoke) -> None:
     connection.close()
     with pytest.raises(StreamClosed, match="any more: its row was removed; put it back"):
         commit(store, OLDER, {P0: (0, 1)}, epochs)
+    store.close()
+
+
+def test_a_store_that_has_gone_back_is_taken_over_again_whoever_is_stored_there(invoke: Invoke) -> None:
+    """An older epoch fences nobody: whoever raised it to ours has been forgotten, with what came after."""
+    store = SqlOffsetStore("sqlite:///streams.db")
+    store.open()
+    store.take_over(STREAM, NEWER, [P0], {})
+    epochs = epochs_of(store.take_over(STREAM, OLDER, [P0], {}))
+    with sqlite3.connect("streams.db") as connection:
+        connection.execute("UPDATE kafka_stream_offsets SET owner = ?, owner_epoch = owner_epoch - 1", (NEWER.id,))
+    connection.close()
+    with pytest.raises(OwnershipLost, match="has gone back: epoch 1 of") as lost:
+        commit(store, OLDER, {P0: (0, 1)}, epochs)
+    assert lost.value.other == OLDER
     store.close()
 
 

@@ -36,6 +36,7 @@ GROUPS = {
     TransientError: {
         "BrokerUnavailable",
         "PartitionsHeld",
+        "StoreSuperseded",
         "StoreUnavailable",
         "SinkUnavailable",
         "HandlerUnavailable",

@@ -88,6 +88,16 @@ class MySQL:
                 raise ConfigurationError(counts_changed_rows("the engine"))
         return connection
 
+    def learn_servers(self, engine: Engine, seen: dict[str, int]) -> None:
+        """Nothing to learn: its replicas tell nothing of the kind."""
+
+    def refuse_superseded(self, connection: Connection, seen: dict[str, int], where: str) -> None:
+        """Nothing to refuse."""
+
+    def unreplicated(self, connection: Connection) -> None:
+        """Nothing is said."""
+        return
+
     def refuse_engine(self, engine: Engine) -> None:
         """Nothing to refuse before connecting."""
 

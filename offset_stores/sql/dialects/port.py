@@ -60,6 +60,19 @@ class Database(Protocol):
     def connect(self, engine: Engine) -> Connection:
         """A connection at the isolation level that the statements are written for, without a transaction."""
 
+    def learn_servers(self, engine: Engine, seen: dict[str, int]) -> None:
+        """Look at every server that the engine's URL names, for ``refuse_superseded``. Who does not answer is left."""
+
+    def refuse_superseded(self, connection: Connection, seen: dict[str, int], where: str) -> None:
+        """Refuse a server in whose place another one was promoted that we know of; asks once for each connection.
+
+        ``seen`` is the latest timeline of each system, and is kept for as long as the process lives. Raises
+        ``StoreSuperseded``.
+        """
+
+    def unreplicated(self, connection: Connection) -> str | None:
+        """Right after a commit: what the server warns of, if it may not be where it was to be. No round trip."""
+
     def refuse_engine(self, engine: Engine) -> None:
         """Refuse an engine that cannot work, before it connects. Raises ``ConfigurationError``."""
 

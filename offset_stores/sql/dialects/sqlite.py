@@ -96,6 +96,16 @@ class SQLite:
         """As the engine gives it."""
         return engine.connect()
 
+    def learn_servers(self, engine: Engine, seen: dict[str, int]) -> None:
+        """Nothing to learn: there is no server."""
+
+    def refuse_superseded(self, connection: Connection, seen: dict[str, int], where: str) -> None:
+        """Nothing to refuse."""
+
+    def unreplicated(self, connection: Connection) -> None:
+        """Nothing is said."""
+        return
+
     def refuse_engine(self, engine: Engine) -> None:
         """Refuse an old SQLite, and a database in memory of which each thread sees its own."""
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:

@@ -36,7 +36,7 @@ class Transactions:
         """One in which the claim has succeeded; else ``why_not`` is raised, once it is rolled back."""
         access = self._access
         with access.mapping(f"opening {doing} transaction"):
-            connection = access.database.connect(access.engine)
+            connection = access.connect()
         transaction = make(connection)
         self._latest = transaction
         self._connections.add(connection)

@@ -136,6 +136,11 @@ class OpenTransaction:
             raise
         except Exception as error:
             raise self._commit_failure(error) from error
+        if (said := self._database.unreplicated(self._connection)) is not None:
+            raise CommitOutcomeUnknown(
+                f"a commit in {self._where} is on the primary alone ({said}): the next one, waiting for the replica "
+                "in its turn, will tell"
+            )
         self._committed = True
 
     def close(self, after: BaseException | None = None) -> None:
