@@ -14,6 +14,7 @@ from confluent_kafka import Producer
 from integration_tests.servers import KafkaServer, random_name
 from kafka_stream import DirectStream
 from kafka_stream.errors import KafkaStreamError
+from kafka_stream.offset_stores.kafka import offset_requests
 from kafka_stream.offset_stores.kafka import producer as producer_module
 from kafka_stream.progress import StreamListener
 from kafka_stream.protocols import BatchProgress
@@ -116,7 +117,7 @@ def test_a_request_that_does_not_return_is_given_up_and_what_comes_of_it_later_d
     snag = Snag(request_name, when)
     monkeypatch.setattr(producer_module, "Producer", caught(snag))
     monkeypatch.setattr(producer_module, "_TIMEOUT_S", 3.0)
-    monkeypatch.setattr(producer_module, "_OFFSETS_S", 3.0)
+    monkeypatch.setattr(offset_requests, "_FIRST_PATIENCE_S", 3.0)
     topic, results = kafka.create_topic(partitions=1), kafka.create_topic(partitions=1)
     values = [str(n) for n in range(RECORDS)]
     kafka.produce(topic, values)

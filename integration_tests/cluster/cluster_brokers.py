@@ -17,20 +17,24 @@ from integration_tests.kafka_cluster import NODES, KafkaCluster
 from integration_tests.kafka_tools import move_replicas, prefer_other_leaders
 from integration_tests.load import Pauses
 from integration_tests.running_service import Services
-from integration_tests.servers import PostgresServer, random_name
+from integration_tests.servers import PostgresServer
 from kafka_stream.offset_stores.kafka.transactional_ids import of_shard
 
 GONE_S = 10.0
 """Longer than a broker's session: another one has taken its place by then."""
 TWO_GONE_S = 30.0
 
+GROUP = "bare"
+"""The bare consumer's."""
+
 Which = Callable[[Copies], int]
 
 
 @pytest.fixture
 def copies(kafka_cluster: KafkaCluster, postgres_server: PostgresServer, services: Services) -> Iterator[Copies]:
-    """Of each assignment, with each kind of offsets."""
-    found = Copies(kafka_cluster, services, kafka_cluster.create_topic(partitions=4), lambda: random_name("stream"))
+    """Of each assignment, with each kind of offsets; all groups have one coordinator."""
+    topic = kafka_cluster.create_topic(partitions=4)
+    found = Copies(kafka_cluster, services, topic, lambda: kafka_cluster.name_beside(GROUP))
     databases = [postgres_server.create_database() for _ in range(2)]
     for assignment, database in zip(("group", "static"), databases, strict=True):
         found.start_on_kafka(assignment)
@@ -73,7 +77,7 @@ def test_a_broker_goes_away_and_comes_back(
     copies: Copies, how: str, which: Which, report: Callable[[Pauses], None]
 ) -> None:
     cluster = cluster_of(copies)
-    with under_load(copies) as pauses:
+    with under_load(copies, GROUP) as pauses:
         node = which(copies)
         (cluster.kill if how == "killed" else cluster.pause)(node)
         copies.wait_until_they_go_on()
@@ -85,7 +89,7 @@ def test_a_broker_goes_away_and_comes_back(
 
 def test_brokers_are_restarted_one_after_the_other(copies: Copies, report: Callable[[Pauses], None]) -> None:
     cluster = cluster_of(copies)
-    with under_load(copies) as pauses:
+    with under_load(copies, GROUP) as pauses:
         for node in NODES:
             cluster.stop(node)
             cluster.start(node)
@@ -95,7 +99,7 @@ def test_brokers_are_restarted_one_after_the_other(copies: Copies, report: Calla
 
 def test_two_brokers_of_three_are_away(copies: Copies, report: Callable[[Pauses], None]) -> None:
     cluster = cluster_of(copies)
-    with under_load(copies) as pauses:
+    with under_load(copies, GROUP) as pauses:
         for node in NODES[:2]:
             cluster.kill(node)
         threading.Event().wait(TWO_GONE_S)
@@ -110,7 +114,7 @@ def test_partitions_move_and_their_leaders_change(
 ) -> None:
     cluster = cluster_of(copies)
     topics = [copies.topic, *(each.settings.target for each in copies.all if each.settings.target)]
-    with under_load(copies) as pauses:
+    with under_load(copies, GROUP) as pauses:
         for replicas in ([1, 2], [2, 3], [3, 1, 2]):
             move_replicas(engine, cluster, topics, replicas)
             copies.wait_until_they_go_on()

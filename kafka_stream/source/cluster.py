@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from confluent_kafka import (
@@ -34,11 +35,14 @@ from kafka_stream.protocols import OffsetAt, TopicInfo, WantedTopics
 from kafka_stream.source.client_log import ClientLog
 from kafka_stream.source.connection import connection_settings, servers_of, soon_again
 from kafka_stream.source.kafka_errors import (
+    PATIENCES_S,
+    asked_anew,
     insisting,
     is_coordinator_moving,
     is_missing_topic,
     is_not_authenticated,
     is_tls_failure,
+    is_unanswered,
     is_without_leader,
     refusal,
     settings_accepted,
@@ -54,6 +58,8 @@ COORDINATOR_TIMEOUT_S = 10.0  # for a group's coordinator: while it moves, and w
 _ASK_AGAIN_AFTER_S = 0.1
 _GIVE_UP_WITHIN_S = 0.2
 _CONNECT_STEP_S = 0.5
+_SHORTLY_S = 1.0  # for a leader to be known, where somebody waits who can do without
+_GRACE_S = 1.0  # how much longer than its own timeout a request is waited for
 _PROBE_AFTER_S = 1.0
 _RENEW_AFTER_S = 5.0  # time enough for a slow broker's connection, and its handshakes
 _OTHERS_PATIENCE_S = 5.0  # for other servers to be tried, where one has a wrong certificate
@@ -215,7 +221,7 @@ class Cluster:
             return {}
         if self._has_topic_ids:
             try:
-                return self._described(names)
+                return asked_anew(partial(self._described, names), self._connection.failed, self._is_given_up)
             except KafkaException as error:
                 if error.args[0].code() not in {
                     KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001
@@ -224,6 +230,11 @@ class Cluster:
                     raise self._translated(error, f"topics {', '.join(names)}") from error
                 self._has_topic_ids = False
         return self._listed(names)
+
+    def ends_if_known(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """The partitions' ends, for those who can do without: asked once, for a short time."""
+        self._admin.poll(0)
+        return self._list_offsets(partitions, _LATEST, _SHORTLY_S, committed=True, patiences_s=PATIENCES_S[:1])
 
     def offsets(
         self, partitions: Sequence[TopicPartition], at: OffsetAt | datetime, *, patience_s: float = LEADER_TIMEOUT_S
@@ -383,12 +394,18 @@ class Cluster:
     def _insisting(self, ask: Callable[[], T]) -> T:
         return insisting(ask, COORDINATOR_TIMEOUT_S, self._is_given_up)
 
-    def _answer(self, asked: Future[Any]) -> Any:
-        """What was asked for; who is refused meanwhile, or gives up, does not wait for the request's time-out."""
+    def _answer(self, asked: Future[Any], timeout_s: float = REQUEST_TIMEOUT_S) -> Any:
+        """What was asked for; who is refused meanwhile, or gives up, does not wait for the request's time-out.
+
+        Nor does anybody wait for long after it: librdkafka has left such questions without any answer.
+        """
+        deadline = time.monotonic() + timeout_s + _GRACE_S
         while True:
             try:
                 answer = asked.result(_GIVE_UP_WITHIN_S)
             except TimeoutError:
+                if time.monotonic() > deadline:
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None  # noqa: SLF001
                 self._admin.poll(0)
                 if (refused := self._refused()) is not None:
                     raise refused from None
@@ -404,15 +421,16 @@ class Cluster:
         error = self._last.error
         return None if error is None else refusal(error, self.servers, "access to the cluster")
 
-    def _described(self, names: Sequence[str]) -> Mapping[str, TopicInfo]:
+    def _described(self, names: Sequence[str], timeout_s: float) -> Mapping[str, TopicInfo]:
+        """Librdkafka asks the controller, which is any broker that it was told to be one."""
         admin = self._admin
         described: Mapping[str, Future[Any]] = admin.describe_topics(
-            TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_S
+            TopicCollection(list(names)), request_timeout=timeout_s
         )
         infos = {}
         for name in names:
             try:
-                description = self._answer(described[name])
+                description = self._answer(described[name], timeout_s)
             except KafkaException as error:
                 if is_missing_topic(error.args[0]):
                     continue
@@ -437,34 +455,50 @@ class Cluster:
         return infos
 
     def _list_offsets(
-        self, partitions: Sequence[TopicPartition], spec: OffsetSpec, patience_s: float, *, committed: bool
+        self,
+        partitions: Sequence[TopicPartition],
+        spec: OffsetSpec,
+        patience_s: float,
+        *,
+        committed: bool,
+        patiences_s: Sequence[float] = PATIENCES_S,
     ) -> Mapping[TopicPartition, int]:
         if not partitions:
             return {}
-        admin, found = self._admin, {}
+        found: dict[TopicPartition, int] = {}
         wanted = {ClientTopicPartition(p.topic, p.partition): spec for p in partitions}
         isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-        deadline = time.monotonic() + patience_s
+        deadline, patiences_s = time.monotonic() + patience_s, list(patiences_s)
         while wanted:
+            admin = self._admin  # held until it has answered
             answers: Mapping[ClientTopicPartition, Future[Any]] = admin.list_offsets(
-                wanted, isolation_level=isolation, request_timeout=REQUEST_TIMEOUT_S
+                wanted, isolation_level=isolation, request_timeout=patiences_s[0]
             )
-            wanted = {}
+            wanted, unanswered = {}, None
             for partition, answer in answers.items():
                 try:
-                    offset = int(self._answer(answer).offset)
-                    if offset == OFFSET_INVALID:  # no error, and no answer either: its leader has just gone
-                        raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
-                    found[TopicPartition(partition.topic, partition.partition)] = offset
+                    found[TopicPartition(partition.topic, partition.partition)] = self._offset(answer, patiences_s[0])
                 except KafkaException as error:
-                    if is_missing_topic(error.args[0]):
+                    reason: KafkaError = error.args[0]
+                    if is_missing_topic(reason):
                         raise self.not_found(partition.topic, [partition.topic]) from error
-                    if not is_without_leader(error.args[0]) or time.monotonic() > deadline:
+                    if is_unanswered(reason) and len(patiences_s) > 1:  # by a leader that has just gone, perhaps
+                        unanswered = reason
+                    elif not is_without_leader(reason) or time.monotonic() > deadline:
                         raise self._translated(error, f"{partition.topic}[{partition.partition}]") from error
                     wanted[partition] = spec
+            if unanswered is not None:
+                patiences_s.pop(0)
+                self._connection.failed(unanswered)
             if wanted:
                 time.sleep(_ASK_AGAIN_AFTER_S)
         return found
+
+    def _offset(self, asked: Future[Any], timeout_s: float) -> int:
+        offset = int(self._answer(asked, timeout_s).offset)
+        if offset == OFFSET_INVALID:  # no error, and no answer either: its leader has just gone
+            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+        return offset
 
     def _translated(self, error: KafkaException, what: str) -> KafkaStreamError:
         reason = error.args[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -83,6 +83,9 @@ _COORDINATOR_MOVES = frozenset(
         KafkaError.NOT_COORDINATOR,
     }
 )
+_UNANSWERED = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPORT})
+PATIENCES_S = (2.0, 3.0, 5.0)
+"""How long a question is waited for, the first time and later ones."""
 _TRUNCATION_TEXT = KafkaError(KafkaError._LOG_TRUNCATION).str()
 _FATAL_TEXTS = {code: KafkaError(code).str() for code in {*_NOT_OFFERED, *_PUT_OUT, *_MISSING_RIGHTS, *_NOT_ADMITTED}}
 
@@ -162,9 +165,36 @@ def insisting(ask: Callable[[], T], timeout_s: float, is_given_up: Callable[[], 
             time.sleep(_ASK_AGAIN_AFTER_S)
 
 
+def asked_anew(
+    ask: Callable[[float], T],
+    failed: Callable[[KafkaError], None],
+    is_given_up: Callable[[], bool] = lambda: False,
+    patiences_s: Sequence[float] = PATIENCES_S,
+) -> T:
+    """What a client answers that may wait for a broker which has just gone: a new one is asked again, and for longer.
+
+    A client waits for the controller that it was told of, or for all brokers that it knows, until its time is up; a new
+    one is told of others. ``ask`` is handed its time, in seconds, and ``failed`` makes the new client.
+    """
+    *earlier_s, last_s = patiences_s
+    for patience_s in earlier_s:
+        try:
+            return ask(patience_s)
+        except KafkaException as error:
+            if not is_unanswered(error.args[0]) or is_given_up():
+                raise
+            failed(error.args[0])
+    return ask(last_s)
+
+
 def is_coordinator_moving(error: KafkaError) -> bool:
     """Whether a group's coordinator moves, or has not loaded its groups yet; admin clients give up then."""
     return error.code() in _COORDINATOR_MOVES
+
+
+def is_unanswered(error: KafkaError) -> bool:
+    """Whether a client has waited in vain: for an answer, or for a broker to send its question to."""
+    return error.code() in _UNANSWERED
 
 
 def is_not_authenticated(error: KafkaError) -> bool:
@@ -225,6 +255,8 @@ def settings_accepted() -> Iterator[None]:
 
 
 __all__ = [
+    "PATIENCES_S",
+    "asked_anew",
     "insisting",
     "is_coordinator_moving",
     "is_end_of_partition",
@@ -238,6 +270,7 @@ __all__ = [
     "is_put_out",
     "is_tls_failure",
     "is_truncation",
+    "is_unanswered",
     "is_unreadable_response",
     "is_without_leader",
     "refusal",

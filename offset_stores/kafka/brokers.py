@@ -19,7 +19,7 @@ from kafka_stream.offset_stores.kafka.errors import mapped
 from kafka_stream.offset_stores.kafka.requests import END_S, REQUEST_TIMEOUT_S, Requests, Waits, asked
 from kafka_stream.source.client_log import CLIENT_LOG
 from kafka_stream.source.connection import connection_settings, soon_again
-from kafka_stream.source.kafka_errors import insisting
+from kafka_stream.source.kafka_errors import asked_anew, insisting
 from kafka_stream.source.renewed import Renewed
 
 _LOOK_S = 0.5  # so long a client that connects is waited for before it is asked whether it was refused
@@ -112,9 +112,17 @@ class Brokers:
         return asked(self._connection, request, REQUEST_TIMEOUT_S, doing)
 
     def has_members(self, group_id: str) -> bool:
-        """Whether somebody has joined a group."""
-        groups = self._groups(f"asking whether group {group_id!r} has members")
-        return groups.get(group_id, ConsumerGroupState.DEAD) not in _NOBODY
+        """Whether somebody has joined a group: its coordinator says so, and others need not answer."""
+        doing = f"asking whether group {group_id!r} has members"
+
+        def ask(timeout_s: float) -> ConsumerGroupState:
+            look = partial(_state, group_id, timeout_s)
+            return insisting(lambda: asked(self._connection, look, timeout_s, doing), timeout_s)
+
+        try:
+            return asked_anew(ask, lambda _: None) not in _NOBODY  # ``asked`` has a new client by then
+        except KafkaException as error:
+            raise mapped(error.args[0], doing, self.where) from error
 
     def group_ids(self) -> Sequence[str]:
         """The names of all consumer groups, sorted."""
@@ -173,6 +181,18 @@ def _groups(client: AdminClient) -> Mapping[str, ConsumerGroupState]:
     for failed in answer.errors:  # of one broker
         raise failed if isinstance(failed, KafkaException) else KafkaException(failed)
     return {each.group_id: each.state for each in answer.valid}
+
+
+def _state(group_id: str, timeout_s: float, client: AdminClient) -> ConsumerGroupState:
+    """Dead, if all brokers have answered and none has such a group; raises if one has not that might."""
+    client.poll(0)
+    answer = client.list_consumer_groups(request_timeout=timeout_s).result()
+    found: ConsumerGroupState | None = next((each.state for each in answer.valid if each.group_id == group_id), None)
+    if found is not None:
+        return found
+    for failed in answer.errors:  # of one broker
+        raise failed if isinstance(failed, KafkaException) else KafkaException(failed)
+    return ConsumerGroupState.DEAD
 
 
 def _topic_ids(topics: list[str], client: AdminClient) -> Mapping[str, str]:

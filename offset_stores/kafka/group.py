@@ -22,13 +22,14 @@ from kafka_stream.offset_stores.kafka.brokers import Brokers
 from kafka_stream.offset_stores.kafka.errors import is_unstable, mapped
 from kafka_stream.offset_stores.kafka.metadata import Stored, decode
 from kafka_stream.offset_stores.kafka.requests import END_S, REQUEST_TIMEOUT_S, Requests, asked
-from kafka_stream.source.kafka_errors import insisting, refusal
+from kafka_stream.source.kafka_errors import asked_anew, insisting, refusal
 from kafka_stream.source.renewed import Renewed
 from kafka_stream.types import TopicPartition
 
 # ruff: noqa: SLF001 - librdkafka's own codes begin with an underscore
 
 UNSTABLE_FOR_S = 5.0
+_SHORTLY_S = 2.0  # for a coordinator that a client may take for one still: a new client is told of the new one
 _FIRST_PATIENCE_S = 0.5
 _PATIENT = (KafkaError._TIMED_OUT, KafkaError._WAIT_COORD)
 
@@ -65,7 +66,7 @@ class Group:
         Kafka accepts it in a group with members too, so that it fences nobody: the ``transactional.id`` does.
         """
         if self._nobody is None:
-            self._nobody = self._asked(self._hasty, Consumer.consumer_group_metadata, REQUEST_TIMEOUT_S)
+            self._nobody = self._asked(self._hasty, _metadata_of_nobody, REQUEST_TIMEOUT_S)
         return self._nobody
 
     def has_members(self) -> bool:
@@ -112,7 +113,7 @@ class Group:
     def noted(self, partition: TopicPartition) -> tuple[int, str] | None:
         """One partition's offset, and the text that is kept beside it, whoever's it is; read as ``stable`` does."""
         wanted = [ClientTopicPartition(partition.topic, partition.partition)]
-        (found,) = self._asked(self._waiting, partial(_committed, wanted, UNSTABLE_FOR_S), UNSTABLE_FOR_S)
+        (found,) = self._asked(self._waiting, partial(_committed, wanted), UNSTABLE_FOR_S)
         if found.error is not None:
             raise self._failure(found.error)
         return None if found.offset < 0 else (found.offset, _metadata(found) or "")
@@ -124,7 +125,7 @@ class Group:
             return {}
         wanted = [ClientTopicPartition(tp.topic, tp.partition) for tp in partitions]
         found = {}
-        for each in self._asked(reader, partial(_committed, wanted, timeout_s), timeout_s):
+        for each in self._asked(reader, partial(_committed, wanted), timeout_s):
             tp = TopicPartition(each.topic, each.partition)
             if each.error is not None:  # whatever offset stands beside it: -1001 with an error is not absence
                 raise self._failure(each.error)
@@ -132,10 +133,20 @@ class Group:
                 found[tp] = decode(tp, each.offset, _epoch(each.leader_epoch), _metadata(each))
         return found
 
-    def _asked(self, reader: Renewed[Requests[Consumer]], request: Callable[[Consumer], T], timeout_s: float) -> T:
-        """Ask again while a coordinator moves, or has not loaded its groups yet."""
-        try:
-            return insisting(lambda: asked(reader, request, timeout_s, self._doing), timeout_s)
+    def _asked(
+        self, reader: Renewed[Requests[Consumer]], request: Callable[[float, Consumer], T], timeout_s: float
+    ) -> T:
+        """Ask again while a coordinator moves, or has not loaded its groups yet; and where none answers, a new client.
+
+        ``request`` is handed its time, in seconds.
+        """
+
+        def ask(patience_s: float) -> T:
+            question = partial(request, patience_s)
+            return insisting(lambda: asked(reader, question, patience_s, self._doing), patience_s)
+
+        try:  # ``asked`` has a new client by then
+            return asked_anew(ask, lambda _: None, patiences_s=(min(_SHORTLY_S, timeout_s), timeout_s))
         except KafkaException as error:
             raise self._failure(error.args[0]) from error
 
@@ -149,11 +160,14 @@ class Group:
         return mapped(error, self._doing, self._brokers.where)
 
 
-def _topics(topic: str | None, client: Consumer) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = (
-        client.list_topics(timeout=REQUEST_TIMEOUT_S) if topic is None else client.list_topics(topic, REQUEST_TIMEOUT_S)
-    ).topics
+def _topics(topic: str | None, timeout_s: float, client: Consumer) -> Mapping[str, Any]:
+    listed = client.list_topics(timeout=timeout_s) if topic is None else client.list_topics(topic, timeout_s)
+    found: Mapping[str, Any] = listed.topics
     return found
+
+
+def _metadata_of_nobody(_: float, client: Consumer) -> Any:
+    return client.consumer_group_metadata()
 
 
 def _committed(

@@ -1,4 +1,4 @@
-"""How many partitions' offsets go in one request: the broker stores them as one batch, and those are limited."""
+"""How many partitions' offsets go in one request, which the broker stores as one batch; and how long one may take."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from kafka_stream.errors import ConfigurationError, KafkaStreamError, StoreUnava
 _FIRST_BYTES = 500_000  # half of what brokers take unless they are told otherwise (max.message.bytes)
 _LEAST_BYTES = 5_000  # one offset with all that may be kept beside it
 _RECORD_BYTES = 400  # of what else the broker keeps with an offset: the group's name, the topic's, times
+_FIRST_PATIENCE_S = 4.0
+_LONGEST_PATIENCE_S = 10.0
 _TOO_LARGE = frozenset(
     {
         KafkaError.INVALID_COMMIT_OFFSET_SIZE,
@@ -22,10 +24,23 @@ _TOO_LARGE = frozenset(
 
 
 class OffsetRequests:
-    """Cuts offsets into requests, smaller ones after a refusal. One for all producers of a store."""
+    """Cuts offsets into requests, smaller ones after a refusal. One for all producers of a store.
+
+    ``patience_s`` is how long one is waited for. It was seen not to be answered at all while the group's coordinator
+    changes, and a new producer's is: so it is given up soon, and later each time in a row, for brokers that are slow.
+    """
 
     def __init__(self) -> None:
         self._bytes = _FIRST_BYTES
+        self.patience_s = _FIRST_PATIENCE_S
+
+    def answered(self) -> None:
+        """One was."""
+        self.patience_s = _FIRST_PATIENCE_S
+
+    def unanswered(self) -> None:
+        """One was not."""
+        self.patience_s = min(_LONGEST_PATIENCE_S, 2 * self.patience_s)
 
     def of(self, offsets: Sequence[TopicPartition]) -> Iterator[list[TopicPartition]]:
         """The same offsets, in order, in as few requests as the broker takes; one at least of each."""

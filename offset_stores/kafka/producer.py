@@ -20,7 +20,6 @@ from kafka_stream.offset_stores.kafka.requests import GivenUp, Requests, Waits, 
 from kafka_stream.source.client_log import CLIENT_LOG
 
 _TIMEOUT_S = 20.0
-_OFFSETS_S = 10.0  # this request was seen not to return, and costs a batch to repeat
 _CONNECT_S = 5.0
 _FULL_QUEUE_POLL_S = 0.1
 
@@ -143,9 +142,13 @@ class TransactionalProducer:
         them take effect with the transaction, or none.
         """
         for part in self._offset_requests.of(offsets):
+            patience_s = self._offset_requests.patience_s
+            request = partial(_send_offsets, part, membership, patience_s)
             try:
-                self._ask(partial(_send_offsets, part, membership), _OFFSETS_S, "adding offsets to a transaction")
+                self._ask(request, patience_s, "adding offsets to a transaction")
+                self._offset_requests.answered()
             except StoreUnavailable as error:
+                self._offset_requests.unanswered()
                 if isinstance(error.__cause__, KafkaException):
                     refused = self._offset_requests.refused(part, error.__cause__.args[0], self._where)
                     raise (refused or error) from error.__cause__
@@ -285,8 +288,8 @@ def _initialise(client: Producer) -> None:
     client.init_transactions(_TIMEOUT_S)
 
 
-def _send_offsets(offsets: list[ClientTopicPartition], membership: Any, client: Producer) -> None:
-    client.send_offsets_to_transaction(offsets, membership, _OFFSETS_S)
+def _send_offsets(offsets: list[ClientTopicPartition], membership: Any, timeout_s: float, client: Producer) -> None:
+    client.send_offsets_to_transaction(offsets, membership, timeout_s)
 
 
 def _begin(client: Producer) -> None:

@@ -19,6 +19,8 @@ _DEFAULTS: Mapping[str, Any] = {
     # The next transaction's first request comes while the broker finishes the last one, and is told to try again.
     "retry.backoff.ms": 10,
 }
+_LONGEST_SILENCE_MS = 10_000
+"""After which a broker that does not answer is given up: for one that hangs another has taken its place by then."""
 _FORCED: Mapping[str, Any] = {
     "enable.idempotence": True,
     # Without it librdkafka would hand back every single record.
@@ -85,9 +87,14 @@ def producer_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """A transactional producer's settings, but for its ``transactional.id``.
 
     A killed owner's offsets stay unreadable until its transaction times out: not for longer than its session lasts.
+    librdkafka would wait as long for a broker that hangs, too, whoever leads its partitions by then; what is sent again
+    for that is not there twice (KIP-98).
     """
     defaults = {"transaction.timeout.ms": _DEFAULT_SESSION_TIMEOUT_MS, **_DEFAULTS}
-    return ClientSettings({**defaults, **soon_again(config), **config, **_FORCED})
+    settings = {**defaults, **soon_again(config), **config, **_FORCED}
+    if not any(key.startswith("socket.timeout") for key in config):
+        settings["socket.timeout.ms"] = min(_LONGEST_SILENCE_MS, int(settings["transaction.timeout.ms"]))
+    return ClientSettings(settings)
 
 
 def servers_of(config: Mapping[str, Any]) -> str | None:

@@ -15,6 +15,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from kafka_stream.errors import StoreUnavailable
+from kafka_stream.offset_stores.kafka import offset_requests
 from kafka_stream.offset_stores.kafka import producer as producer_module
 from kafka_stream.offset_stores.kafka import requests as requests_module
 from kafka_stream.offset_stores.kafka.brokers import Brokers
@@ -47,7 +48,7 @@ class Client:
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests_module, "GRACE_S", 0.05)
     monkeypatch.setattr(producer_module, "_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(producer_module, "_OFFSETS_S", 0.05)
+    monkeypatch.setattr(offset_requests, "_FIRST_PATIENCE_S", 0.05)
 
 
 def test_requests_are_made_in_order_on_a_thread_of_their_own() -> None:

@@ -13,7 +13,6 @@ from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as ClientTopicPartition
 
 from kafka_stream.errors import KafkaStreamError
-from kafka_stream.protocols import OffsetAt
 from kafka_stream.source.cluster import Cluster
 from kafka_stream.source.consumer.partitions import ConsumerPartitions
 from kafka_stream.source.inbox import Inbox
@@ -71,7 +70,7 @@ class Rebalancing:
         jumps there, over unread records.
         """
         try:
-            return self._cluster.offsets(partitions, OffsetAt.LATEST)
+            return self._cluster.ends_if_known(partitions)  # the group waits for us meanwhile
         except KafkaStreamError as error:
             logger.warning("%s", error)
             return {}
