@@ -184,6 +184,9 @@ class KafkaCluster(KafkaServer):
 
     def missing(self) -> str | None:
         """Why the cluster is not whole; None if every partition has its leader and all of its replicas."""
+        # Without a controller a broker tells of the others as they were.
+        if gone := [node for node, port in self.ports.broker.items() if not _takes_connections(port)]:
+            return f"brokers {gone} take no connections"
         self._admin = AdminClient(self._config())
         try:
             found = self._admin.list_topics(timeout=5)
@@ -219,6 +222,12 @@ def _partition_of(key: str) -> int:
     for character in key:
         hashed = (31 * hashed + ord(character)) % 2**_HASH_BITS
     return (hashed & 0x7FFFFFFF) % 4
+
+
+def _takes_connections(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+        return True
+    return False
 
 
 def _quorum_leader(port: int) -> int:

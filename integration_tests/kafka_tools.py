@@ -43,7 +43,8 @@ def move_replicas(engine: DockerEngine, cluster: KafkaCluster, topics: Sequence[
 def prefer_other_leaders(cluster: KafkaCluster, topics: Sequence[str]) -> None:
     """Have the first replica of every partition lead it (KIP-183)."""
     partitions = [TopicPartition(topic, number) for topic in topics for number in cluster.replicas_of(topic)]
-    elected = cluster.client().elect_leaders(ElectionType.PREFERRED, partitions).result(_TIMEOUT_S)
+    client = cluster.client()  # held for as long as it is waited for
+    elected = client.elect_leaders(ElectionType.PREFERRED, partitions).result(_TIMEOUT_S)
     assert len(elected) == len(partitions)
 
 

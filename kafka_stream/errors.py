@@ -6,8 +6,7 @@
         RecordTooLarge
       TransientError              the batch is retried
         BrokerUnavailable, StoreUnavailable, SinkUnavailable
-          PartitionsHeld          of the store; the others are taken over meanwhile
-          StoreSuperseded         of the store: another server has taken this one's place
+          PartitionsHeld, StoreSuperseded   of the store
         HandlerUnavailable        what user code calls, by transient_errors; WorkerLost, of the stream's executor
       RetriesExhausted            the retry strategy allows no further attempt
       OwnershipLost               fenced by another owner or an admin command
@@ -130,15 +129,7 @@ class PartitionsHeld(StoreUnavailable):
 
 
 class StoreSuperseded(StoreUnavailable):
-    """The store's server is a former primary: another one was promoted since, and this process has worked with that.
-
-    Nothing is read from it or committed to it. ``found`` is its timeline and ``seen`` the latest that was seen.
-    """
-
-    def __init__(self, message: str, *, found: int, seen: int) -> None:
-        super().__init__(message)
-        self.found = found
-        self.seen = seen
+    """The store's server is a former primary, which nothing is read from or committed to: another one was promoted."""
 
 
 class SinkUnavailable(TransientError):
@@ -191,10 +182,7 @@ class CommitOutcomeUnknown(KafkaStreamError):
 
 
 class OutstandingPlan(KafkaStreamError):
-    """A range was planned and perhaps written, but its offsets never advanced: an operator must look.
-
-    It is what a transaction that was committed by the handler leaves behind.
-    """
+    """A range was planned and perhaps written (and committed by its handler), and its offsets never advanced: look."""
 
     def __init__(self, message: str, *, range: OffsetRange) -> None:  # noqa: A002
         super().__init__(message)

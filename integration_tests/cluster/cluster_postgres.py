@@ -116,6 +116,47 @@ def test_an_old_primary_that_comes_back_is_refused(
         copies.wait_until_they_go_on()
 
 
+def test_whoever_starts_between_two_primaries_is_led_to_the_latest_or_waits(
+    kafka: KafkaServer, postgres_pair: PostgresPair, services: Services
+) -> None:
+    copies = Copies(kafka, services, kafka.create_topic(partitions=4), lambda: random_name("stream"))
+    database = postgres_pair.create_database()
+    postgres_pair.kill_primary()
+    postgres_pair.promote()
+    copies.start_on_postgres("static", database)
+    postgres_pair.start_primary()
+    (copy,) = copies.all
+    copy.service.end()
+    copy.service = services.start(copy.settings)
+    assert wait_until(lambda: "StoreSuperseded" in copy.service.report(), WAIT_S)
+    postgres_pair.stop_primary()
+    with under_load(copies):
+        copies.wait_until_they_go_on()
+
+
+def test_a_replica_that_lagged_takes_results_and_offsets_back_together(
+    copies: Copies, databases: list[FailoverDatabase], postgres_pair: PostgresPair, services: Services
+) -> None:
+    """Also the takeover of an owner that has come since: what is stored is an older owner's, and an older epoch."""
+    with under_load(copies):
+        primary = postgres_pair.on(postgres_pair.primary, "test")
+        primary.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
+        primary.execute("SELECT pg_reload_conf()")
+        postgres_pair.replication.pause()
+        for copy in copies.all:
+            copy.service.end()
+            copy.service = services.start(copy.settings)
+        copies.wait_until_they_go_on()
+        rows = [each.execute("SELECT count(*) FROM results") for each in databases]
+        postgres_pair.kill_primary()
+        postgres_pair.promote()
+        assert all(
+            each.execute("SELECT count(*) FROM results") < before for each, before in zip(databases, rows, strict=True)
+        )
+        copies.wait_until_they_go_on()
+    assert all("has gone back" in copy.service.report() for copy in copies.all)
+
+
 def test_a_cut_between_primary_and_replica_holds_commits_up_and_loses_none(
     copies: Copies, databases: list[FailoverDatabase], postgres_pair: PostgresPair, report: Callable[[Pauses], None]
 ) -> None:

@@ -138,14 +138,13 @@ class TransactionalProducer:
     def send_offsets(self, offsets: Offsets, membership: Any) -> None:
         """Add offsets to the transaction, under a membership of the group (KIP-447); raises as ``flush`` does.
 
-        Those of many partitions go in several requests, each of which the broker stores as one batch of records; all of
-        them take effect with the transaction, or none.
+        Those of many partitions go in several requests, which take effect with the transaction, all of them or none.
         """
         for part in self._offset_requests.of(offsets):
             patience_s = self._offset_requests.patience_s
-            request = partial(_send_offsets, part, membership, patience_s)
+            ask = partial(_send_offsets, part, membership, patience_s)
             try:
-                self._ask(request, patience_s, "adding offsets to a transaction")
+                self._ask(ask, patience_s, "adding offsets to a transaction")
                 self._offset_requests.answered()
             except StoreUnavailable as error:
                 self._offset_requests.unanswered()

@@ -106,7 +106,7 @@ class Access:
 
     def learn_servers(self) -> None:
         """Look at all servers that the URL names, so that none is taken that another one has replaced."""
-        self.database.learn_servers(self.engine, self._timelines)
+        self.database.servers.learn(self.engine, self._timelines)
 
     def connect(self) -> Connection:
         """A connection without a transaction, to no server that another one is known to have replaced.
@@ -116,7 +116,7 @@ class Access:
         """
         connection = self.database.connect(self.engine)
         try:
-            self.database.refuse_superseded(connection, self._timelines, self.where)
+            self.database.servers.refuse_older(connection, self._timelines, self.where)
         except BaseException:
             connection.invalidate()
             connection.close()
@@ -153,7 +153,7 @@ class Access:
             transaction = self.database.begin_bounded(connection, session, timeout_s)
             yield connection
             transaction.commit()
-            if (said := self.database.unreplicated(connection)) is not None:
+            if (said := self.database.servers.unreplicated(connection)) is not None:
                 raise StoreUnavailable(f"{self.where} has committed on the primary alone: {said}")
         except BaseException as error:
             clean(connection, self.database, after=error)

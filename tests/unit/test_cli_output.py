@@ -37,7 +37,7 @@ OWNER = Owner("0123", "host-1", "v1")
         (errors.BrokerUnavailable("x"), ExitStatus.FAILED),
         (errors.StoreUnavailable("x"), ExitStatus.FAILED),
         (errors.PartitionsHeld("x", partitions=(ORDERS_0,)), ExitStatus.FAILED),
-        (errors.StoreSuperseded("x", found=1, seen=2), ExitStatus.FAILED),
+        (errors.StoreSuperseded("x"), ExitStatus.FAILED),
         (errors.SinkUnavailable("x"), ExitStatus.FAILED),
         (errors.OwnershipLost("x", other=OWNER), ExitStatus.REFUSED),
         (errors.StreamClosed("x"), ExitStatus.REFUSED),

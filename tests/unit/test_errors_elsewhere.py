@@ -43,8 +43,6 @@ FACTS: Mapping[str, Any] = {
     "attempt": 1,
     "attempts": 3,
     "age_s": 5_400.0,
-    "found": 1,
-    "seen": 2,
     "lost": PositionLost(ORDERS_0, 3, truncated=False, reason="out of range"),
 }
 """A value for each fact that an error carries: one that is missing here is a new one, to be added."""

@@ -29,6 +29,7 @@ from kafka_stream.offset_stores.sql.dead_letters.rows import REPLACED
 from kafka_stream.offset_stores.sql.dialects import mysql_frozen_owners as sessions
 from kafka_stream.offset_stores.sql.dialects.mysql_errors import VERDICTS, number_of, pymysql_error, words_of
 from kafka_stream.offset_stores.sql.dialects.mysql_tables import counts_changed_rows, refuse_unfit, try_tables
+from kafka_stream.offset_stores.sql.dialects.servers import LoneServer, Servers
 from kafka_stream.offset_stores.sql.errors import Verdict, driver_error
 from kafka_stream.offset_stores.sql.pool import borrowed, dropped_if_unfit
 from kafka_stream.offset_stores.sql.statements import Grammar, Wanted
@@ -58,6 +59,7 @@ class MySQL:
 
     drivers: ClassVar[Mapping[str, str]] = MappingProxyType({"pymysql": "kafka-stream[mysql]"})
     ends_blockers: ClassVar[bool] = True
+    servers: ClassVar[Servers] = LoneServer()
     identity: ClassVar[str] = "SELECT @@hostname, @@port, @@datadir, DATABASE()"
     creates_schemas: ClassVar[bool] = True
     count_rows: ClassVar[str | None] = None
@@ -87,16 +89,6 @@ class MySQL:
             if not _driver(connection).client_flag & CLIENT.FOUND_ROWS:
                 raise ConfigurationError(counts_changed_rows("the engine"))
         return connection
-
-    def learn_servers(self, engine: Engine, seen: dict[str, int]) -> None:
-        """Nothing to learn: its replicas tell nothing of the kind."""
-
-    def refuse_superseded(self, connection: Connection, seen: dict[str, int], where: str) -> None:
-        """Nothing to refuse."""
-
-    def unreplicated(self, connection: Connection) -> None:
-        """Nothing is said."""
-        return
 
     def refuse_engine(self, engine: Engine) -> None:
         """Nothing to refuse before connecting."""

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol, Self
 from sqlalchemy import URL, Connection, Engine, Insert, RootTransaction, Table
 from sqlalchemy.engine.interfaces import DBAPICursor
 
+from kafka_stream.offset_stores.sql.dialects.servers import Servers
 from kafka_stream.offset_stores.sql.errors import Verdict
 from kafka_stream.offset_stores.sql.statements import Grammar, Wanted
 from kafka_stream.offset_stores.sql.tables import Tables
@@ -42,6 +43,8 @@ class Database(Protocol):
     """The supported SQLAlchemy driver, and the extra that installs it (empty if Python brings it)."""
     ends_blockers: ClassVar[bool]
     """Whether it can end the session that holds a lock."""
+    servers: ClassVar[Servers]
+    """What it tells of several servers, one of which takes another's place."""
     identity: ClassVar[str]
     """The query for what tells the database (and where names without a schema are) from every other one, in one row."""
     creates_schemas: ClassVar[bool]
@@ -59,19 +62,6 @@ class Database(Protocol):
 
     def connect(self, engine: Engine) -> Connection:
         """A connection at the isolation level that the statements are written for, without a transaction."""
-
-    def learn_servers(self, engine: Engine, seen: dict[str, int]) -> None:
-        """Look at every server that the engine's URL names, for ``refuse_superseded``. Who does not answer is left."""
-
-    def refuse_superseded(self, connection: Connection, seen: dict[str, int], where: str) -> None:
-        """Refuse a server in whose place another one was promoted that we know of; asks once for each connection.
-
-        ``seen`` is the latest timeline of each system, and is kept for as long as the process lives. Raises
-        ``StoreSuperseded``.
-        """
-
-    def unreplicated(self, connection: Connection) -> str | None:
-        """Right after a commit: what the server warns of, if it may not be where it was to be. No round trip."""
 
     def refuse_engine(self, engine: Engine) -> None:
         """Refuse an engine that cannot work, before it connects. Raises ``ConfigurationError``."""

@@ -15,11 +15,11 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 
 from kafka_stream.errors import ConfigurationError, TransactionEscaped
 from kafka_stream.offset_stores.sql.dead_letters.rows import REPLACED
-from kafka_stream.offset_stores.sql.dialects import postgresql_timelines as timelines
 from kafka_stream.offset_stores.sql.dialects.postgresql_errors import psycopg_error, verdict_of, words_of
 from kafka_stream.offset_stores.sql.dialects.postgresql_frozen_owners import SESSION_PREFIX, BlockingSessions
-from kafka_stream.offset_stores.sql.dialects.postgresql_replication import hear_of_replication, replication_warning
+from kafka_stream.offset_stores.sql.dialects.postgresql_servers import ReplicatedServers
 from kafka_stream.offset_stores.sql.dialects.postgresql_tables import refuse_readers, refuse_unfit
+from kafka_stream.offset_stores.sql.dialects.servers import Servers
 from kafka_stream.offset_stores.sql.errors import Verdict
 from kafka_stream.offset_stores.sql.pool import borrowed, dropped_if_unfit
 from kafka_stream.offset_stores.sql.statements import Grammar, Wanted
@@ -56,6 +56,7 @@ class PostgreSQL:
 
     drivers: ClassVar[Mapping[str, str]] = MappingProxyType({"psycopg": "kafka-stream[postgresql]"})
     ends_blockers: ClassVar[bool] = True
+    servers: ClassVar[Servers] = ReplicatedServers()
     identity: ClassVar[str] = "SELECT system_identifier, current_database(), current_schema() FROM pg_control_system()"
     creates_schemas: ClassVar[bool] = True
     count_rows: ClassVar[str | None] = "ANALYZE {table}"
@@ -95,23 +96,10 @@ class PostgreSQL:
         connection = engine.connect()
         with dropped_if_unfit(connection):
             driver = _driver(connection)
-            hear_of_replication(connection, driver)
             level = driver.isolation_level
             if level is not None and level.name == _ISOLATION.replace(" ", "_") and not driver.autocommit:
                 return connection  # to set it and to take it back costs as much as a statement
             return connection.execution_options(isolation_level=_ISOLATION)
-
-    def learn_servers(self, engine: Engine, seen: dict[str, int]) -> None:
-        """Each host of a URL with several, by its timeline."""
-        timelines.learn(engine, seen)
-
-    def refuse_superseded(self, connection: Connection, seen: dict[str, int], where: str) -> None:
-        """By system identifier and timeline: a promotion begins a new one."""
-        timelines.refuse_older(connection, seen, where)
-
-    def unreplicated(self, connection: Connection) -> str | None:
-        """The warning that a wait for the synchronous replica was cancelled: the commit is on this server alone."""
-        return replication_warning(connection)
 
     def refuse_engine(self, engine: Engine) -> None:
         """Nothing to refuse before connecting."""

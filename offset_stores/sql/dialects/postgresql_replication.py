@@ -18,10 +18,11 @@ _WARNINGS = "kafka_stream_warnings"
 _WAITING = "SyncRepWaitForLSN"  # the server's function that says so; the warning has no SQLSTATE of its own
 
 
-def hear_of_replication(connection: Connection, driver: psycopg.Connection[Any]) -> None:
+def hear_of_replication(connection: Connection) -> None:
     """Have the driver keep such warnings; once for each of its connections."""
     if _WARNINGS in connection.info:
         return
+    driver: Any = connection.connection.driver_connection
     heard: list[str] = []
     connection.info[_WARNINGS] = heard
 

@@ -43,8 +43,6 @@ def refuse_older(connection: Connection, seen: dict[str, int], where: str) -> No
         raise StoreSuperseded(
             f"{where} has led to a former primary (timeline {timeline}; a server that was promoted since has begun "
             f"{latest}): nothing is read from it or committed to it; stop it, or have it follow the new primary",
-            found=timeline,
-            seen=latest,
         )
 
 

@@ -21,6 +21,7 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from kafka_stream.errors import ConfigurationError, TransactionEscaped
 from kafka_stream.offset_stores.sql.dead_letters.rows import REPLACED
+from kafka_stream.offset_stores.sql.dialects.servers import LoneServer, Servers
 from kafka_stream.offset_stores.sql.dialects.sqlite_foreign_keys import Violations
 from kafka_stream.offset_stores.sql.error_words import sentence, without_quoted
 from kafka_stream.offset_stores.sql.errors import Verdict, driver_error
@@ -65,6 +66,7 @@ class SQLite:
 
     drivers: ClassVar[Mapping[str, str]] = MappingProxyType({"pysqlite": ""})
     ends_blockers: ClassVar[bool] = False
+    servers: ClassVar[Servers] = LoneServer()
     identity: ClassVar[str] = "SELECT file FROM pragma_database_list WHERE name = 'main'"
     creates_schemas: ClassVar[bool] = False
     count_rows: ClassVar[str | None] = None
@@ -95,16 +97,6 @@ class SQLite:
     def connect(self, engine: Engine) -> Connection:
         """As the engine gives it."""
         return engine.connect()
-
-    def learn_servers(self, engine: Engine, seen: dict[str, int]) -> None:
-        """Nothing to learn: there is no server."""
-
-    def refuse_superseded(self, connection: Connection, seen: dict[str, int], where: str) -> None:
-        """Nothing to refuse."""
-
-    def unreplicated(self, connection: Connection) -> None:
-        """Nothing is said."""
-        return
 
     def refuse_engine(self, engine: Engine) -> None:
         """Refuse an old SQLite, and a database in memory of which each thread sees its own."""

@@ -136,7 +136,7 @@ class OpenTransaction:
             raise
         except Exception as error:
             raise self._commit_failure(error) from error
-        if (said := self._database.unreplicated(self._connection)) is not None:
+        if (said := self._database.servers.unreplicated(self._connection)) is not None:
             raise CommitOutcomeUnknown(
                 f"a commit in {self._where} is on the primary alone ({said}): the next one, waiting for the replica "
                 "in its turn, will tell"
