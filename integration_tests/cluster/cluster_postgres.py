@@ -139,9 +139,8 @@ def test_a_replica_that_lagged_takes_results_and_offsets_back_together(
 ) -> None:
     """Also the takeover of an owner that has come since: what is stored is an older owner's, and an older epoch."""
     with under_load(copies):
-        primary = postgres_pair.on(postgres_pair.primary, "test")
-        primary.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
-        primary.execute("SELECT pg_reload_conf()")
+        for database in databases:
+            database.execute(f'ALTER DATABASE "{database.name}" SET synchronous_commit = local')
         postgres_pair.replication.pause()
         for copy in copies.all:
             copy.service.end()
