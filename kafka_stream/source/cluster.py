@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -85,8 +86,9 @@ class _LastError:
             self.error = error
 
 
-def _never() -> bool:
-    return False
+def _until(timeout_s: float) -> float:
+    """When an answer is not waited for any more: the same for all that one request asks about."""
+    return time.monotonic() + timeout_s + _GRACE_S
 
 
 class Cluster:
@@ -97,15 +99,16 @@ class Cluster:
     """
 
     def __init__(
-        self, config: Mapping[str, Any], logger: logging.Logger | ClientLog, is_given_up: Callable[[], bool] = _never
+        self,
+        config: Mapping[str, Any],
+        logger: logging.Logger | ClientLog,
+        is_given_up: Callable[[], bool] = lambda: False,
     ) -> None:
         settings = connection_settings(config)
         self.servers = servers_of(settings) or "(no servers)"
         self._last = last = _LastError()
-        self._is_given_up = is_given_up
-        self._settings = settings
-        self._has_topic_ids = True
-        self._is_mock = False
+        self._is_given_up, self._settings = is_given_up, settings
+        self._has_topic_ids, self._is_mock = True, False
         client_settings = {"logger": logger, **soon_again(settings), **settings, "error_cb": last}
         with settings_accepted():
             self._connection = Renewed(lambda: AdminClient(dict(client_settings)))
@@ -201,7 +204,7 @@ class Cluster:
         if not wanted.patterns:
             return self.topics(wanted.named)
         try:
-            names = self._admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics.keys()
+            names = self._all_topics().keys()
         except KafkaException as error:
             raise self._translated(error, f"topics like {', '.join(wanted.patterns)}") from error
         found = self.existing_topics(wanted.among(names))
@@ -221,7 +224,7 @@ class Cluster:
             return {}
         if self._has_topic_ids:
             try:
-                return asked_anew(partial(self._described, names), self._connection.failed, self._is_given_up)
+                return self._anew(partial(self._described, names))
             except KafkaException as error:
                 if error.args[0].code() not in {
                     KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001
@@ -232,9 +235,16 @@ class Cluster:
         return self._listed(names)
 
     def ends_if_known(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """The partitions' ends, for those who can do without: asked once, for a short time."""
-        self._admin.poll(0)
-        return self._list_offsets(partitions, _LATEST, _SHORTLY_S, committed=True, patiences_s=PATIENCES_S[:1])
+        """Those of the partitions' ends that are told soon, for who can do without; raises who is refused."""
+        admin, until, found = self._admin, _until(_SHORTLY_S), {}
+        admin.poll(0)
+        wanted = {ClientTopicPartition(p.topic, p.partition): _LATEST for p in partitions}
+        committed = IsolationLevel.READ_COMMITTED
+        answers = admin.list_offsets(wanted, isolation_level=committed, request_timeout=_SHORTLY_S) if wanted else {}
+        for partition, answer in answers.items():
+            with suppress(KafkaException):
+                found[TopicPartition(partition.topic, partition.partition)] = self._offset(answer, until)
+        return found
 
     def offsets(
         self, partitions: Sequence[TopicPartition], at: OffsetAt | datetime, *, patience_s: float = LEADER_TIMEOUT_S
@@ -311,14 +321,14 @@ class Cluster:
     def _group(self, group_id: str) -> ConsumerGroupDescription | None:
         if self._is_mock:
             return None
-        admin = self._admin
-        admin.poll(0)
+        self._admin.poll(0)
 
-        def described() -> Any:
-            return self._answer(admin.describe_consumer_groups([group_id], request_timeout=REQUEST_TIMEOUT_S)[group_id])
+        def described(timeout_s: float) -> Any:
+            admin, until = self._admin, _until(timeout_s)
+            return self._answer(admin.describe_consumer_groups([group_id], request_timeout=timeout_s)[group_id], until)
 
         try:
-            found: ConsumerGroupDescription = self._insisting(described)
+            found: ConsumerGroupDescription = self._anew(lambda left_s: self._insisting(partial(described, left_s)))
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                 return None
@@ -384,8 +394,9 @@ class Cluster:
         """Alter a group's offsets; the topics of those that are refused, and why, unless its coordinator moves."""
         request = ConsumerGroupTopicPartitions(group_id, wanted)
         admin = self._admin
+        until = _until(REQUEST_TIMEOUT_S)
         answer = admin.alter_consumer_group_offsets([request], request_timeout=REQUEST_TIMEOUT_S)[group_id]
-        failed = [(tp.topic, tp.error) for tp in self._answer(answer).topic_partitions if tp.error is not None]
+        failed = [(tp.topic, tp.error) for tp in self._answer(answer, until).topic_partitions if tp.error is not None]
         for _, reason in failed:
             if is_coordinator_moving(reason):
                 raise KafkaException(reason)
@@ -394,17 +405,16 @@ class Cluster:
     def _insisting(self, ask: Callable[[], T]) -> T:
         return insisting(ask, COORDINATOR_TIMEOUT_S, self._is_given_up)
 
-    def _answer(self, asked: Future[Any], timeout_s: float = REQUEST_TIMEOUT_S) -> Any:
-        """What was asked for; who is refused meanwhile, or gives up, does not wait for the request's time-out.
+    def _anew(self, ask: Callable[[float], T]) -> T:
+        return asked_anew(ask, self._connection.failed, self._is_given_up)
 
-        Nor does anybody wait for long after it: librdkafka has left such questions without any answer.
-        """
-        deadline = time.monotonic() + timeout_s + _GRACE_S
+    def _answer(self, asked: Future[Any], until: float) -> Any:
+        """What was asked for, unless we are refused or give up; librdkafka has left some without any answer."""
         while True:
             try:
-                answer = asked.result(_GIVE_UP_WITHIN_S)
+                answer = asked.result(min(_GIVE_UP_WITHIN_S, max(0.0, until - time.monotonic())))
             except TimeoutError:
-                if time.monotonic() > deadline:
+                if time.monotonic() >= until:
                     raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None  # noqa: SLF001
                 self._admin.poll(0)
                 if (refused := self._refused()) is not None:
@@ -423,14 +433,14 @@ class Cluster:
 
     def _described(self, names: Sequence[str], timeout_s: float) -> Mapping[str, TopicInfo]:
         """Librdkafka asks the controller, which is any broker that it was told to be one."""
-        admin = self._admin
+        admin, until = self._admin, _until(timeout_s)
         described: Mapping[str, Future[Any]] = admin.describe_topics(
             TopicCollection(list(names)), request_timeout=timeout_s
         )
         infos = {}
         for name in names:
             try:
-                description = self._answer(described[name], timeout_s)
+                description = self._answer(described[name], until)
             except KafkaException as error:
                 if is_missing_topic(error.args[0]):
                     continue
@@ -442,7 +452,7 @@ class Cluster:
     def _listed(self, names: Sequence[str]) -> Mapping[str, TopicInfo]:
         try:
             # All of them: asking for one by name may create it.
-            topics = self._admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
+            topics = self._all_topics()
         except KafkaException as error:
             raise self._translated(error, f"topics {', '.join(names)}") from error
         infos = {}
@@ -454,30 +464,25 @@ class Cluster:
             infos[name] = TopicInfo(len(topics[name].partitions), None)
         return infos
 
+    def _all_topics(self) -> Mapping[str, Any]:
+        return self._anew(lambda timeout_s: self._admin.list_topics(timeout=timeout_s)).topics
+
     def _list_offsets(
-        self,
-        partitions: Sequence[TopicPartition],
-        spec: OffsetSpec,
-        patience_s: float,
-        *,
-        committed: bool,
-        patiences_s: Sequence[float] = PATIENCES_S,
+        self, partitions: Sequence[TopicPartition], spec: OffsetSpec, patience_s: float, *, committed: bool
     ) -> Mapping[TopicPartition, int]:
-        if not partitions:
-            return {}
         found: dict[TopicPartition, int] = {}
         wanted = {ClientTopicPartition(p.topic, p.partition): spec for p in partitions}
         isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-        deadline, patiences_s = time.monotonic() + patience_s, list(patiences_s)
+        deadline, patiences_s = time.monotonic() + patience_s, list(PATIENCES_S)
         while wanted:
-            admin = self._admin  # held until it has answered
+            admin, until = self._admin, _until(patiences_s[0])  # the client is held until it has answered
             answers: Mapping[ClientTopicPartition, Future[Any]] = admin.list_offsets(
                 wanted, isolation_level=isolation, request_timeout=patiences_s[0]
             )
             wanted, unanswered = {}, None
             for partition, answer in answers.items():
                 try:
-                    found[TopicPartition(partition.topic, partition.partition)] = self._offset(answer, patiences_s[0])
+                    found[TopicPartition(partition.topic, partition.partition)] = self._offset(answer, until)
                 except KafkaException as error:
                     reason: KafkaError = error.args[0]
                     if is_missing_topic(reason):
@@ -494,8 +499,8 @@ class Cluster:
                 time.sleep(_ASK_AGAIN_AFTER_S)
         return found
 
-    def _offset(self, asked: Future[Any], timeout_s: float) -> int:
-        offset = int(self._answer(asked, timeout_s).offset)
+    def _offset(self, asked: Future[Any], until: float) -> int:
+        offset = int(self._answer(asked, until).offset)
         if offset == OFFSET_INVALID:  # no error, and no answer either: its leader has just gone
             raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
         return offset

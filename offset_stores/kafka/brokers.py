@@ -184,12 +184,15 @@ def _groups(client: AdminClient) -> Mapping[str, ConsumerGroupState]:
 
 
 def _state(group_id: str, timeout_s: float, client: AdminClient) -> ConsumerGroupState:
-    """Dead, if all brokers have answered and none has such a group; raises if one has not that might."""
+    """Dead, if all brokers have answered and none has such a group; raises if one has not that might.
+
+    A broker that has just ceased to be its coordinator may tell of it, too: then the one with members counts.
+    """
     client.poll(0)
     answer = client.list_consumer_groups(request_timeout=timeout_s).result()
-    found: ConsumerGroupState | None = next((each.state for each in answer.valid if each.group_id == group_id), None)
-    if found is not None:
-        return found
+    found: list[ConsumerGroupState] = [each.state for each in answer.valid if each.group_id == group_id]
+    if found:
+        return next((state for state in found if state not in _NOBODY), found[0])
     for failed in answer.errors:  # of one broker
         raise failed if isinstance(failed, KafkaException) else KafkaException(failed)
     return ConsumerGroupState.DEAD

@@ -16,6 +16,7 @@ from kafka_stream.offset_stores.sql.cleanup import clean
 from kafka_stream.offset_stores.sql.dialects import Database
 from kafka_stream.offset_stores.sql.driver_statement import DriverStatement
 from kafka_stream.offset_stores.sql.errors import Verdict, mapped
+from kafka_stream.offset_stores.sql.pool import dropped_if_unfit
 from kafka_stream.offset_stores.sql.statements import Statements
 from kafka_stream.offset_stores.sql.tables import Names, Tables, position_of
 from kafka_stream.types import Owner, StoredPosition, TopicPartition
@@ -115,12 +116,8 @@ class Access:
             StoreSuperseded: it leads to one.
         """
         connection = self.database.connect(self.engine)
-        try:
+        with dropped_if_unfit(connection):
             self.database.servers.refuse_older(connection, self._timelines, self.where)
-        except BaseException:
-            connection.invalidate()
-            connection.close()
-            raise
         return connection
 
     @contextmanager

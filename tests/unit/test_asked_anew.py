@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from confluent_kafka import TopicPartition as ClientTopicPartition
 
 from kafka_stream.errors import BrokerUnavailable
 from kafka_stream.offset_stores.kafka.offset_requests import OffsetRequests
+from kafka_stream.protocols import OffsetAt
 from kafka_stream.source import cluster as cluster_module
 from kafka_stream.source.client_log import CLIENT_LOG
 from kafka_stream.source.cluster import Cluster
@@ -61,30 +63,87 @@ def test_who_gives_up_does_not_ask_again() -> None:
     assert len(tries) == 1
 
 
+class Clock:
+    """Time that passes only while somebody waits."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, s: float) -> None:
+        self.now_s += s
+
+
+class Unanswered(Future[Any]):
+    """An answer that never comes."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def result(self, timeout: float | None = None) -> Any:
+        assert timeout is not None, "waited for without an end"
+        self._clock.sleep(timeout)
+        raise TimeoutError
+
+
 class Silent:
     """An admin client that takes questions, and never answers."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
 
     def poll(self, _: float) -> int:
         return 0
 
     def describe_topics(self, topics: Any, **_: Any) -> dict[str, Future[Any]]:
-        return {"orders": Future()}
+        return {"orders": Unanswered(self._clock)}
 
     def list_offsets(self, wanted: Any, **_: Any) -> dict[ClientTopicPartition, Future[Any]]:
-        return {TopicPartition("orders", 0): Future()}
+        return {TopicPartition("orders", 0): Unanswered(self._clock)}
 
 
 def test_nobody_waits_for_ever_for_a_client_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_module, "PATIENCES_S", (0.0, 0.0))
-    monkeypatch.setattr("kafka_stream.source.kafka_errors.PATIENCES_S", (0.0, 0.0))
-    monkeypatch.setattr(cluster_module, "_GRACE_S", 0.0)
-    monkeypatch.setattr(cluster_module, "_GIVE_UP_WITHIN_S", 0.01)
-    monkeypatch.setattr(cluster_module, "AdminClient", lambda _: Silent())
+    clock = Clock()
+    monkeypatch.setattr(cluster_module, "time", clock)
+    monkeypatch.setattr(cluster_module, "AdminClient", lambda _: Silent(clock))
     cluster = Cluster({"bootstrap.servers": "127.0.0.1:1"}, CLIENT_LOG)
     with pytest.raises(BrokerUnavailable):
         cluster.topics(["orders"])
-    with pytest.raises(BrokerUnavailable):
-        cluster.ends_if_known([OurTopicPartition("orders", 0)])
+    assert cluster.ends_if_known([OurTopicPartition("orders", 0)]) == {}
+
+
+class HalfSilent(Silent):
+    """One that answers of every second partition only."""
+
+    def list_offsets(self, wanted: Any, **_: Any) -> dict[ClientTopicPartition, Future[Any]]:
+        return {each: self._answer(each.partition) for each in wanted}
+
+    def _answer(self, partition: int) -> Future[Any]:
+        if partition % 2:
+            return Unanswered(self._clock)
+        answer: Future[Any] = Future()
+        answer.set_result(SimpleNamespace(offset=7))
+        return answer
+
+
+@pytest.mark.parametrize("partitions", [1, 2, 100])
+def test_a_request_is_waited_for_once_however_many_partitions_it_asks_about(
+    monkeypatch: pytest.MonkeyPatch, partitions: int
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(cluster_module, "time", clock)
+    monkeypatch.setattr(cluster_module, "AdminClient", lambda _: HalfSilent(clock))
+    cluster = Cluster({"bootstrap.servers": "127.0.0.1:1"}, CLIENT_LOG)
+    wanted = [OurTopicPartition("orders", number) for number in range(partitions)]
+    assert cluster.ends_if_known(wanted) == dict.fromkeys(wanted[::2], 7)
+    assert clock.now_s <= PATIENCES_S[0]
+    if partitions > 1:
+        with pytest.raises(BrokerUnavailable):
+            cluster.offsets(wanted, OffsetAt.LATEST)
+        assert clock.now_s <= sum(PATIENCES_S) + 2 * len(PATIENCES_S) + PATIENCES_S[0]
 
 
 def test_offsets_that_are_not_added_are_waited_for_longer_each_time_in_a_row() -> None:

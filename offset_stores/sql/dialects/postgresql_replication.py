@@ -34,9 +34,11 @@ def hear_of_replication(connection: Connection) -> None:
 
 
 def replication_warning(connection: Connection) -> str | None:
-    """What was heard since the last call."""
+    """What was heard since the last call; the latest of it."""
     heard: list[str] = connection.info.get(_WARNINGS, [])
-    return heard.pop() if heard else None
+    said = heard[-1] if heard else None
+    heard.clear()
+    return said
 
 
 __all__ = ["hear_of_replication", "replication_warning"]

@@ -24,6 +24,7 @@ _ASK = (
     "ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END FROM pg_control_system()"
 )
 _TIMELINE = "kafka_stream_timeline"
+_UNTOLD = ("", 0)
 _CONNECT_S = 3
 
 
@@ -33,11 +34,9 @@ def refuse_older(connection: Connection, seen: dict[str, int], where: str) -> No
     Raises:
         StoreSuperseded: it is.
     """
-    if _TIMELINE not in connection.info:
-        connection.info[_TIMELINE] = _asked(connection)
-    if (told := connection.info[_TIMELINE]) is None:
-        return
-    system, timeline = told
+    if (told := connection.info.get(_TIMELINE) or _asked(connection)) is None:
+        return  # a standby, which may be promoted under the connection
+    system, timeline = connection.info[_TIMELINE] = told
     latest = seen[system] = max(timeline, seen.get(system, 0))
     if timeline < latest:
         raise StoreSuperseded(
@@ -66,7 +65,7 @@ def _each_host(engine: Engine) -> Iterator[dict[str, Any]]:
     """Libpq's parameters for each."""
     parameters = engine.dialect.create_connect_args(engine.url)[1]
     hosts, ports = str(parameters.get("host", "")).split(","), str(parameters.get("port", "")).split(",")
-    if len(hosts) < 2:
+    if len(hosts) < 2 or len(ports) not in {1, len(hosts)}:  # what libpq refuses, it says itself
         return
     others = {name: value for name, value in parameters.items() if name not in {"target_session_attrs", "context"}}
     for host, port in zip(hosts, ports if len(ports) == len(hosts) else ports * len(hosts), strict=True):
@@ -74,7 +73,7 @@ def _each_host(engine: Engine) -> Iterator[dict[str, Any]]:
 
 
 def _asked(connection: Connection) -> tuple[str, int] | None:
-    """What a server says of itself; ``None`` of a standby, and of one that does not know such questions."""
+    """What a server says of itself; ``None`` of a standby, and ``_UNTOLD`` of one that does not know such questions."""
     try:
         told = _read(tuple(connection.exec_driver_sql(_ASK).one()))
     except exc.DBAPIError as error:
@@ -82,7 +81,7 @@ def _asked(connection: Connection) -> tuple[str, int] | None:
         if driver is None or verdict_of(driver) in TRANSIENT:
             raise
         logger.debug("the server does not tell its timeline: %s", type(driver).__name__)
-        told = None
+        told = _UNTOLD
     connection.rollback()
     return told
 
