@@ -10,6 +10,7 @@ import shlex
 import socket
 import subprocess
 import uuid
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +55,8 @@ _KAFKA_DATA = "/var/lib/kafka/data"
 # Librdkafka would log every refused connection to stderr, and back off for 10 s while a broker is down.
 _CLIENT = {"log_level": 2, "reconnect.backoff.max.ms": 500, "socket.connection.setup.timeout.ms": 5000}
 
+_GIVEN: deque[int] = deque(maxlen=500)
+
 
 def random_name(prefix: str = "t") -> str:
     """A name that no other test has; fit for topics, databases and streams."""
@@ -65,17 +68,21 @@ def free_port() -> int:
 
     It lies below the ports that the kernel hands to clients: while a broker is down, a client that keeps dialling a
     port of that range may be given that very port, and then has connected to itself. Each of several workers of one run
-    has ports of its own to choose from.
+    has ports of its own to choose from, and the last ones that were given are not given again: whoever has one of them
+    may not listen yet.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     first = 20_000 + 1_500 * (worker % 8)
     for port in random.sample(range(first, first + 1_500), 200):
         with socket.socket() as probe:
+            if port in _GIVEN:
+                continue
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+        _GIVEN.append(port)
+        return port
     raise RuntimeError(f"no port between {first} and {first + 1_500} is free on 127.0.0.1")
 
 
