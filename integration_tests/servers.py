@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import random
@@ -54,7 +55,6 @@ _TIMEOUT_S = 60.0
 _KAFKA_DATA = "/var/lib/kafka/data"
 # Librdkafka would log every refused connection to stderr, and back off for 10 s while a broker is down.
 _CLIENT = {"log_level": 2, "reconnect.backoff.max.ms": 500, "socket.connection.setup.timeout.ms": 5000}
-
 _GIVEN: deque[int] = deque(maxlen=500)
 
 
@@ -74,15 +74,11 @@ def free_port() -> int:
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     first = 20_000 + 1_500 * (worker % 8)
     for port in random.sample(range(first, first + 1_500), 200):
-        with socket.socket() as probe:
-            if port in _GIVEN:
-                continue
-            try:
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            if port not in _GIVEN:
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        _GIVEN.append(port)
-        return port
+                _GIVEN.append(port)
+                return port
     raise RuntimeError(f"no port between {first} and {first + 1_500} is free on 127.0.0.1")
 
 

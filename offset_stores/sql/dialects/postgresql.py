@@ -95,8 +95,7 @@ class PostgreSQL:
         """At READ COMMITTED, where a row that somebody else changed is looked at again instead of being an error."""
         connection = engine.connect()
         with dropped_if_unfit(connection):
-            driver = _driver(connection)
-            level = driver.isolation_level
+            level = (driver := _driver(connection)).isolation_level
             if level is not None and level.name == _ISOLATION.replace(" ", "_") and not driver.autocommit:
                 return connection  # to set it and to take it back costs as much as a statement
             return connection.execution_options(isolation_level=_ISOLATION)
@@ -234,8 +233,7 @@ class PostgreSQL:
         """As the driver saw it at the last answer."""
         from psycopg.pq import TransactionStatus
 
-        driver = _driver(connection)
-        return driver.pgconn.transaction_status == TransactionStatus.INTRANS
+        return _driver(connection).pgconn.transaction_status == TransactionStatus.INTRANS
 
     def is_lost(self, connection: Connection) -> bool:
         """The driver has closed it."""
