@@ -10,7 +10,7 @@ from confluent_kafka.cimpl import NewTopic
 from integration_tests.engine import wait_until
 from integration_tests.kafka_cluster import NODES, KafkaCluster
 from integration_tests.results import ResultTable
-from integration_tests.servers import PostgresDatabase, random_name
+from integration_tests.servers import KafkaServer, PostgresDatabase, random_name
 from integration_tests.streams import WAIT_S, stream_of, wait_for_rows
 from kafka_stream.errors import LogTruncated, OffsetOutOfRange
 from kafka_stream.types import TopicPartition
@@ -70,7 +70,8 @@ def test_a_log_that_grew_past_what_it_lost_is_told_by_its_leader_epoch(
     stream = stream_of(lagging.cluster, postgres, lagging.topic)
     assert stream.run(until="latest").records == KEPT + LOST
     lagging.elect_the_lagging()
-    lagging.cluster.produce(lagging.topic, [f"other {n}" for n in range(2 * LOST)])
+    others = KafkaServer(lagging.cluster.bootstrap_servers)  # a producer of what is lost can send nothing more there
+    others.produce(lagging.topic, [f"other {n}" for n in range(2 * LOST)])
     for _ in range(2):
         with pytest.raises(LogTruncated) as lost:
             stream.run(until="latest")

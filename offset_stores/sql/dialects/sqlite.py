@@ -101,9 +101,7 @@ class SQLite:
     def refuse_engine(self, engine: Engine) -> None:
         """Refuse an old SQLite, and a database in memory of which each thread sees its own."""
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
-            raise ConfigurationError(
-                f"SQLite {sqlite3.sqlite_version} is too old: use a Python with SQLite 3.35 or later"
-            )
+            raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old: use a Python with 3.35 or later")
         if isinstance(engine.pool, SingletonThreadPool):
             raise ConfigurationError(
                 "an engine for SQLite in memory with the default pool gives each thread its own database: make it "
