@@ -22,13 +22,7 @@ from confluent_kafka import (
     Uuid,
 )
 from confluent_kafka import TopicPartition as ClientTopicPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported at run time only
-    AdminClient,
-    ConfigResource,
-    ConsumerGroupDescription,
-    OffsetSpec,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient, ConfigResource, ConsumerGroupDescription, OffsetSpec, ResourceType  # type: ignore[attr-defined]  # exported at run time only
 
 from kafka_stream.errors import BrokerUnavailable, CommandRefused, KafkaStreamError, TopicNotFound
 from kafka_stream.librdkafka import CLASSIC, CONSUMER
@@ -37,12 +31,11 @@ from kafka_stream.source.client_log import ClientLog
 from kafka_stream.source.connection import connection_settings, servers_of, soon_again
 from kafka_stream.source.kafka_errors import (
     PATIENCES_S,
+    LastError,
     asked_anew,
     insisting,
     is_coordinator_moving,
     is_missing_topic,
-    is_not_authenticated,
-    is_tls_failure,
     is_unanswered,
     is_without_leader,
     refusal,
@@ -74,18 +67,6 @@ _ZERO_UUID = str(Uuid(0, 0))
 T = TypeVar("T")
 
 
-class _LastError:
-    """The error that says most of those that a client has told. It knows no cluster, which would live as long."""
-
-    def __init__(self) -> None:
-        self.error: KafkaError | None = None
-
-    def __call__(self, error: KafkaError) -> None:
-        # What was refused is the cause; "all brokers down", which follows, only its consequence.
-        if self.error is None or not (is_not_authenticated(self.error) or is_tls_failure(self.error)):
-            self.error = error
-
-
 def _until(timeout_s: float) -> float:
     """When an answer is not waited for any more: the same for all that one request asks about."""
     return time.monotonic() + timeout_s + _GRACE_S
@@ -106,7 +87,7 @@ class Cluster:
     ) -> None:
         settings = connection_settings(config)
         self.servers = servers_of(settings) or "(no servers)"
-        self._last = last = _LastError()
+        self._last = last = LastError()
         self._is_given_up, self._settings = is_given_up, settings
         self._has_topic_ids, self._is_mock = True, False
         client_settings = {"logger": logger, **soon_again(settings), **settings, "error_cb": last}
@@ -284,12 +265,13 @@ class Cluster:
 
     def broker_setting(self, name: str) -> str | None:
         """What the brokers have set; ``None`` where they do not say, which takes a right of its own."""
-        admin = self._admin
+        admin, until = self._admin, _until(REQUEST_TIMEOUT_S)
         try:
-            node = next(iter(admin.list_topics(timeout=REQUEST_TIMEOUT_S).brokers))
-            asked = ConfigResource(ResourceType.BROKER, str(node))
+            asked = ConfigResource(
+                ResourceType.BROKER, str(next(iter(admin.list_topics(timeout=REQUEST_TIMEOUT_S).brokers)))
+            )
             described = admin.describe_configs([asked], request_timeout=REQUEST_TIMEOUT_S)
-            value = self._answer(described[asked])[name].value
+            value = self._answer(described[asked], until)[name].value
             return None if value is None else str(value)
         except (KafkaException, KafkaStreamError, KeyError, StopIteration):
             return None

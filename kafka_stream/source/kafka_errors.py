@@ -207,6 +207,19 @@ def is_tls_failure(error: KafkaError) -> bool:
     return error.code() == KafkaError._SSL
 
 
+class LastError:
+    """An ``error_cb`` that keeps the error that says most; it knows nothing of who made the client."""
+
+    def __init__(self) -> None:
+        self.error: KafkaError | None = None
+
+    def __call__(self, error: KafkaError) -> None:
+        """The client tells of one."""
+        # What was refused is the cause; "all brokers down", which follows, only its consequence.
+        if self.error is None or not (is_not_authenticated(self.error) or is_tls_failure(self.error)):
+            self.error = error
+
+
 def is_unreadable_response(error: KafkaError) -> bool:
     """Whether a response could not be read, such as one that is larger than ``receive.message.max.bytes``."""
     return error.code() == KafkaError._BAD_MSG
@@ -256,6 +269,7 @@ def settings_accepted() -> Iterator[None]:
 
 __all__ = [
     "PATIENCES_S",
+    "LastError",
     "asked_anew",
     "insisting",
     "is_coordinator_moving",
