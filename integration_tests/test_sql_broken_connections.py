@@ -20,6 +20,8 @@ from tests.sql_backend import RESULTS, Result, write
 
 FEWEST, MOST = 3, 100
 """Of messages that a client sends in one of the operations below."""
+LOGIN = 6
+"""Of messages until a client is certainly let in: TLS or not, who it is, what it answers when it is asked for proof."""
 
 
 @pytest.fixture(params=["postgres", "mariadb"])
@@ -132,3 +134,21 @@ def test_an_attempt_whose_handler_hides_that_its_connection_broke_is_repeated(
             write(transaction.connection, 2)
         raise ValueError("about something else")
     batch(store)
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_first_login_that_breaks_is_no_refusal(broken: tuple[MessageProxy, str, str], answered: bool) -> None:
+    """At whatever message, also after the password was asked for: a process that starts just then tries again."""
+    proxy, url, _ = broken
+    break_first_logins(proxy, url, answered=answered)
+
+
+def break_first_logins(proxy: MessageProxy, url: str, *, answered: bool) -> None:
+    """Open a store as a new process does, again and again, cut at one message of the login after the other."""
+    for number in range(1, LOGIN + 1):
+        store = SqlOffsetStore(url)
+        proxy.cut_at(number, answered=answered)
+        with pytest.raises(StoreUnavailable):
+            store.open()
+        store.close()
+        assert proxy.was_cut()

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import ssl
+from types import SimpleNamespace
+from typing import Any
 
+import psycopg
 import pymysql
 import pytest
 from psycopg import errors as psycopg_errors
@@ -76,6 +80,84 @@ def test_sqlite(name: str, meaning: str) -> None:
     error = sqlite3.OperationalError("…")
     error.sqlite_errorcode = getattr(sqlite3, name) | 0x100
     assert _meaning(SQLite().verdict(error), error) == meaning
+
+
+AT = 'connection to server at "127.0.0.1", port 5432 failed: '
+ON = 'connection to server on socket "/run/postgresql/.s.PGSQL.5432" failed: '
+ANSWER = 'FATAL:  password authentication failed for user "app"'
+GONE = (
+    "server closed the connection unexpectedly\n\tThis probably means the server terminated abnormally\n"
+    "\tbefore or while processing the request."
+)
+BROKE_OFF = (
+    f"connection failed: {AT}{GONE}",
+    f"connection failed: {ON}{GONE}",
+    f"connection failed: {AT}could not receive data from server: Connection reset by peer",
+    f"connection failed: {AT}could not send startup packet: Broken pipe",
+    f"connection failed: {AT}could not send password response: Broken pipe",
+    f"connection failed: {AT}SSL SYSCALL error: EOF detected",
+    f"connection failed: {AT}SSL SYSCALL error: Connection reset by peer",
+    f"connection failed: {AT}SSL connection has been closed unexpectedly",
+    f"connection failed: {AT}timeout expired",
+    f"connection failed: {AT}FATAL:  the database system is shutting down",
+    f"connection failed: {AT}FATAL:  terminating connection due to administrator command",
+    f"connection failed: {AT}FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute",
+    f'connection failed: {AT}FATAL:  too many connections for role "app"',
+    "connection timeout expired",
+    "connection is bad: no error details available",
+    f"Multiple connection attempts failed. All failures were:\n- connection failed: {AT}{GONE}\n- {AT}{ANSWER}",
+)
+NOT_LET_IN = (
+    f"connection failed: {AT}{ANSWER}",
+    f'connection failed: {ON}FATAL:  role "app" is not permitted to log in',
+    f'connection failed: {AT}FATAL:  database "nowhere" does not exist',
+    f"connection failed: {AT}FATAL:  Passwort-Authentifizierung für Benutzer »app« fehlgeschlagen",
+    f"connection failed: {AT}fe_sendauth: no password supplied",
+    f"connection failed: {AT}{ANSWER}\n{AT}{ANSWER}",
+)
+
+
+def _login(said: str) -> psycopg.OperationalError:
+    """As the driver raises it, once it was asked for a password; the client library gives no SQLSTATE then."""
+    asked: Any = SimpleNamespace(used_password=True)
+    return psycopg.OperationalError(said, pgconn=asked)
+
+
+@pytest.mark.parametrize("said", BROKE_OFF)
+def test_a_login_at_postgresql_that_breaks_off_is_tried_again(said: str) -> None:
+    assert PostgreSQL().verdict(_login(said)) is Verdict.UNAVAILABLE
+
+
+@pytest.mark.parametrize("said", NOT_LET_IN)
+def test_a_login_that_postgresql_refuses_is_not(said: str) -> None:
+    assert PostgreSQL().verdict(_login(said)) is Verdict.LOGIN
+
+
+def _at_mariadb(number: int, said: str, cause: Exception | None = None) -> pymysql.err.OperationalError:
+    error: Any = pymysql.err.OperationalError(number, said)
+    error.original_exception = cause
+    return error  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        _at_mariadb(2013, "Lost connection to MySQL server during query"),
+        _at_mariadb(2013, "Lost connection to MySQL server during query ([Errno 104] Connection reset by peer)"),
+        _at_mariadb(2006, "MySQL server has gone away (BrokenPipeError(32, 'Broken pipe'))", BrokenPipeError()),
+        _at_mariadb(2003, "Can't connect to MySQL server on '127.0.0.1' (timed out)", TimeoutError()),
+        _at_mariadb(2003, "Can't connect to MySQL server on '127.0.0.1' (EOF)", ssl.SSLEOFError()),
+        _at_mariadb(2003, "Can't connect to MySQL server on '127.0.0.1' (closed)", ssl.SSLZeroReturnError()),
+        _at_mariadb(2003, "Can't connect to MySQL server on '127.0.0.1' (reset)", ConnectionResetError()),
+    ],
+    ids=str,
+)
+def test_a_login_at_mariadb_that_breaks_off_is_tried_again(error: pymysql.err.OperationalError) -> None:
+    assert MySQL().verdict(error) is Verdict.UNAVAILABLE
+
+
+def test_a_login_that_mariadb_refuses_is_not() -> None:
+    assert MySQL().verdict(_at_mariadb(1045, "Access denied for user 'app'@'localhost'")) is Verdict.LOGIN
 
 
 def test_what_nobody_knows_may_be_a_record() -> None:

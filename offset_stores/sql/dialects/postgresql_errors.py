@@ -5,6 +5,7 @@ The source is "PostgreSQL Error Codes".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -65,6 +66,16 @@ VERDICTS: Mapping[str, Verdict] = MappingProxyType(
 # its own.
 _STALE_PLAN = "RevalidateCachedQuery"
 
+# The client library has no code for what keeps it from connecting. These are its own words, which are English, and the
+# server's: after the password was asked for the connection broke, or nobody is let in just now.
+_OF_EACH_SERVER = re.compile(r"connection to server (?=at|on)")
+_BROKE = re.compile(
+    r"closed (?:the connection )?unexpectedly|could not (?:receive|send|connect)|timeout expired|timed out|"
+    r"EOF detected|SYSCALL|Connection (?:reset|refused|aborted)|Broken pipe|unreachable|No route to host|"
+    r"lost synchronization|unexpected message from server|connection is bad"
+)
+_NOT_NOW = re.compile(r"too many (?:clients|connections)|connection slots|database system is|terminating connection")
+
 _QUOTES_ROWS = frozenset({"22021", "P0"})  # bytes that are no text; what a trigger or a function says (RAISE)
 _QUOTES_VALUES = frozenset({"22", "42601"})  # a value that does not fit; a statement that cannot be read
 
@@ -88,9 +99,14 @@ def verdict_of(error: psycopg.Error) -> Verdict:
     if error.sqlstate is not None:
         fitting = [state for state in VERDICTS if error.sqlstate.startswith(state)]
         return VERDICTS[max(fitting, key=len)] if fitting else Verdict.OTHER
-    if error.pgconn is not None and error.pgconn.used_password:
+    if error.pgconn is not None and error.pgconn.used_password and not _passes(str(error)):
         return Verdict.LOGIN  # the server asked for the password, and then did not let us in
     return Verdict.UNAVAILABLE if isinstance(error, psycopg.OperationalError) else Verdict.OTHER
+
+
+def _passes(said: str) -> bool:
+    """Whether a login was not refused, but broke off, at one of the servers at least; unknown words are a refusal."""
+    return any(_BROKE.search(each) or _NOT_NOW.search(each) for each in _OF_EACH_SERVER.split(said)[1:] or [said])
 
 
 def words_of(error: psycopg.Error) -> str:
