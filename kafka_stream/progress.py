@@ -8,6 +8,7 @@ from asyncio import CancelledError
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Protocol, runtime_checkable
 
 from kafka_stream.protocols import BatchProgress, Listener
 from kafka_stream.types import Guarantee, OffsetRange, Owner, Phase, TopicPartition
@@ -94,6 +95,14 @@ class StreamListener:
         """The stream has stopped."""
 
 
+@runtime_checkable
+class StatusListener(Protocol):
+    """A listener that looks at the stream's status when it likes, such as when it is asked itself."""
+
+    def status_through(self, status: Callable[[], StreamStatus]) -> None:
+        """Called when a run begins, before anything else; ``status`` is that run's, from any thread, without I/O."""
+
+
 class Listeners(StreamListener):
     """All of a stream's listeners as one; what one of them raises is logged and reaches nobody else."""
 
@@ -106,6 +115,10 @@ class Listeners(StreamListener):
                 call(listener)
             except (Exception, CancelledError, GeneratorExit):
                 logger.exception("listener %r failed; the stream goes on", listener)
+
+    def status_through(self, status: Callable[[], StreamStatus]) -> None:
+        """Tell those that look at it."""
+        self._tell(lambda it: it.status_through(status) if isinstance(it, StatusListener) else None)
 
     def on_start(self, stream: str, owner: Owner, guarantee: Guarantee) -> None:
         """Tell all."""

@@ -1,0 +1,206 @@
+"""Metrics of streams for Prometheus: what batches add up to, and what a stream says of itself when it is scraped."""
+
+from __future__ import annotations
+
+from collections import Counter as Sums
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+from kafka_stream.errors import MissingExtra
+from kafka_stream.progress import StreamListener, StreamState, StreamStatus
+from kafka_stream.protocols import BatchProgress
+from kafka_stream.types import Guarantee, Owner, TopicPartition
+
+try:
+    from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+    from prometheus_client.core import GaugeMetricFamily
+    from prometheus_client.metrics_core import Metric
+    from prometheus_client.registry import Collector
+except ImportError as error:
+    raise MissingExtra("metrics need prometheus-client: pip install 'kafka-stream[prometheus]'") from error
+
+PARTITIONS_LIMIT = 100
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_RECORDS = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
+_ALL = "all"
+
+
+class _Families:
+    """Of one registry; the streams of a process share them, told apart by the label ``stream``."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, what: str, *labels: str) -> Counter:
+            return Counter(f"kafka_stream_{name}", what, ("stream", *labels), registry=registry)
+
+        def histogram(name: str, what: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(f"kafka_stream_{name}", what, ("stream", *labels), registry=registry, buckets=buckets)
+
+        self.batches = counter("batches", "Batches that were committed.")
+        self.records = counter("records", "Records in them.")
+        self.bytes = counter("record_bytes", "Bytes of these records' values.")
+        self.dead_letters = counter("dead_letters", "Those of the records that were set aside as dead letters.")
+        self.duplicates = counter("duplicates", "Those of the records that were kept back as duplicates.")
+        self.retries = counter("retries", "Batches that were dropped and tried again, by the error's type.", "error")
+        self.failures = counter("failures", "Runs that failed, by the error's type.", "error")
+        self.takeovers = counter("takeovers", "Partitions that were taken over.")
+        self.phases = histogram("phase_seconds", "How long a committed batch took, by phase.", _SECONDS, "phase")
+        self.sizes = histogram("batch_records", "Records of a committed batch.", _RECORDS)
+        self.info = Gauge(
+            "kafka_stream_info",
+            "1, with the library's version, the code's, and what is promised.",
+            ("stream", "version", "code_version", "guarantee"),
+            registry=registry,
+        )
+        self.statuses = _Statuses()
+        registry.register(self.statuses)
+
+
+class _Statuses(Collector):
+    """What streams say of themselves, asked when they are scraped: it goes on while a batch is stuck."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, tuple[Callable[[], StreamStatus], int]] = {}
+
+    def add(self, stream: str, status: Callable[[], StreamStatus], partitions_limit: int) -> None:
+        """From now on this is the stream of that name."""
+        self._of[stream] = status, partitions_limit
+
+    def describe(self) -> Iterable[Metric]:
+        """The families without samples, for the registry to refuse others of their names."""
+        return (GaugeMetricFamily(name, what, labels=["stream", *labels]) for name, what, labels in GAUGES)
+
+    def collect(self) -> Iterator[Metric]:
+        """A sample of each stream; no server is asked."""
+        now = datetime.now(UTC)
+        samples = [
+            sample
+            for stream, (status, limit) in list(self._of.items())
+            for sample in _samples(stream, status(), limit, now)
+        ]
+        for name, what, labels in GAUGES:
+            family = GaugeMetricFamily(name, what, labels=["stream", *labels])
+            for sample in samples:
+                if sample.name == name:
+                    family.add_metric(sample.labels, sample.value)
+            yield family
+
+
+GAUGES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("kafka_stream_state", "1 for the state that the stream is in, 0 for the others.", ("state",)),
+    ("kafka_stream_partitions", "Partitions that are owned now.", ()),
+    (
+        "kafka_stream_lag_records",
+        (
+            "Offsets between the last commit and the end that can be read; of all partitions of a topic together, with "
+            'partition="all", where the stream owns more than the limit.'
+        ),
+        ("topic", "partition"),
+    ),
+    ("kafka_stream_lag_unknown_partitions", "Owned partitions whose end nobody has told lately.", ()),
+    ("kafka_stream_pinned_partitions", "Owned partitions that an open transaction has held for a minute.", ()),
+    ("kafka_stream_batch_in_hand_seconds", "How long the batch in hand has been; 0 without one.", ()),
+    ("kafka_stream_last_commit_timestamp_seconds", "When a batch was last committed, if one was.", ()),
+)
+"""Name, meaning and labels (beside ``stream``) of what is asked at a scrape."""
+
+
+class _Sample(NamedTuple):
+    name: str
+    labels: tuple[str, ...]
+    value: float
+
+
+def _samples(stream: str, status: StreamStatus, partitions_limit: int, now: datetime) -> Iterator[_Sample]:
+    for state in StreamState:
+        yield _Sample("kafka_stream_state", (stream, state.value), float(status.state is state))
+    yield _Sample("kafka_stream_partitions", (stream,), len(status.positions))
+    for labels, lag in _lags(status.lag, partitions_limit):
+        yield _Sample("kafka_stream_lag_records", (stream, *labels), lag)
+    unknown = sum(1 for lag in status.lag.values() if lag is None)
+    yield _Sample("kafka_stream_lag_unknown_partitions", (stream,), unknown)
+    yield _Sample("kafka_stream_pinned_partitions", (stream,), len(status.pinned))
+    begun = status.batch_started_at
+    in_hand_s = 0.0 if begun is None else max(0.0, (now - begun).total_seconds())
+    yield _Sample("kafka_stream_batch_in_hand_seconds", (stream,), in_hand_s)
+    if status.committed_at is not None:
+        yield _Sample("kafka_stream_last_commit_timestamp_seconds", (stream,), status.committed_at.timestamp())
+
+
+def _lags(lag: Mapping[TopicPartition, int | None], partitions_limit: int) -> Iterator[tuple[tuple[str, str], int]]:
+    known = {tp: each for tp, each in lag.items() if each is not None}
+    if len(lag) <= partitions_limit:
+        yield from (((tp.topic, str(tp.partition)), each) for tp, each in sorted(known.items()))
+        return
+    sums: Sums[str] = Sums()
+    for tp, each in known.items():
+        sums[tp.topic] += each
+    yield from (((topic, _ALL), each) for topic, each in sorted(sums.items()))
+
+
+_FAMILIES: WeakKeyDictionary[CollectorRegistry, _Families] = WeakKeyDictionary()
+
+
+class PrometheusListener(StreamListener):
+    """A listener whose metrics are scraped from a registry of prometheus-client; one for each stream.
+
+    A batch costs a constant number of additions, whatever it holds; a scrape asks no server. No value of a record and
+    no text of an error is in a label. ``partitions_limit``: a stream that owns more partitions tells its lag by topic.
+
+    Raises:
+        MissingExtra: prometheus-client is not installed (when the module is imported).
+    """
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY, *, partitions_limit: int = PARTITIONS_LIMIT) -> None:
+        if registry not in _FAMILIES:
+            _FAMILIES[registry] = _Families(registry)
+        self._families = _FAMILIES[registry]
+        self._partitions_limit = partitions_limit
+        self._stream = ""
+        self._status: Callable[[], StreamStatus] = StreamStatus
+
+    def status_through(self, status: Callable[[], StreamStatus]) -> None:
+        """A run begins; see ``progress.StatusListener``."""
+        self._status = status
+
+    def on_start(self, stream: str, owner: Owner, guarantee: Guarantee) -> None:
+        """From now on the stream is scraped, with zeros for what has not happened yet."""
+        self._stream = stream
+        found = self._families
+        found.statuses.add(stream, self._status, self._partitions_limit)
+        found.info.labels(stream, version("kafka-stream"), owner.code_version or "", guarantee.value).set(1)
+        every = (found.batches, found.records, found.bytes, found.dead_letters, found.duplicates, found.takeovers)
+        for each in every:
+            each.labels(stream)
+
+    def on_positions(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Count takeovers."""
+        self._families.takeovers.labels(self._stream).inc(len(positions))
+
+    def on_batch(self, progress: BatchProgress) -> None:
+        """Add a committed batch."""
+        stream, found = progress.stream, self._families
+        found.batches.labels(stream).inc()
+        found.records.labels(stream).inc(progress.records)
+        found.bytes.labels(stream).inc(progress.bytes)
+        found.dead_letters.labels(stream).inc(progress.dead_letters)
+        found.duplicates.labels(stream).inc(progress.duplicates)
+        found.sizes.labels(stream).observe(progress.records)
+        found.phases.labels(stream, "prepare").observe(progress.prepare_s)
+        found.phases.labels(stream, "claim").observe(progress.claim_s)
+        found.phases.labels(stream, "write").observe(progress.write_s)
+        found.phases.labels(stream, "commit").observe(progress.commit_s)
+
+    def on_retry(self, error: Exception, delay_s: float) -> None:
+        """Count it by its type, which says what kind it is; its text may say anything."""
+        self._families.retries.labels(self._stream, type(error).__name__).inc()
+
+    def on_stop(self, error: BaseException | None) -> None:
+        """Count a run that failed; a stream that never came to its start is told by its state alone."""
+        if error is not None and self._stream:
+            self._families.failures.labels(self._stream, type(error).__name__).inc()
+
+
+__all__ = ["GAUGES", "PARTITIONS_LIMIT", "PrometheusListener"]
