@@ -75,6 +75,20 @@ def _unharmed(size: int, share: float) -> Work:
     )
 
 
+def _metrics(size: int, share: float) -> Work:
+    without, told = ({"size": size, "listener": it} for it in (False, True))
+    name = "PrometheusListener"
+    return Work(
+        f"metrics-{size}",
+        f"Batches of {size:,} with metrics, into PostgreSQL",
+        Contender("without metrics", f"{_OF_FAILING}measured", share=share, options=without),
+        (Contender(name, f"{_OF_FAILING}measured", share=share, options=told),),
+        (Goal(name, "seconds", "at most", 1.01),),
+        figure="seconds",
+        server="postgres",
+    )
+
+
 WORKS = (
     Work(
         "read",
@@ -135,6 +149,8 @@ WORKS = (
     _failing(),
     _unharmed(10_000, 0.1),
     _unharmed(1, 0.002),
+    _metrics(10_000, 0.5),
+    _metrics(1, 0.002),
     _latency(1_000, Goal(_OURS, "p99_ms", "at most", 1.5)),
     _latency(10_000, Goal(_OURS, "p99_ms", "below", 25.0)),
     Work(

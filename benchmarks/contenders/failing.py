@@ -5,7 +5,7 @@ The records are in memory, so that a batch is one however fast it is read; the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +18,7 @@ from benchmarks.records import records
 from kafka_stream import Batch, DirectStream
 from kafka_stream.engine import planner
 from kafka_stream.errors import RecordError
+from kafka_stream.progress import StreamListener
 from kafka_stream.protocols import BatchProgress
 from kafka_stream.sinks.sql import SqlSink
 from kafka_stream.testing import MemoryKafka
@@ -40,7 +41,22 @@ def unharmed(task: Task) -> Outcome:
     return _measured(task, None, None, int(task.options["size"]), str(task.options["on_error"]))
 
 
-def _measured(task: Task, failing: int | None, where: str | None, size: int, on_error: Any) -> Outcome:
+def measured(task: Task) -> Outcome:
+    """Batches of ``size`` records in which nothing fails, with the ``listener`` of metrics or without."""
+    from kafka_stream.observe.prometheus import PrometheusListener
+
+    listeners = [PrometheusListener()] if task.options["listener"] else []
+    return _measured(task, None, None, int(task.options["size"]), "stop", listeners)
+
+
+def _measured(
+    task: Task,
+    failing: int | None,
+    where: str | None,
+    size: int,
+    on_error: Any,
+    listeners: Sequence[StreamListener] = (),
+) -> Outcome:
     tables.create(task.database)
     planner.FIRST_BATCH_RECORDS = size  # type: ignore[attr-defined] # else it would learn first how many it can do
     kafka, watch = MemoryKafka({TOPIC: 1}), Stopwatch(task)
@@ -55,7 +71,7 @@ def _measured(task: Task, failing: int | None, where: str | None, size: int, on_
         max_records_per_batch=size,
         assignment="static",
         on_error=on_error,
-        listeners=[watcher],
+        listeners=[watcher, *listeners],
     )
     _produce(kafka, _BEFORE)
     stream.run(until="latest")
