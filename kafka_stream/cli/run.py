@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,6 +71,24 @@ class RunOptions:
             help="Where prepare runs, if not in this process: processes of this machine, a Dask cluster, or Spark.",
         ),
     ] = None
+    http: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            envvar="KAFKA_STREAM_HTTP",
+            help="Answer /live, /ready, /startup, /status and /metrics there, such as at 127.0.0.1:8080.",
+        ),
+    ] = None
+    stuck_after_s: Annotated[
+        float,
+        typer.Option(
+            "--stuck-after",
+            metavar="SECONDS",
+            min=1.0,
+            envvar="KAFKA_STREAM_STUCK_AFTER",
+            help="How long a batch may be in hand before /live says that the stream is dead.",
+        ),
+    ] = 600.0
 
     @property
     def shows_bar(self) -> bool:
@@ -96,10 +116,28 @@ def run(options: RunOptions) -> None:
     stream = _loaded(options)
     if options.log_config is not None:  # goes before what the module has set up
         configure_logging(options.log_config)
-    with _progress(stream, options) as progress:
+    with ExitStack() as stack:
+        progress = stack.enter_context(_progress(stream, options))
         if options.log_config is None:
             show_records(options.log_level, options.log_format, with_time=not options.shows_bar)
-        _run(stream.replace(listeners=(*stream.settings.listeners, progress)), options)
+        stream = stream.replace(listeners=(*stream.settings.listeners, progress))
+        if options.http is not None:
+            stream = stack.enter_context(_served(stream, options.http, options.stuck_after_s))
+        _run(stream, options)
+
+
+@contextmanager
+def _served(stream: DirectStream, address: str, stuck_after_s: float) -> Iterator[DirectStream]:
+    """The stream, which counts for metrics, unless its module has it do so; it is asked over HTTP meanwhile."""
+    from kafka_stream.observe.http import app, served
+    from kafka_stream.observe.prometheus import PrometheusListener
+
+    listeners = stream.settings.listeners
+    if not any(isinstance(each, PrometheusListener) for each in listeners):
+        stream = stream.replace(listeners=(*listeners, PrometheusListener()))
+    with served(app(stream, stuck_after_s=stuck_after_s), address) as where:
+        logger.info("%s answers at %s", stream.name, where, extra={"event": "serving", "stream": stream.name})
+        yield stream
 
 
 def _run(stream: DirectStream, options: RunOptions) -> None:
