@@ -6,9 +6,11 @@ import sqlite3
 
 import pytest
 
+from kafka_stream.claims import why_not_ours
 from kafka_stream.errors import OwnershipLost, StreamClosed
 from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.testing.store_backend import NEWER, OLDER, P0, STREAM, commit, epochs_of
+from kafka_stream.types import Claim, OffsetRange, StoredPosition
 from tests.command_line import Invoke
 from tests.zookeeper_ensemble import Ensemble
 
@@ -38,6 +40,15 @@ def test_a_store_that_has_gone_back_is_taken_over_again_whoever_is_stored_there(
         commit(store, OLDER, {P0: (0, 1)}, epochs)
     assert lost.value.other == OLDER
     store.close()
+
+
+def test_an_offset_without_an_owner_was_moved_by_other_tools() -> None:
+    """Kafka's own write neither owner nor epoch: nothing has gone back, and the partition is taken over again."""
+    claim = Claim(STREAM, OLDER, (OffsetRange(P0, 5, 5),), {P0: 3}, {}, {})
+    lost = why_not_ours(claim, {P0: StoredPosition(9, 0)}, "Kafka")
+    assert isinstance(lost, OwnershipLost)
+    assert "fenced by an admin command" in str(lost)
+    assert (lost.other, lost.stored_offset) == (None, 9)
 
 
 def test_a_znode_that_was_removed_is_called_a_znode() -> None:
