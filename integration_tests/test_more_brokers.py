@@ -28,14 +28,18 @@ def test_the_broker_that_keeps_a_groups_offsets_is_found(kafka_cluster: KafkaClu
     topic, group = kafka_cluster.create_topic(partitions=1), random_name("group")
     consumer = Consumer({"bootstrap.servers": kafka_cluster.bootstrap_servers, "group.id": group})
     consumer.commit(offsets=[TopicPartition(topic, 0, 7)], asynchronous=False)
-    client = kafka_cluster.client()  # held for as long as it is waited for
+    told: list[tuple[int, int]] = []
 
     def is_described() -> bool:
+        client = (
+            kafka_cluster.client()
+        )  # a new one: an older one asks whom it knows; held for as long as it is waited for
         described = client.describe_consumer_groups([group])[group].result(WAIT_S)
-        return bool(kafka_cluster.coordinator_of(group) == described.coordinator.id)
+        told.append((kafka_cluster.coordinator_of(group), described.coordinator.id))
+        return told[-1][0] == told[-1][1]
 
     # Brokers that were restarted take their partitions back, perhaps between the two questions.
-    assert wait_until(is_described, WAIT_S)
+    assert wait_until(is_described, WAIT_S), told
     consumer.close()
 
 
