@@ -10,8 +10,6 @@ import re
 import signal
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +17,7 @@ import pytest
 
 from integration_tests.command_line import RECORDS, TIMEOUT_S, CommandLine, Orders, ended, sentence
 from integration_tests.engine import wait_until
-from integration_tests.servers import free_port, random_name
+from integration_tests.servers import random_name
 
 # ---------------------------------------------------------------------------------------------------------------- run
 
@@ -51,31 +49,6 @@ def test_sigterm_finishes_with_0(command_line: CommandLine, orders: Orders) -> N
     found = ended(process)
     assert found.status == 0, found.err
     assert "stopped after 2 000 records" in found.err
-
-
-def _answer(url: str) -> tuple[int, bytes] | None:
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read()
-    except urllib.error.URLError:
-        return None  # it does not listen yet, or not any more
-
-
-def test_probes_and_metrics_of_a_run(command_line: CommandLine, orders: Orders) -> None:
-    address = f"127.0.0.1:{free_port()}"
-    process = command_line.start("run", "app:stream", "--http", address)
-    assert wait_until(lambda: _answer(f"http://{address}/ready") == (200, b"ok\n"), TIMEOUT_S), "it to be ready"
-    assert wait_until(lambda: orders.stored() == RECORDS, TIMEOUT_S), "the records to be stored"
-    assert _answer(f"http://{address}/live") == (200, b"ok\n")
-    records = f'kafka_stream_records_total{{stream="{orders.topic}"}} {RECORDS:.1f}'.encode()
-    assert wait_until(lambda: records in (_answer(f"http://{address}/metrics") or (0, b""))[1], TIMEOUT_S), records
-    process.send_signal(signal.SIGTERM)
-    found = ended(process)
-    assert found.status == 0, found.err
-    assert _answer(f"http://{address}/live") is None
 
 
 def test_a_terminal_shows_a_bar(command_line: CommandLine, orders: Orders) -> None:

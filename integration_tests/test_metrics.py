@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import urllib.error
 import urllib.request
 from threading import Event
 from typing import Any
@@ -9,8 +11,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 
+from integration_tests.command_line import RECORDS, TIMEOUT_S, CommandLine, Orders, ended
 from integration_tests.engine import wait_until
-from integration_tests.servers import KafkaServer, PostgresDatabase, random_name
+from integration_tests.servers import KafkaServer, PostgresDatabase, free_port, random_name
 from integration_tests.streams import WAIT_S
 from kafka_stream import Batch, DirectStream
 from kafka_stream.observe.prometheus import PrometheusListener
@@ -67,3 +70,28 @@ def test_a_stream_is_scraped_while_it_is_stuck(kafka: KafkaServer, postgres: Pos
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _answer(url: str) -> tuple[int, bytes] | None:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+    except urllib.error.URLError:
+        return None  # it does not listen yet, or not any more
+
+
+def test_probes_and_metrics_of_a_run(command_line: CommandLine, orders: Orders) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    process = command_line.start("run", "app:stream", "--http", address)
+    assert wait_until(lambda: _answer(f"http://{address}/ready") == (200, b"ok\n"), TIMEOUT_S), "it to be ready"
+    assert wait_until(lambda: orders.stored() == RECORDS, TIMEOUT_S), "the records to be stored"
+    assert _answer(f"http://{address}/live") == (200, b"ok\n")
+    records = f'kafka_stream_records_total{{stream="{orders.topic}"}} {RECORDS:.1f}'.encode()
+    assert wait_until(lambda: records in (_answer(f"http://{address}/metrics") or (0, b""))[1], TIMEOUT_S), records
+    process.send_signal(signal.SIGTERM)
+    found = ended(process)
+    assert found.status == 0, found.err
+    assert _answer(f"http://{address}/live") is None
