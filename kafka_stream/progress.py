@@ -99,7 +99,7 @@ class StreamListener:
 class StatusListener(Protocol):
     """A listener that looks at the stream's status when it likes, such as when it is asked itself."""
 
-    def status_through(self, status: Callable[[], StreamStatus]) -> None:
+    def status_through(self, stream: str, status: Callable[[], StreamStatus]) -> None:
         """Called when a run begins, before anything else; ``status`` is that run's, from any thread, without I/O."""
 
 
@@ -116,9 +116,9 @@ class Listeners(StreamListener):
             except (Exception, CancelledError, GeneratorExit):
                 logger.exception("listener %r failed; the stream goes on", listener)
 
-    def status_through(self, status: Callable[[], StreamStatus]) -> None:
+    def status_through(self, stream: str, status: Callable[[], StreamStatus]) -> None:
         """Tell those that look at it."""
-        self._tell(lambda it: it.status_through(status) if isinstance(it, StatusListener) else None)
+        self._tell(lambda it: it.status_through(stream, status) if isinstance(it, StatusListener) else None)
 
     def on_start(self, stream: str, owner: Owner, guarantee: Guarantee) -> None:
         """Tell all."""

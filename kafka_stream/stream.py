@@ -249,7 +249,7 @@ class DirectStream:
             listeners=listeners,
             request=request,
         )
-        listeners.status_through(lambda: loop.status)
+        listeners.status_through(settings.name, lambda: loop.status)
         return Run(loop, stream=self.name, source=source, request=request, inside=inside)
 
     def _new_rescue(self) -> Rescue | None:

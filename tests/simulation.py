@@ -270,7 +270,7 @@ class Simulation:
             request=self.request,
             clock=self.clock,
         )
-        listeners.status_through(lambda: self.loop.status)
+        listeners.status_through(self.settings.name, lambda: self.loop.status)
 
     def at(self, seconds: float, action: Callable[[], object]) -> None:
         """Do something when so much time has passed since the start."""

@@ -43,7 +43,7 @@ class _Families:
         self.bytes = counter("record_bytes", "Bytes of these records' values.")
         self.dead_letters = counter("dead_letters", "Those of the records that were set aside as dead letters.")
         self.duplicates = counter("duplicates", "Those of the records that were kept back as duplicates.")
-        self.retries = counter("retries", "Batches that were dropped and tried again, by the error's type.", "error")
+        self.retries = counter("retries", "What was tried again, a start or a batch, by the error's type.", "error")
         self.failures = counter("failures", "Runs that failed, by the error's type.", "error")
         self.takeovers = counter("takeovers", "Partitions that were taken over.")
         self.phases = histogram("phase_seconds", "How long a committed batch took, by phase.", _SECONDS, "phase")
@@ -143,6 +143,22 @@ def _lags(lag: Mapping[TopicPartition, int | None], partitions_limit: int) -> It
 _FAMILIES: WeakKeyDictionary[CollectorRegistry, _Families] = WeakKeyDictionary()
 
 
+class _Stream:
+    """The samples of one stream, found once: a batch would take longer to look them up than to add to them."""
+
+    def __init__(self, families: _Families, stream: str) -> None:
+        self.batches = families.batches.labels(stream)
+        self.records = families.records.labels(stream)
+        self.bytes = families.bytes.labels(stream)
+        self.dead_letters = families.dead_letters.labels(stream)
+        self.duplicates = families.duplicates.labels(stream)
+        self.takeovers = families.takeovers.labels(stream)
+        self.sizes = families.sizes.labels(stream)
+        self.prepare, self.claim, self.write, self.commit = (
+            families.phases.labels(stream, phase) for phase in ("prepare", "claim", "write", "commit")
+        )
+
+
 class PrometheusListener(StreamListener):
     """A listener whose metrics are scraped from a registry of prometheus-client; one for each stream.
 
@@ -159,47 +175,48 @@ class PrometheusListener(StreamListener):
         self._families = _FAMILIES[registry]
         self._partitions_limit = partitions_limit
         self._stream = ""
-        self._status: Callable[[], StreamStatus] = StreamStatus
+        self._of: _Stream | None = None
 
-    def status_through(self, status: Callable[[], StreamStatus]) -> None:
-        """A run begins; see ``progress.StatusListener``."""
-        self._status = status
+    def status_through(self, stream: str, status: Callable[[], StreamStatus]) -> None:
+        """From now on it is scraped, with zeros for what has not happened yet, whether its start goes well or not."""
+        self._stream, self._of = stream, _Stream(self._families, stream)
+        self._families.statuses.add(stream, status, self._partitions_limit)
+
+    def _of_stream(self) -> _Stream:
+        assert self._of is not None, "a run begins with status_through"
+        return self._of
 
     def on_start(self, stream: str, owner: Owner, guarantee: Guarantee) -> None:
-        """From now on the stream is scraped, with zeros for what has not happened yet."""
-        self._stream = stream
-        found = self._families
-        found.statuses.add(stream, self._status, self._partitions_limit)
-        found.info.labels(stream, version("kafka-stream"), owner.code_version or "", guarantee.value).set(1)
-        every = (found.batches, found.records, found.bytes, found.dead_letters, found.duplicates, found.takeovers)
-        for each in every:
-            each.labels(stream)
+        """Say what runs."""
+        self._families.info.labels(stream, version("kafka-stream"), owner.code_version or "", guarantee.value).set(1)
 
     def on_positions(self, positions: Mapping[TopicPartition, int]) -> None:
         """Count takeovers."""
-        self._families.takeovers.labels(self._stream).inc(len(positions))
+        self._of_stream().takeovers.inc(len(positions))
 
     def on_batch(self, progress: BatchProgress) -> None:
         """Add a committed batch."""
-        stream, found = progress.stream, self._families
-        found.batches.labels(stream).inc()
-        found.records.labels(stream).inc(progress.records)
-        found.bytes.labels(stream).inc(progress.bytes)
-        found.dead_letters.labels(stream).inc(progress.dead_letters)
-        found.duplicates.labels(stream).inc(progress.duplicates)
-        found.sizes.labels(stream).observe(progress.records)
-        found.phases.labels(stream, "prepare").observe(progress.prepare_s)
-        found.phases.labels(stream, "claim").observe(progress.claim_s)
-        found.phases.labels(stream, "write").observe(progress.write_s)
-        found.phases.labels(stream, "commit").observe(progress.commit_s)
+        found = self._of_stream()
+        found.batches.inc()
+        found.records.inc(progress.records)
+        found.bytes.inc(progress.bytes)
+        if progress.dead_letters:
+            found.dead_letters.inc(progress.dead_letters)
+        if progress.duplicates:
+            found.duplicates.inc(progress.duplicates)
+        found.sizes.observe(progress.records)
+        found.prepare.observe(progress.prepare_s)
+        found.claim.observe(progress.claim_s)
+        found.write.observe(progress.write_s)
+        found.commit.observe(progress.commit_s)
 
     def on_retry(self, error: Exception, delay_s: float) -> None:
         """Count it by its type, which says what kind it is; its text may say anything."""
         self._families.retries.labels(self._stream, type(error).__name__).inc()
 
     def on_stop(self, error: BaseException | None) -> None:
-        """Count a run that failed; a stream that never came to its start is told by its state alone."""
-        if error is not None and self._stream:
+        """Count a run that failed."""
+        if error is not None:
             self._families.failures.labels(self._stream, type(error).__name__).inc()
 
 

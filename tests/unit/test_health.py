@@ -121,7 +121,7 @@ def test_probes_over_http() -> None:
 def test_metrics_over_http() -> None:
     registry = CollectorRegistry()
     listener = PrometheusListener(registry)
-    listener.status_through(lambda: RUNNING)
+    listener.status_through("orders", lambda: RUNNING)
     listener.on_start("orders", Owner("0123", "host"), Guarantee.EXACTLY_ONCE)
     with served(app(Stream("orders", RUNNING), registry=registry), "127.0.0.1:0") as where:
         families = {each.name: each for each in text_string_to_metric_families(_get(f"{where}/metrics")[1])}

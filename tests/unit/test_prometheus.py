@@ -76,7 +76,7 @@ def _scraped(
 ) -> dict[str, float]:
 
     listeners = Listeners([PrometheusListener(registry, partitions_limit=limit)])
-    listeners.status_through(lambda: status)
+    listeners.status_through(stream, lambda: status)
     listeners.on_start(stream, Owner("0123", "host", "v7"), Guarantee.EXACTLY_ONCE)
     return scrape(registry)
 
@@ -121,7 +121,7 @@ def test_a_status_is_given_to_those_alone_who_look() -> None:
                 raise AttributeError(name)
             return lambda *_: None
 
-    Listeners([Other()]).status_through(StreamStatus)
+    Listeners([Other()]).status_through("s", StreamStatus)
 
 
 def test_the_page_has_every_metric_and_no_other(registry: CollectorRegistry) -> None:
@@ -132,13 +132,19 @@ def test_the_page_has_every_metric_and_no_other(registry: CollectorRegistry) -> 
     assert {name for name, _, _ in GAUGES} <= {name for name, _, _ in rows}
 
 
-def test_a_stream_that_never_started_has_no_samples(registry: CollectorRegistry) -> None:
-    listener = PrometheusListener(registry)
-    listener.on_stop(ValueError("before it had started"))
-    assert not [name for name in scrape(registry) if name.startswith("kafka_stream_failures")]
+def test_what_comes_before_the_start_is_told_too(registry: CollectorRegistry) -> None:
+    store = ResultsStore(MemoryOffsetStore())
+    store.failures["open"] = [StoreUnavailable("away"), ProcessingError("the row of ada@example.org")]
+    with pytest.raises(ProcessingError):
+        Simulation(twenty_each(), store, listeners=[PrometheusListener(registry)]).run()
+    found = scrape(registry)
+    assert found["kafka_stream_retries_total{error=StoreUnavailable,stream=s}"] == 1
+    assert found["kafka_stream_failures_total{error=ProcessingError,stream=s}"] == 1
+    assert found["kafka_stream_state{state=failed,stream=s}"] == 1
+    assert found["kafka_stream_batches_total{stream=s}"] == 0
 
 
-def test_the_memory_kafka_is_scraped_too(registry: CollectorRegistry) -> None:
+def test_what_has_not_happened_yet_is_zero(registry: CollectorRegistry) -> None:
     run = Simulation(
         MemoryKafka({"orders": 1}), ResultsStore(MemoryOffsetStore()), listeners=[PrometheusListener(registry)]
     )
