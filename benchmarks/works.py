@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from benchmarks.contest import PEERS_PYTHON, Contender, Goal, Work
 
 _IN_POSTGRES = "benchmarks.contenders.postgres:"
 _OF_FAILING = "benchmarks.contenders.failing:"
 _OURS = "kafka-stream"
+
+_Named = tuple[str, Mapping[str, Any]]
+"""A contender's name, and its options."""
 
 
 def _single(share: float) -> Work:
@@ -63,30 +69,25 @@ def _failing() -> Work:
 
 def _unharmed(size: int, share: float) -> Work:
     stops, sets_aside = ({"size": size, "on_error": it} for it in ("stop", "dead-letter"))
-    name = 'on_error="dead-letter"'
-    return Work(
-        f"unharmed-{size}",
-        f"Batches of {size:,} in which nothing fails, into PostgreSQL",
-        Contender('on_error="stop"', f"{_OF_FAILING}unharmed", share=share, options=stops),
-        (Contender(name, f"{_OF_FAILING}unharmed", share=share, options=sets_aside),),
-        (Goal(name, "seconds", "at most", 1.05),),
-        figure="seconds",
-        server="postgres",
+    title = f"Batches of {size:,} in which nothing fails, into PostgreSQL"
+    return _beside(
+        f"unharmed-{size}", title, share, ('on_error="stop"', stops), ('on_error="dead-letter"', sets_aside), 1.05
     )
 
 
 def _metrics(size: int, share: float) -> Work:
-    without, told = ({"size": size, "listener": it} for it in (False, True))
-    name = "PrometheusListener"
-    return Work(
-        f"metrics-{size}",
-        f"Batches of {size:,} with metrics, into PostgreSQL",
-        Contender("without metrics", f"{_OF_FAILING}measured", share=share, options=without),
-        (Contender(name, f"{_OF_FAILING}measured", share=share, options=told),),
-        (Goal(name, "seconds", "at most", 1.01),),
-        figure="seconds",
-        server="postgres",
+    without, told = ({"size": size, "metrics": it} for it in (False, True))
+    title = f"Batches of {size:,} with metrics, into PostgreSQL"
+    return _beside(f"metrics-{size}", title, share, ("without metrics", without), ("PrometheusListener", told), 1.01)
+
+
+def _beside(name: str, title: str, share: float, plain: _Named, other: _Named, goal: float) -> Work:
+    """What an option costs the same batches."""
+    limit, contender = (
+        Contender(its, f"{_OF_FAILING}unharmed", share=share, options=options) for its, options in (plain, other)
     )
+    goals = (Goal(contender.name, "seconds", "at most", goal),)
+    return Work(name, title, limit, (contender,), goals, figure="seconds", server="postgres")
 
 
 WORKS = (

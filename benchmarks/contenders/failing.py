@@ -18,6 +18,7 @@ from benchmarks.records import records
 from kafka_stream import Batch, DirectStream
 from kafka_stream.engine import planner
 from kafka_stream.errors import RecordError
+from kafka_stream.observe.prometheus import PrometheusListener
 from kafka_stream.progress import StreamListener
 from kafka_stream.protocols import BatchProgress
 from kafka_stream.sinks.sql import SqlSink
@@ -37,16 +38,9 @@ def batch(task: Task) -> Outcome:
 
 
 def unharmed(task: Task) -> Outcome:
-    """Batches of ``size`` records in which nothing fails, with ``on_error``."""
-    return _measured(task, None, None, int(task.options["size"]), str(task.options["on_error"]))
-
-
-def measured(task: Task) -> Outcome:
-    """Batches of ``size`` records in which nothing fails, with the ``listener`` of metrics or without."""
-    from kafka_stream.observe.prometheus import PrometheusListener
-
-    listeners = [PrometheusListener()] if task.options["listener"] else []
-    return _measured(task, None, None, int(task.options["size"]), "stop", listeners)
+    """Batches of ``size`` records in which nothing fails, with ``on_error``, and with ``metrics`` or without."""
+    listeners = [PrometheusListener()] if task.options.get("metrics") else []
+    return _measured(task, None, None, int(task.options["size"]), task.options.get("on_error", "stop"), listeners)
 
 
 def _measured(

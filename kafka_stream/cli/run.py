@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,24 +120,30 @@ def run(options: RunOptions) -> None:
         progress = stack.enter_context(_progress(stream, options))
         if options.log_config is None:
             show_records(options.log_level, options.log_format, with_time=not options.shows_bar)
-        stream = stream.replace(listeners=(*stream.settings.listeners, progress))
+        listeners = [*stream.settings.listeners, progress]
         if options.http is not None:
-            stream = stack.enter_context(_served(stream, options.http, options.stuck_after_s))
+            listeners += _metrics_beside(listeners)
+        stream = stream.replace(listeners=listeners)
+        if options.http is not None:
+            stack.enter_context(_served(stream, options.http, options.stuck_after_s))
         _run(stream, options)
 
 
-@contextmanager
-def _served(stream: DirectStream, address: str, stuck_after_s: float) -> Iterator[DirectStream]:
-    """The stream, which counts for metrics, unless its module has it do so; it is asked over HTTP meanwhile."""
-    from kafka_stream.observe.http import app, served
+def _metrics_beside(listeners: Sequence[Any]) -> Sequence[Any]:
+    """A listener that counts for ``/metrics``, unless the stream's module has one."""
     from kafka_stream.observe.prometheus import PrometheusListener
 
-    listeners = stream.settings.listeners
-    if not any(isinstance(each, PrometheusListener) for each in listeners):
-        stream = stream.replace(listeners=(*listeners, PrometheusListener()))
+    return [] if any(isinstance(each, PrometheusListener) for each in listeners) else [PrometheusListener()]
+
+
+@contextmanager
+def _served(stream: DirectStream, address: str, stuck_after_s: float) -> Iterator[None]:
+    """It is asked over HTTP meanwhile."""
+    from kafka_stream.observe.http import app, served
+
     with served(app(stream, stuck_after_s=stuck_after_s), address) as where:
         logger.info("%s answers at %s", stream.name, where, extra={"event": "serving", "stream": stream.name})
-        yield stream
+        yield
 
 
 def _run(stream: DirectStream, options: RunOptions) -> None:

@@ -11,7 +11,7 @@ from kafka_stream.claims import why_not_ours
 from kafka_stream.engine.bounds import FirstStart
 from kafka_stream.engine.partitions.losses import Losses, find_loss, find_lost_position
 from kafka_stream.engine.partitions.positions import Position, Positions
-from kafka_stream.engine.partitions.topic_ids import TopicIds
+from kafka_stream.engine.partitions.topic_ids import TopicIds, begun_anew
 from kafka_stream.errors import TransientError
 from kafka_stream.protocols import BoundStore, OffsetStore, PositionLost, RangeSink, Source, TopicInfo
 from kafka_stream.types import Claim, OffsetRange, Owner, PlanKind, StoredPosition, TopicPartition
@@ -90,14 +90,13 @@ class Ownership:
         topics = self._source.topics()
         topic_ids = self._topic_ids.of(topics)
         recreated = self._topic_ids.changed(topic_ids)
-        of_recreated = {tp: self._positions[tp] for tp in sorted(self._positions) if tp.topic in recreated}
-        ordered = sorted({*partitions, *of_recreated})
+        ordered = sorted({*partitions, *(tp for tp in self._positions if tp.topic in recreated)})
         vanished = {tp for tp in ordered if tp.topic in recreated and tp.partition >= topics[tp.topic].partitions}
         before = self._topic_ids.of_old_topics(ordered, self._positions, topic_ids)
         kept = self._store.positions(self._stream) if before or vanished else {}
         forgotten = {tp: was for tp, was in before.items() if tp not in kept}
         stored = self._reclaimed([tp for tp in ordered if tp in self._positions and tp not in forgotten])
-        stored |= self._topic_ids.begun_anew(of_recreated, stored)
+        stored |= begun_anew(before, stored)
         self._losses.go_on_without(vanished, {**before, **kept}, topics)
         vanished |= {tp for tp in ordered if tp.topic not in topics}  # one that a pattern matches, and is deleted
         self._positions.drop(vanished)

@@ -67,17 +67,16 @@ class TopicIds:
                 found[tp] = held[tp].as_stored(known) if tp in held else StoredPosition(0, 0, topic_id=known)
         return found
 
-    def begun_anew(
-        self, held: Mapping[TopicPartition, Position], stored: Mapping[TopicPartition, StoredPosition]
-    ) -> Mapping[TopicPartition, StoredPosition]:
-        """Those that were taken over after they had been forgotten, and not moved since: as they were, once more."""
-        return {
-            tp: replace(position.as_stored(self.known[tp.topic]), owner_epoch=stored[tp].owner_epoch)
-            for tp, position in held.items()
-            if tp in stored
-            and stored[tp].topic_id == self.known[tp.topic]
-            and stored[tp].next_offset != position.next_offset
-        }
+
+def begun_anew(
+    before: Mapping[TopicPartition, StoredPosition], stored: Mapping[TopicPartition, StoredPosition]
+) -> Mapping[TopicPartition, StoredPosition]:
+    """Those that were taken over after they had been forgotten, and not moved since: as they were, once more."""
+    return {
+        tp: replace(was, owner_epoch=stored[tp].owner_epoch)
+        for tp, was in before.items()
+        if tp in stored and stored[tp].topic_id == was.topic_id and stored[tp].next_offset != was.next_offset
+    }
 
 
-__all__ = ["TopicIds"]
+__all__ = ["TopicIds", "begun_anew"]
