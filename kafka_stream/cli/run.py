@@ -76,7 +76,7 @@ class RunOptions:
         typer.Option(
             metavar="HOST:PORT",
             envvar="KAFKA_STREAM_HTTP",
-            help="Answer /live, /ready, /startup, /status and /metrics there, such as at 127.0.0.1:8080.",
+            help="Answer /live, /ready, /startup, /status and /metrics there, with a page at /: 127.0.0.1:8080.",
         ),
     ] = None
     stuck_after_s: Annotated[
@@ -122,28 +122,35 @@ def run(options: RunOptions) -> None:
             show_records(options.log_level, options.log_format, with_time=not options.shows_bar)
         listeners = [*stream.settings.listeners, progress]
         if options.http is not None:
-            listeners += _metrics_beside(listeners)
+            listeners += _watching_beside(listeners)
         stream = stream.replace(listeners=listeners)
         if options.http is not None:
             stack.enter_context(_served(stream, options.http, options.stuck_after_s))
         _run(stream, options)
 
 
-def _metrics_beside(listeners: Sequence[Any]) -> Sequence[Any]:
-    """A listener that counts for ``/metrics``, unless the stream's module has one."""
+def _watching_beside(listeners: Sequence[Any]) -> Sequence[Any]:
+    """What counts for ``/metrics`` and remembers for ``/``, unless the stream's module has one."""
+    from kafka_stream.observe.page.watching import StreamWatch
     from kafka_stream.observe.prometheus import PrometheusListener
 
-    return [] if any(isinstance(each, PrometheusListener) for each in listeners) else [PrometheusListener()]
+    kinds = (PrometheusListener, StreamWatch)
+    return [kind() for kind in kinds if not any(isinstance(each, kind) for each in listeners)]
 
 
 @contextmanager
 def _served(stream: DirectStream, address: str, stuck_after_s: float) -> Iterator[None]:
     """It is asked over HTTP meanwhile."""
     from kafka_stream.observe.http import app, served
+    from kafka_stream.observe.page.beside import looked_at
+    from kafka_stream.observe.page.watching import StreamWatch
 
-    with served(app(stream, stuck_after_s=stuck_after_s), address) as where:
-        logger.info("%s answers at %s", stream.name, where, extra={"event": "serving", "stream": stream.name})
-        yield
+    watches = [each for each in stream.settings.listeners if isinstance(each, StreamWatch)]
+    with looked_at(stream) as looks:
+        application = app(stream, stuck_after_s=stuck_after_s, watches=watches, looks=looks)
+        with served(application, address) as where:
+            logger.info("%s answers at %s", stream.name, where, extra={"event": "serving", "stream": stream.name})
+            yield
 
 
 def _run(stream: DirectStream, options: RunOptions) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from kafka_stream.errors import ProcessingError
+from kafka_stream.errors import KafkaStreamError, ProcessingError, RecordError
 from kafka_stream.progress import StreamState, StreamStatus
 
 STUCK_AFTER_S = 600.0
@@ -91,7 +91,16 @@ def _in_hand_s(status: StreamStatus, now: datetime) -> float | None:
 def _error(error: BaseException | None) -> Mapping[str, Any] | None:
     if error is None:
         return None
-    return {"type": _kind(error), "message": None if isinstance(error, ProcessingError) else str(error)}
+    kind, message = told(error)
+    return {"type": kind, "message": message}
+
+
+def told(error: BaseException) -> tuple[str, str | None]:
+    """What an error is, and what it says, if the text is ours: of a record, which one."""
+    if isinstance(error, RecordError):
+        return _kind(error), f"record {error.topic}[{error.partition}]@{error.offset}"
+    is_ours = isinstance(error, KafkaStreamError) and not isinstance(error, ProcessingError)
+    return _kind(error), str(error) if is_ours else None
 
 
 def _why_failed(status: StreamStatus) -> str | None:
@@ -102,4 +111,4 @@ def _kind(error: BaseException | None) -> str:
     return type(error).__name__
 
 
-__all__ = ["STUCK_AFTER_S", "report", "why_not_alive", "why_not_ready", "why_not_started"]
+__all__ = ["STUCK_AFTER_S", "report", "told", "why_not_alive", "why_not_ready", "why_not_started"]

@@ -6,9 +6,8 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
 
 from kafka_stream.errors import ConfigurationError, MissingExtra
 from kafka_stream.observe import health
@@ -22,60 +21,70 @@ try:
     from starlette.requests import Request
     from starlette.responses import JSONResponse, PlainTextResponse, Response
     from starlette.routing import Route
+
+    from kafka_stream.observe.page.front import Watched, answering, process_view
+    from kafka_stream.observe.page.looking import StoreLooks
+    from kafka_stream.observe.page.watching import StreamWatch
 except ImportError as error:
     raise MissingExtra("HTTP needs starlette and others: pip install 'kafka-stream[http]'") from error
 
 _STEP_S = 0.01
 
 
-class Watched(Protocol):
-    """A ``DirectStream``, as far as it is looked at."""
-
-    @property
-    def name(self) -> str:
-        """The stream's."""
-
-    def status(self) -> StreamStatus:
-        """A snapshot, without I/O."""
-
-
 def app(
-    *streams: Watched, stuck_after_s: float = health.STUCK_AFTER_S, registry: CollectorRegistry = REGISTRY
+    *streams: Watched,
+    stuck_after_s: float = health.STUCK_AFTER_S,
+    registry: CollectorRegistry = REGISTRY,
+    watches: Iterable[StreamWatch] = (),
+    looks: StoreLooks | None = None,
 ) -> Starlette:
     """An ASGI application that answers for these streams; it asks no server, and changes nothing.
 
     ``/live``, ``/startup`` and ``/ready`` answer 200, or 503 with a line for each stream that is not; ``stuck_after_s``
     is how long a batch may be in hand before a stream counts as dead. ``/status`` is JSON, ``/metrics`` what listeners
-    of ``registry`` have counted. Each call asks the streams anew, so they may be started after it is built.
+    of ``registry`` have counted. ``/`` is a page for people, with charts, batches and errors of streams whose listener
+    is one of ``watches``, and with what ``looks`` know of a store's history and dead letters. Each call asks the
+    streams anew, so they may be started after it is built.
     """
-
-    def probe(why_not: Callable[[StreamStatus], str | None]) -> Callable[[Request], Response]:
-        def answer(_: Request) -> Response:
-            found = [(stream.name, why_not(stream.status())) for stream in streams]
-            lines = [f"{name}: {why}" for name, why in found if why is not None]
-            return PlainTextResponse("\n".join(lines or ["ok"]) + "\n", 503 if lines else 200)
-
-        return answer
+    watching = tuple(watches)
 
     def alive(status: StreamStatus) -> str | None:
         return health.why_not_alive(status, datetime.now(UTC), stuck_after_s)
 
-    def status(_: Request) -> Response:
+    return Starlette(
+        routes=[
+            Route("/", answering(lambda: process_view(streams, watching, looks, stuck_after_s))),
+            Route("/live", _probe(streams, alive)),
+            Route("/startup", _probe(streams, health.why_not_started)),
+            Route("/ready", _probe(streams, health.why_not_ready)),
+            Route("/status", _status(streams)),
+            Route("/metrics", _metrics(registry)),
+        ]
+    )
+
+
+def _probe(streams: Sequence[Watched], why_not: Callable[[StreamStatus], str | None]) -> Callable[[Request], Response]:
+    def answer(_: Request) -> Response:
+        found = [(stream.name, why_not(stream.status())) for stream in streams]
+        lines = [f"{name}: {why}" for name, why in found if why is not None]
+        return PlainTextResponse("\n".join(lines or ["ok"]) + "\n", 503 if lines else 200)
+
+    return answer
+
+
+def _status(streams: Sequence[Watched]) -> Callable[[Request], Response]:
+    def answer(_: Request) -> Response:
         now = datetime.now(UTC)
         return JSONResponse({"streams": [health.report(each.name, each.status(), now) for each in streams]})
 
-    def metrics(_: Request) -> Response:
+    return answer
+
+
+def _metrics(registry: CollectorRegistry) -> Callable[[Request], Response]:
+    def answer(_: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
-    return Starlette(
-        routes=[
-            Route("/live", probe(alive)),
-            Route("/startup", probe(health.why_not_started)),
-            Route("/ready", probe(health.why_not_ready)),
-            Route("/status", status),
-            Route("/metrics", metrics),
-        ]
-    )
+    return answer
 
 
 @contextlib.contextmanager
@@ -88,7 +97,14 @@ def served(application: Starlette, address: str) -> Iterator[str]:
     listening = _listening(address)
     host, port = listening.getsockname()[:2]
     server = uvicorn.Server(
-        uvicorn.Config(application, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+        uvicorn.Config(
+            application,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+        )
     )
     thread = threading.Thread(target=server.run, args=([listening],), name="kafka-stream-http", daemon=True)
     thread.start()

@@ -28,7 +28,8 @@ def test_the_wheel_has_every_module_and_says_that_it_is_typed(built: Built) -> N
     wanted = {str(f if f.parts[0] == "kafka_stream" else Path("kafka_stream", f)) for f in inside}
     assert len(wanted) > 100
     found = {name for name in _contents(built.wheel) if not name.startswith(INFO)}
-    assert found == wanted | {"kafka_stream/py.typed"}
+    page = {f"kafka_stream/observe/page/{name}" for name in ("login.html", "page.css", "page.html")}
+    assert found == wanted | page | {"kafka_stream/py.typed"}
 
 
 def test_the_sdist_makes_the_wheel_that_the_tree_makes(built: Built) -> None:

@@ -1,0 +1,1 @@
+"""The page, the command that serves it for a store, and the same in a terminal."""
