@@ -46,6 +46,7 @@ from integration_tests.servers import (
     ServerPorts,
     cluster_id,
 )
+from integration_tests.tls_servers import tls_servers  # noqa: F401 - a fixture
 from integration_tests.zookeeper_ensemble import ensemble_servers, zookeeper_ensemble  # noqa: F401 - fixtures
 from integration_tests.zookeeper_server import ZooKeeperServer
 from kafka_stream.offset_stores.sql import SqlOffsetStore

@@ -25,6 +25,7 @@ from integration_tests.images import CannotPrepareServers
 COMPOSE_FILE = Path(__file__).parents[1] / "docker-compose.yml"
 CLUSTER_FILE = COMPOSE_FILE.with_name("docker-compose.cluster.yml")
 SECURED_FILE = COMPOSE_FILE.with_name("docker-compose.secured.yml")
+TLS_FILE = COMPOSE_FILE.with_name("docker-compose.tls.yml")
 KEEP = os.environ.get("KAFKA_STREAM_TEST_KEEP") == "1"
 
 

@@ -14,6 +14,7 @@ from integration_tests.framed_proxy import FramedProxy, framed_messages
 from integration_tests.proxy import _Connection, _Cut
 
 _METADATA = 3
+_SASL_HANDSHAKE = 17
 _INIT_PRODUCER_ID = 22
 _FLEXIBLE_METADATA = 9
 _END_TXN = 26
@@ -31,6 +32,8 @@ class KafkaProxy(FramedProxy):
         self.forgotten = 0
         self.swallows_metadata = False
         self.metadata_swallowed = 0
+        self.cuts_logins = False
+        self.logins_cut = 0
         self._arming = 0
         self._of_new_producer = False
 
@@ -54,6 +57,15 @@ class KafkaProxy(FramedProxy):
     def answer_metadata(self) -> None:
         """Give it again to those who ask from now on."""
         self.swallows_metadata = False
+
+    def cut_logins(self) -> None:
+        """Every connection breaks, and every new one as it begins to log in, until ``admit_logins``."""
+        self.cuts_logins = True
+        self.cut()
+
+    def admit_logins(self) -> None:
+        """Let clients log in again."""
+        self.cuts_logins = False
 
     def cut_before_end(self) -> None:
         """The next transaction's end does not reach the broker."""
@@ -93,6 +105,10 @@ class _KafkaConnection(_Connection):
                 self._asked_for_metadata.add(number)
             elif kind == _INIT_PRODUCER_ID:
                 self._began_at = self._kafka._arming
+            elif kind == _SASL_HANDSHAKE and self._kafka.cuts_logins:
+                self._kafka.logins_cut += 1
+                self.cut()
+                return
             cut = self._kafka._cut_for(self._began_at) if kind == _END_TXN else None
             if cut is _Cut.BEFORE_COMMIT:
                 self._go_away()

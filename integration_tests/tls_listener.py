@@ -32,12 +32,15 @@ class Authority:
         subject = ("-subj", f"/CN={directory.name}", "-days", "2")
         _openssl("req", "-x509", *_NEW_KEY, "-keyout", str(self._key), "-out", str(self.certificate), *subject)
 
-    def issue(self, name: str, subject: str = "IP:127.0.0.1", days: int = 2) -> Certificate:
-        """A certificate for a subject, such as ``DNS:host``; expired with ``days=-1``."""
+    def issue(
+        self, name: str, subject: str = "IP:127.0.0.1", days: int = 2, *, password: str | None = None
+    ) -> Certificate:
+        """A certificate for a subject, such as ``DNS:host``; expired with ``days=-1``; its key under a password."""
         path, key, request = (self._directory / f"{name}.{kind}" for kind in ("pem", "key", "csr"))
         extensions = self._directory / f"{name}.ext"
         extensions.write_text(f"subjectAltName={subject}")
-        _openssl("req", *_NEW_KEY, "-keyout", str(key), "-out", str(request), "-subj", f"/CN={name}")
+        new_key = _NEW_KEY if password is None else (*_NEW_KEY[:2], "-passout", f"pass:{password}")
+        _openssl("req", *new_key, "-keyout", str(key), "-out", str(request), "-subj", f"/CN={name}")
         signed_by = ("-CA", str(self.certificate), "-CAkey", str(self._key), "-CAcreateserial")
         files = ("-in", str(request), "-out", str(path), "-extfile", str(extensions))
         _openssl("x509", "-req", *files, *signed_by, "-days", str(days))

@@ -24,7 +24,7 @@ from confluent_kafka import (
 from confluent_kafka import TopicPartition as ClientTopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ConsumerGroupDescription, OffsetSpec, ResourceType  # type: ignore[attr-defined]  # exported at run time only
 
-from kafka_stream.errors import BrokerUnavailable, CommandRefused, KafkaStreamError, TopicNotFound
+from kafka_stream.errors import BrokerUnavailable, CommandRefused, KafkaStreamError, TopicNotFound, TransientError
 from kafka_stream.librdkafka import CLASSIC, CONSUMER
 from kafka_stream.protocols import OffsetAt, TopicInfo, WantedTopics
 from kafka_stream.source.client_log import ClientLog
@@ -40,10 +40,11 @@ from kafka_stream.source.kafka_errors import (
     is_without_leader,
     refusal,
     settings_accepted,
-    tls_refusal,
+    why_unreachable,
 )
-from kafka_stream.source.listener_probe import wrong_protocol
 from kafka_stream.source.renewed import Renewed
+from kafka_stream.source.security.listener_probe import wrong_protocol
+from kafka_stream.source.security.tokens import with_token_callback
 from kafka_stream.types import TopicPartition, is_before_all_records, timestamp_ms
 
 REQUEST_TIMEOUT_S = 10.0
@@ -56,7 +57,6 @@ _SHORTLY_S = 1.0  # for a leader to be known, where somebody waits who can do wi
 _GRACE_S = 1.0  # how much longer than its own timeout a request is waited for
 _PROBE_AFTER_S = 1.0
 _RENEW_AFTER_S = 5.0  # time enough for a slow broker's connection, and its handshakes
-_OTHERS_PATIENCE_S = 5.0  # for other servers to be tried, where one has a wrong certificate
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
@@ -70,6 +70,12 @@ T = TypeVar("T")
 def _until(timeout_s: float) -> float:
     """When an answer is not waited for any more: the same for all that one request asks about."""
     return time.monotonic() + timeout_s + _GRACE_S
+
+
+def _admin_client(settings: Mapping[str, Any]) -> AdminClient:
+    own = with_token_callback(settings)
+    with settings_accepted(own):
+        return AdminClient(own)
 
 
 class Cluster:
@@ -91,8 +97,7 @@ class Cluster:
         self._is_given_up, self._settings = is_given_up, settings
         self._has_topic_ids, self._is_mock = True, False
         client_settings = {"logger": logger, **soon_again(settings), **settings, "error_cb": last}
-        with settings_accepted():
-            self._connection = Renewed(lambda: AdminClient(dict(client_settings)))
+        self._connection = Renewed(lambda: _admin_client(client_settings))
 
     @property
     def _admin(self) -> AdminClient:
@@ -104,10 +109,10 @@ class Cluster:
 
     def is_found(self, timeout_s: float) -> bool:
         """Whether a new client finds a broker; it takes the old one's place then."""
-        client = self._connection.make()
         try:
+            client = self._connection.make()
             client.cluster_id(timeout=timeout_s)
-        except KafkaException:
+        except (KafkaException, TransientError):  # or there is no token for it
             return False
         self._connection.client = client
         return True
@@ -145,10 +150,7 @@ class Cluster:
         """Raise what a client that was not connected in all that time has to say, if that is the end of it."""
         self._admin.poll(0)
         last = self._last.error or error.args[0]
-        refused = refusal(last, self.servers, "access to the cluster")
-        if refused is None and ("," not in self.servers or waited_s >= _OTHERS_PATIENCE_S):
-            refused = tls_refusal(last, self.servers)
-        if refused is not None:
+        if (refused := why_unreachable(last, self.servers, waited_s)) is not None:
             raise refused from error
         if self._is_given_up():
             raise BrokerUnavailable(

@@ -10,7 +10,7 @@ from threading import Thread
 
 from confluent_kafka import Consumer, KafkaError, Message
 
-from kafka_stream.errors import KafkaStreamError
+from kafka_stream.errors import KafkaStreamError, TransientError
 from kafka_stream.protocols import WantedTopics
 from kafka_stream.source.backpressure import Backpressure
 from kafka_stream.source.cluster import Cluster
@@ -211,12 +211,22 @@ class ConsumerThread:
 
     def _begin_anew(self) -> None:
         """A new consumer, which has no partitions yet."""
-        self._consumer = self._create(self._errors.of_consumer)
+        self._consumer = self._created()
         self._partitions = ConsumerPartitions(self._consumer, self._inbox)
         self._backpressure = Backpressure(self._inbox, self._partitions)
         self._rebalancing = Rebalancing(
             self._partitions, self._inbox, self._cluster, self._published, self.membership, lambda: self._closing
         )
+
+    def _created(self) -> Consumer:
+        """Where there was one before, whose place it takes, a token for it is waited for."""
+        while True:
+            try:
+                return self._create(self._errors.of_consumer)
+            except TransientError as error:
+                if self._thread.ident is None or self._closing:
+                    raise
+                logger.warning("%s; trying again", error)
 
     def _close_consumer(self) -> None:
         self._published.send(self._consumer, self._partitions.owned)

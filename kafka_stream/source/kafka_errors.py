@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
 from kafka_stream.errors import ConfigurationError, NotAuthorized
+from kafka_stream.source.security.tokens import is_token_awaited, why_no_token
 
 T = TypeVar("T")
 
 _ASK_AGAIN_AFTER_S = 0.1
+_OTHERS_PATIENCE_S = 5.0
 
 # ruff: noqa: SLF001 - librdkafka's own codes begin with an underscore
 
@@ -88,6 +91,16 @@ PATIENCES_S = (2.0, 3.0, 5.0)
 """How long a question is waited for, the first time and later ones."""
 _TRUNCATION_TEXT = KafkaError(KafkaError._LOG_TRUNCATION).str()
 _FATAL_TEXTS = {code: KafkaError(code).str() for code in {*_NOT_OFFERED, *_PUT_OUT, *_MISSING_RIGHTS, *_NOT_ADMITTED}}
+# What goes wrong before a broker has seen any credentials has the code of a refusal: a connection that breaks while the
+# mechanism is agreed on, a login that is repeated sooner than the broker allows (KIP-368), an issuer without a token.
+_BEFORE_LOGIN_TEXT = "mechanism handshake failed: "
+_NO_SUCH_MECHANISM_TEXT = _BEFORE_LOGIN_TEXT + KafkaError(KafkaError.UNSUPPORTED_SASL_MECHANISM).str()
+_FOLLOWS_TEXT = KafkaError(KafkaError._AUTHENTICATION).str()  # of requests to a broker whose own error is told as well
+_NOT_ACQUIRED = "Failed to acquire SASL OAUTHBEARER token"
+# RFC 8446, 6: from handshake_failure to unknown_ca, access_denied, protocol_version, certificate_required.
+_ALERT_OF_CERTIFICATES = re.compile(r"SSL alert number (4[0-9]|51|70|71|116)\b")
+# What an issuer answers whom other credentials would help (RFC 6749, 5.2), as librdkafka quotes it.
+_REFUSED_BY_ISSUER = re.compile(r"\b40[013]\b|invalid_(?:client|grant|request|scope)|unauthorized_client|access_denied")
 
 
 def is_end_of_partition(error: KafkaError) -> bool:
@@ -198,17 +211,33 @@ def is_unanswered(error: KafkaError) -> bool:
 
 
 def is_not_authenticated(error: KafkaError) -> bool:
-    """Whether the broker refused the credentials."""
-    return error.code() in _NOT_AUTHENTICATED
+    """Whether the broker, or the issuer of tokens, refused the credentials, and would the next time."""
+    if error.code() not in _NOT_AUTHENTICATED or is_token_awaited():
+        return False
+    text = error.str()
+    if _NOT_ACQUIRED in text:
+        return _REFUSED_BY_ISSUER.search(text) is not None
+    if _BEFORE_LOGIN_TEXT in text:
+        return _NO_SUCH_MECHANISM_TEXT in text
+    return not text.endswith(_FOLLOWS_TEXT)
 
 
 def is_tls_failure(error: KafkaError) -> bool:
-    """Whether a TLS handshake has failed for a reason that lies in certificates or settings."""
+    """Whether a TLS handshake has failed for a reason that lies in certificates or settings.
+
+    From TLS 1.3 on a broker says what it has against our certificate after the handshake, and librdkafka takes that for
+    a connection that breaks.
+    """
+    if error.code() == KafkaError._TRANSPORT:
+        return _ALERT_OF_CERTIFICATES.search(error.str()) is not None
     return error.code() == KafkaError._SSL
 
 
 class LastError:
-    """An ``error_cb`` that keeps the error that says most; it knows nothing of who made the client."""
+    """An ``error_cb`` that keeps the error that says most of those that a client has told.
+
+    It knows nothing of whoever made the client, who would live as long.
+    """
 
     def __init__(self) -> None:
         self.error: KafkaError | None = None
@@ -236,6 +265,17 @@ def tls_refusal(error: KafkaError, servers: str) -> ConfigurationError | None:
     )
 
 
+def why_unreachable(error: KafkaError, servers: str, waited_s: float) -> NotAuthorized | ConfigurationError | None:
+    """The typed error if no broker answers a client that has told this error, and none would the next time.
+
+    Where one of several servers has a wrong certificate, the others are tried for a little.
+    """
+    refused = refusal(error, servers, "access to the cluster")
+    if refused is None and ("," not in servers or waited_s >= _OTHERS_PATIENCE_S):
+        return tls_refusal(error, servers)
+    return refused
+
+
 def refusal(
     error: KafkaError, servers: str, what: str, *, topic_rights: str = "READ and DESCRIBE"
 ) -> NotAuthorized | ConfigurationError | None:
@@ -255,16 +295,18 @@ def refusal(
 
 
 @contextmanager
-def settings_accepted() -> Iterator[None]:
-    """Around what makes a client: librdkafka looks at its settings there.
+def settings_accepted(settings: Mapping[str, Any], whose: str = "these Kafka settings") -> Iterator[None]:
+    """Around what makes a client: librdkafka looks at its settings there, and ``oauth_cb`` is asked for a token.
 
     Raises:
-        ConfigurationError: it has refused one.
+        ConfigurationError: it has refused one of the settings.
+        NotAuthorized, BrokerUnavailable: there is no token.
     """
     try:
         yield
     except KafkaException as error:
-        raise ConfigurationError(f"these Kafka settings were refused: {error.args[0].str()}") from error
+        without = why_no_token(error, settings)
+        raise without or ConfigurationError(f"{whose} were refused: {error.args[0].str()}") from error
 
 
 __all__ = [
@@ -290,5 +332,6 @@ __all__ = [
     "refusal",
     "settings_accepted",
     "tls_refusal",
+    "why_unreachable",
     "without_cover",
 ]

@@ -10,19 +10,22 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException, TopicCollection
+from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 
-from kafka_stream.errors import ConfigurationError, NotAuthorized
+from kafka_stream.errors import ConfigurationError
 from kafka_stream.offset_stores.kafka.errors import mapped
 from kafka_stream.offset_stores.kafka.requests import END_S, REQUEST_TIMEOUT_S, Requests, Waits, asked
 from kafka_stream.source.client_log import CLIENT_LOG
-from kafka_stream.source.connection import connection_settings, soon_again
-from kafka_stream.source.kafka_errors import asked_anew, insisting
+from kafka_stream.source.connection import connection_settings, servers_of, soon_again
+from kafka_stream.source.kafka_errors import LastError, asked_anew, insisting, settings_accepted, why_unreachable
 from kafka_stream.source.renewed import Renewed
+from kafka_stream.source.security.listener_probe import wrong_protocol
+from kafka_stream.source.security.tokens import with_token_callback
 
 _LOOK_S = 0.5  # so long a client that connects is waited for before it is asked whether it was refused
+_PROBE_AFTER_S = 2.0
 # librdkafka's mock cluster says so in its id; its transactions neither commit offsets nor fence.
 _MOCK_CLUSTER = "mockCluster"
 _NOBODY = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
@@ -43,7 +46,7 @@ class Brokers:
         self.waits = waits
         of_connection = connection_settings(config)
         self._config = {**soon_again(of_connection), **of_connection}
-        self._last = last = _LastError()
+        self._last = last = LastError()
         make = partial(_client, self._config, AdminClient, {"error_cb": last})
         self._connection = Renewed(lambda: Requests(make(), waits))
 
@@ -64,18 +67,21 @@ class Brokers:
 
         Raises:
             StoreUnavailable, NotAuthorized: no broker answered, or it refused us.
-            ConfigurationError: it is librdkafka's mock cluster.
+            ConfigurationError: TLS, or its absence, is not what it expects; or it is librdkafka's mock cluster.
         """
         doing = "asking for the cluster's id"
-        deadline = time.monotonic() + REQUEST_TIMEOUT_S
+        started = time.monotonic()
         while True:
             try:
                 found = str(asked(self._connection, _cluster_id, _LOOK_S, doing))
                 break
             except KafkaException as error:
-                failure = mapped(self._last.error or error.args[0], doing, self.where)
-                if isinstance(failure, NotAuthorized) or time.monotonic() > deadline:
-                    raise failure from error
+                waited_s, last = time.monotonic() - started, self._last.error or error.args[0]
+                refused = why_unreachable(last, servers_of(self._config), waited_s)
+                if refused is None and waited_s > _PROBE_AFTER_S:
+                    refused = wrong_protocol(self._config)
+                if refused is not None or waited_s > REQUEST_TIMEOUT_S:
+                    raise (refused or mapped(last, doing, self.where)) from error
         if found.startswith(_MOCK_CLUSTER):
             raise ConfigurationError(
                 "librdkafka's mock cluster neither commits offsets in a transaction nor fences, so offsets cannot be "
@@ -144,25 +150,10 @@ class Brokers:
         return [f"{member.client_id} on {str(member.host).removeprefix('/')}" for member in members]
 
 
-class _LastError:
-    """The error that says most of those that a client has told. It knows no ``Brokers``, which would live as long."""
-
-    def __init__(self) -> None:
-        self.error: KafkaError | None = None
-
-    def __call__(self, error: KafkaError) -> None:
-        # Authentication is the cause; "all brokers down", which follows, only its consequence.
-        if self.error is None or not isinstance(mapped(self.error, "", ""), NotAuthorized):
-            self.error = error
-
-
 def _client(of_connection: Mapping[str, Any], kind: type[Client], settings: Mapping[str, Any]) -> Client:
-    config: dict[str, Any] = {"logger": CLIENT_LOG, **of_connection, **settings}
-    try:
+    config = with_token_callback({"logger": CLIENT_LOG, **of_connection, **settings})
+    with settings_accepted(config, "the Kafka offset store's settings"):
         return kind(config)
-    except KafkaException as error:
-        reason = error.args[0].str()
-        raise ConfigurationError(f"the Kafka offset store's settings were refused: {reason}") from error
 
 
 # What the client is asked, on its thread; ``poll`` hears of its errors.

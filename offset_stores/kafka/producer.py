@@ -12,12 +12,14 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as ClientTopicPartition
 
-from kafka_stream.errors import ConfigurationError, StoreUnavailable
+from kafka_stream.errors import StoreUnavailable
 from kafka_stream.offset_stores.kafka.deliveries import Deliveries
 from kafka_stream.offset_stores.kafka.errors import is_fenced, is_topic_refused, mapped, undelivered
 from kafka_stream.offset_stores.kafka.offset_requests import OffsetRequests
 from kafka_stream.offset_stores.kafka.requests import GivenUp, Requests, Waits, answered
 from kafka_stream.source.client_log import CLIENT_LOG
+from kafka_stream.source.kafka_errors import settings_accepted
+from kafka_stream.source.security.tokens import with_token_callback
 
 _TIMEOUT_S = 20.0
 _CONNECT_S = 5.0
@@ -61,11 +63,9 @@ class TransactionalProducer:
         self._where = where
         self._deliveries = Deliveries()
         mine = {"transactional.id": transactional_id, "on_delivery": self._deliveries}
-        try:
-            producer = Producer({"logger": CLIENT_LOG, **settings, **mine})
-        except KafkaException as error:
-            reason = error.args[0].str()
-            raise ConfigurationError(f"the Kafka offset store's producer settings were refused: {reason}") from error
+        config = with_token_callback({"logger": CLIENT_LOG, **settings, **mine})
+        with settings_accepted(config, "the Kafka offset store's producer settings"):
+            producer = Producer(config)
         self._requests = Requests(producer, waits)
         del producer
         self._initialise()

@@ -25,6 +25,7 @@ class Verdict(enum.Enum):
     GAVE_UP = "the database gave the transaction up"
     UNAVAILABLE = "the database does not answer, or the connection broke"
     READ_ONLY = "the session takes no writes, and will not: it began while the server took none"
+    TLS = "no encrypted connection came about as it was asked for"
     LOGIN = "the database asked for the password and then did not let us in"
     REFUSED = "the database refused a permission"
     MISMATCH = "a table or column is missing"
@@ -36,7 +37,7 @@ class Verdict(enum.Enum):
 TRANSIENT = frozenset({Verdict.LOCKED, Verdict.GAVE_UP, Verdict.UNAVAILABLE, Verdict.READ_ONLY})
 """What may work the next time."""
 
-ABOUT_NO_ROW = TRANSIENT | {Verdict.LOGIN, Verdict.REFUSED, Verdict.MISMATCH, Verdict.STATEMENT}
+ABOUT_NO_ROW = TRANSIENT | {Verdict.TLS, Verdict.LOGIN, Verdict.REFUSED, Verdict.MISMATCH, Verdict.STATEMENT}
 """What is the same whatever is written."""
 
 
@@ -65,6 +66,12 @@ def mapped(error: BaseException, verdict: Verdict, doing: str, where: str) -> Ka
             return StoreUnavailable(f"{where} did not answer while {doing}: {reason}")
         case Verdict.READ_ONLY:
             return StoreUnavailable(f"{where} took no writes while {doing}: {reason}")
+        case Verdict.TLS:
+            return ConfigurationError(
+                f"no TLS connection with {where} came about while {doing}: {reason}; check the authority's certificate "
+                "(sslrootcert, ssl_ca), that the server's has not expired and is for the name by which it is reached, "
+                "and ours where it asks for one (sslcert, ssl_cert)"
+            )
         case Verdict.LOGIN | Verdict.REFUSED:
             return NotAuthorized(
                 f"{where} refused us while {doing}: {reason}; check user, password, database and grants"

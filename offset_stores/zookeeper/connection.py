@@ -17,14 +17,16 @@ from kazoo.interfaces import IAsyncResult
 from kazoo.protocol.states import KazooState, KeeperState, ZnodeStat
 from kazoo.security import ACL
 
-from kafka_stream.errors import NotAuthorized, StoreUnavailable
-from kafka_stream.offset_stores.zookeeper.access import Access
+from kafka_stream.errors import ConfigurationError, NotAuthorized, StoreUnavailable
+from kafka_stream.offset_stores.zookeeper.ensemble.access import Access
+from kafka_stream.offset_stores.zookeeper.ensemble.tls import why_not_let_in
 from kafka_stream.offset_stores.zookeeper.errors import mapped
 from kafka_stream.offset_stores.zookeeper.operations import Operation
 from kafka_stream.offset_stores.zookeeper.requests import check_size
 
 T = TypeVar("T")
 
+_PROBE_AFTER_S = 2.0
 _IN_FLIGHT = 256  # requests without an answer yet: enough to hide the round trip, few enough for the server's queue
 _RECONNECTING = {"max_tries": -1, "delay": 0.1, "backoff": 2, "max_delay": 2.0}  # kazoo's own would wait up to an hour
 
@@ -78,21 +80,32 @@ class Connection:
         Raises:
             StoreUnavailable: no server has let us in.
             NotAuthorized: the credentials were refused.
+            ConfigurationError: TLS does not come about.
         """
         if self._client is None:
+            if self._access.client_options.get("use_ssl"):  # before kazoo tries again and again, and tells nobody why
+                self._refuse_wrong_tls()
             self._was_refused = False
             self._client = client = self._new_client()
             self._is_connected = client.start_async()
+            if not self._is_connected.wait(min(_PROBE_AFTER_S, self._access.session_timeout_s)):
+                self._refuse_wrong_tls()
         assert self._is_connected is not None
         if not self._is_connected.wait(self._access.session_timeout_s):
             was_refused = self._was_refused
             self.close()  # the session is over, and kazoo's threads may be, too: begin anew
             if was_refused:
-                raise NotAuthorized(f"{self.where} refused our credentials")
+                raise NotAuthorized(f"{self.where} refused our credentials; check auth, or those in the URL")
             raise StoreUnavailable(
                 f"no server of {self.where} let us in within {self._access.session_timeout_s:g} s: are they up?"
             )
         return self._client
+
+    def _refuse_wrong_tls(self) -> None:
+        """Raise if it would be the same the next time."""
+        if (reason := why_not_let_in(self._access.address.hosts, self._access.client_options)) is not None:
+            self.close()
+            raise ConfigurationError(f"{self.where} cannot be reached: {reason}")
 
     def _new_client(self) -> KazooClient:
         client = KazooClient(

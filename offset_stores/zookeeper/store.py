@@ -11,10 +11,10 @@ from kazoo.security import ACL
 
 from kafka_stream.errors import KafkaStreamError
 from kafka_stream.offset_stores.zookeeper import administration, history, start, takeover
-from kafka_stream.offset_stores.zookeeper.access import Access, checked_acl, checked_auth
-from kafka_stream.offset_stores.zookeeper.address import Address
 from kafka_stream.offset_stores.zookeeper.commands import Command
 from kafka_stream.offset_stores.zookeeper.connection import Connection
+from kafka_stream.offset_stores.zookeeper.ensemble.access import Access, checked_acl, checked_auth, merged_options
+from kafka_stream.offset_stores.zookeeper.ensemble.address import Address
 from kafka_stream.offset_stores.zookeeper.errors import blames_records
 from kafka_stream.offset_stores.zookeeper.letters import Letters
 from kafka_stream.offset_stores.zookeeper.positions import Positions
@@ -49,7 +49,9 @@ class ZooKeeperOffsetStore:
     ``kazoo.security.ACL``): by default only what has authenticated as we have may do anything with them, and anybody
     if there is no ``auth``. ``session_timeout_s`` is asked of the ensemble, and bounds each wait for it.
     ``max_request_bytes`` is the servers' ``jute.maxbuffer``: what one batch's results and offsets have to fit into.
-    ``client_options`` are ``KazooClient``'s own for TLS and SASL (``use_ssl``, ``ca``, ``sasl_options``, …).
+    ``client_options`` are ``KazooClient``'s own for TLS and SASL (``use_ssl``, ``ca``, ``sasl_options``, …); a URL may
+    have those for TLS, too: ``?use_ssl=true&ca=/etc/ssl/zookeeper.pem``. The server's name is looked at unless
+    ``check_hostname`` is false.
 
     A session is not what makes this process the owner: the versions of the znodes and the epochs in them are. A
     session that expires takes only the batch in hand with it.
@@ -77,7 +79,7 @@ class ZooKeeperOffsetStore:
                 acl=checked_acl(acl, checked, address),
                 session_timeout_s=session_timeout_s,
                 max_request_bytes=max_request_bytes,
-                client_options=dict(client_options or {}),
+                client_options=merged_options(client_options, address),
             )
         )
         self._positions = Positions(self._connection, Layout(address.chroot))

@@ -23,8 +23,8 @@ from kafka_stream.errors import (
     StoreUnavailable,
     TransactionEscaped,
 )
-from kafka_stream.offset_stores.zookeeper.access import is_acl
-from kafka_stream.offset_stores.zookeeper.address import why_no_path
+from kafka_stream.offset_stores.zookeeper.ensemble.access import is_acl
+from kafka_stream.offset_stores.zookeeper.ensemble.address import why_no_path
 from kafka_stream.offset_stores.zookeeper.errors import CHANGED_MEANWHILE, UNANSWERED, mapped, why_not_kept, why_refused
 from kafka_stream.offset_stores.zookeeper.letter_znodes import without_traceback
 from kafka_stream.offset_stores.zookeeper.letters import Letters

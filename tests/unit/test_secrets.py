@@ -43,6 +43,9 @@ STORES: Mapping[str, Callable[[], OffsetStore]] = {
     "sql": lambda: SqlOffsetStore(f"postgresql://app:{SECRET}@127.0.0.1/orders"),
     "sql by option": lambda: SqlOffsetStore(f"postgresql://app@127.0.0.1/orders?password={SECRET}"),
     "zookeeper": lambda: ZooKeeperOffsetStore(f"zookeeper://app:{SECRET}@127.0.0.1/orders"),
+    "zookeeper by option": lambda: ZooKeeperOffsetStore(
+        f"zookeeper://127.0.0.1/orders?use_ssl=true&certfile=/c.pem&keyfile=/k.pem&keyfile_password={SECRET}"
+    ),
     "zookeeper by auth": lambda: ZooKeeperOffsetStore("127.0.0.1", auth=("digest", f"app:{SECRET}")),
 }
 

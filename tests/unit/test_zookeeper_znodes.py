@@ -15,7 +15,7 @@ from kazoo.protocol.serialization import CheckVersion, Create, Delete, SetData
 from kazoo.security import OPEN_ACL_UNSAFE
 
 from kafka_stream.errors import ConfigurationError, SchemaMismatch
-from kafka_stream.offset_stores.zookeeper.address import Address, why_no_path
+from kafka_stream.offset_stores.zookeeper.ensemble.address import Address, why_no_path
 from kafka_stream.offset_stores.zookeeper.operations import Asked, Put, Remove, Step, paths_to_look_at, steps_of
 from kafka_stream.offset_stores.zookeeper.requests import check_size, failure_in, in_requests, size_of
 from kafka_stream.offset_stores.zookeeper.znodes import Layout, Marker, TopicState, decoded, encoded, escaped, unescaped

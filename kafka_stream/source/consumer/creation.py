@@ -11,6 +11,7 @@ from kafka_stream.librdkafka import CLASSIC, CLASSIC_ONLY, CONSUMER_ONLY
 from kafka_stream.source.client_log import CLIENT_LOG
 from kafka_stream.source.connection import soon_again
 from kafka_stream.source.kafka_errors import settings_accepted
+from kafka_stream.source.security.tokens import with_token_callback
 
 _DEFAULTS: Mapping[str, Any] = {
     "isolation.level": "read_committed",
@@ -53,6 +54,7 @@ def new_consumer(
 
     Raises:
         ConfigurationError: librdkafka has refused a setting.
+        NotAuthorized, BrokerUnavailable: ``oauth_cb`` gave no token.
     """
     users = settings.get("error_cb")
 
@@ -61,8 +63,9 @@ def new_consumer(
         if users is not None:
             users(error)
 
-    with settings_accepted():
-        return make({"logger": CLIENT_LOG, **settings, "error_cb": tell_both})
+    own = with_token_callback({"logger": CLIENT_LOG, **settings, "error_cb": tell_both})
+    with settings_accepted(own):
+        return make(own)
 
 
 __all__ = ["consumer_settings", "new_consumer"]

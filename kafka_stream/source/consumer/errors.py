@@ -104,7 +104,8 @@ class ConsumerErrors:
             failure = refusal(reason, self._cluster.servers, _GROUP_OR_TOPICS)
             failure = failure or KafkaStreamError(f"the Kafka consumer failed: {reason.str()}")
         else:
-            failure = KafkaStreamError(f"the consumer thread failed: {error!r}")
+            what = error if isinstance(error, KafkaStreamError) else repr(error)
+            failure = KafkaStreamError(f"the consumer thread failed: {what}")
         failure.__cause__ = error
         self._inbox.failed(failure)
 

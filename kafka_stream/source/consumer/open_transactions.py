@@ -15,6 +15,7 @@ from kafka_stream.protocols import OffsetAt, OpenTransaction
 from kafka_stream.source.cluster import Cluster
 from kafka_stream.source.connection import connection_settings
 from kafka_stream.source.kafka_errors import is_end_of_partition, settings_accepted
+from kafka_stream.source.security.tokens import with_token_callback
 from kafka_stream.types import TopicPartition
 
 _librdkafka = logging.getLogger("kafka_stream.librdkafka")
@@ -71,11 +72,14 @@ def times_at(
 
     Raises:
         ConfigurationError: librdkafka refused a setting.
+        NotAuthorized, BrokerUnavailable: ``oauth_cb`` gave no token.
     """
     if not offsets:
         return {}
-    settings = {**connection_settings(config), **_READER, "isolation.level": isolation, "logger": _librdkafka}
-    with settings_accepted():
+    settings = with_token_callback(
+        {**connection_settings(config), **_READER, "isolation.level": isolation, "logger": _librdkafka}
+    )
+    with settings_accepted(settings):
         consumer = Consumer(settings)
     try:
         consumer.assign([ClientTopicPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()])

@@ -82,8 +82,9 @@ class LetterTopic:
         Raises:
             NotAuthorized, ConfigurationError: the brokers will not have it.
         """
-        if self.exists():
-            return
+        with suppress(NotAuthorized):  # to create it may be for us, where to look for it is not
+            if self.exists():
+                return
         try:
             self._brokers.ask(partial(_create, self.topic), f"creating topic {self.topic!r}")
         except KafkaException as error:

@@ -27,7 +27,7 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 from kafka_stream.errors import ConfigurationError, NotAuthorized, StoreUnavailable, TransactionEscaped
 from kafka_stream.offset_stores.sql.dead_letters.rows import REPLACED
 from kafka_stream.offset_stores.sql.dialects import mysql_frozen_owners as sessions
-from kafka_stream.offset_stores.sql.dialects.mysql_errors import VERDICTS, number_of, pymysql_error, words_of
+from kafka_stream.offset_stores.sql.dialects.mysql_errors import number_of, pymysql_error, verdict_of, words_of
 from kafka_stream.offset_stores.sql.dialects.mysql_tables import counts_changed_rows, refuse_unfit, try_tables
 from kafka_stream.offset_stores.sql.dialects.servers import LoneServer, Servers
 from kafka_stream.offset_stores.sql.errors import Verdict, driver_error
@@ -247,7 +247,7 @@ class MySQL:
     def verdict(self, error: BaseException) -> Verdict | None:
         """By the error's number; the driver has no number for a connection that it has closed itself."""
         driver = pymysql_error(error)
-        return None if driver is None else VERDICTS.get(number_of(driver), Verdict.OTHER)
+        return None if driver is None else verdict_of(driver)
 
     def connection_of(self, thing: object) -> object | None:
         """A cursor's, unless it is closed."""
@@ -267,7 +267,13 @@ def _connect(dialect: Any, record: Any, arguments: list[Any], parameters: dict[s
     """As SQLAlchemy would connect, through a socket that notices a connection which breaks silently."""
     dbapi = dialect.loaded_dbapi
     parameters = {"connect_timeout": _CONNECT_TIMEOUT_S, **parameters, "defer_connect": True}
-    connection = dbapi.connect(*arguments, **parameters)
+    try:
+        connection = dbapi.connect(*arguments, **parameters)
+    except OSError as error:  # files for TLS that are not there, or hold something else
+        files = ", ".join(
+            f"{name}={path}" for name, path in sorted((parameters.get("ssl") or {}).items()) if name != "password"
+        )
+        raise dbapi.OperationalError(2026, f"the files for TLS cannot be read: {error} ({files})") from error
     try:
         end = socket.create_connection((connection.host, connection.port), connection.connect_timeout)
     except OSError as error:

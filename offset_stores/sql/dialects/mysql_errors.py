@@ -9,6 +9,7 @@ guide: a CHECK constraint (4025) arrives as an ``OperationalError``.
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -45,6 +46,7 @@ _NUMBERS = {
         *(2002, 2003, 2005, 2006, 2013, 2014, 2045, 2055),  # no connection, or no longer
     ),
     Verdict.READ_ONLY: (1290, 1792, 1836),  # after a failover it will be another server, or another session
+    Verdict.TLS: (2026, 3159),
     Verdict.LOGIN: (1045, 1698),
     Verdict.REFUSED: (
         *(1044, 1049, 1130, 1142, 1143, 1227, 1370, 1410),
@@ -101,6 +103,18 @@ def number_of(error: BaseException) -> int:
     return number if isinstance(number, int) else -1
 
 
+def verdict_of(error: pymysql.err.MySQLError) -> Verdict:
+    """By the error's number; of a connection that did not come about, by what the driver ran into."""
+    if _is_tls_refusal(getattr(error, "original_exception", None)):
+        return Verdict.TLS
+    return VERDICTS.get(number_of(error), Verdict.OTHER)
+
+
+def _is_tls_refusal(error: object) -> bool:
+    """Whether a handshake failed for a reason, rather than broke off."""
+    return isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+
+
 def words_of(error: pymysql.err.MySQLError) -> str:
     """Names are kept, values are not; what a trigger says (``SIGNAL``) may be one."""
     number = number_of(error)
@@ -119,4 +133,4 @@ def _without_values(number: int, message: str) -> str:
     return cut if found else without_quoted(message, "'")
 
 
-__all__ = ["VERDICTS", "number_of", "pymysql_error", "words_of"]
+__all__ = ["VERDICTS", "number_of", "pymysql_error", "verdict_of", "words_of"]

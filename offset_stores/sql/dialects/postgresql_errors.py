@@ -66,9 +66,16 @@ VERDICTS: Mapping[str, Verdict] = MappingProxyType(
 # its own.
 _STALE_PLAN = "RevalidateCachedQuery"
 
-# The client library has no code for what keeps it from connecting. These are its own words, which are English, and the
-# server's: after the password was asked for the connection broke, or nobody is let in just now.
+# The client library has no code for what keeps it from connecting. These are its own words, which are English, and
+# OpenSSL's; a connection that breaks ("closed unexpectedly", EOF) is none of them.
 _OF_EACH_SERVER = re.compile(r"connection to server (?=at|on)")
+_TLS = re.compile(
+    r"certificate verify failed|does not match host name|host name from server certificate|SSL error: .*alert|"
+    r"does not support SSL|requires SSL|(?:certificate|private key|root certificate) file \"|certificate present|"
+    r"connection is not encrypted|wrong version number"
+)
+_NOT_FOR_US = re.compile(r"no pg_hba\.conf entry|pg_hba\.conf rejects")
+# After the password was asked for: the connection broke, or the server lets nobody in just now.
 _BROKE = re.compile(
     r"closed (?:the connection )?unexpectedly|could not (?:receive|send|connect)|timeout expired|timed out|"
     r"EOF detected|SYSCALL|Connection (?:reset|refused|aborted)|Broken pipe|unreachable|No route to host|"
@@ -101,12 +108,20 @@ def verdict_of(error: psycopg.Error) -> Verdict:
         return VERDICTS[max(fitting, key=len)] if fitting else Verdict.OTHER
     if error.pgconn is not None and error.pgconn.used_password and not _passes(str(error)):
         return Verdict.LOGIN  # the server asked for the password, and then did not let us in
-    return Verdict.UNAVAILABLE if isinstance(error, psycopg.OperationalError) else Verdict.OTHER
+    return _without_code(str(error)) if isinstance(error, psycopg.OperationalError) else Verdict.OTHER
 
 
 def _passes(said: str) -> bool:
     """Whether a login was not refused, but broke off, at one of the servers at least; unknown words are a refusal."""
     return any(_BROKE.search(each) or _NOT_NOW.search(each) for each in _OF_EACH_SERVER.split(said)[1:] or [said])
+
+
+def _without_code(said: str) -> Verdict:
+    """Of a connection that broke or did not come about: final only if each of several servers says the same."""
+    tried = _OF_EACH_SERVER.split(said)[1:] or [said]
+    if all(map(_TLS.search, tried)):
+        return Verdict.TLS
+    return Verdict.LOGIN if all(map(_NOT_FOR_US.search, tried)) else Verdict.UNAVAILABLE
 
 
 def words_of(error: psycopg.Error) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from kafka_stream.errors import ConfigurationError
+from kafka_stream.offset_stores.zookeeper.ensemble.tls import option_of
 
 _SCHEME = "zookeeper://"
 _DEFAULT_PORT = 2181
@@ -20,6 +23,7 @@ class Address:
     hosts: str
     chroot: str
     credentials: str | None = field(default=None, repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
 
     def __str__(self) -> str:
         return f"{_SCHEME}{self.hosts}{self.chroot}"
@@ -28,15 +32,19 @@ class Address:
     def parsed(cls, text: str) -> Address:
         """The address in a text, whose user and password (``zookeeper://user:password@…``) are never shown.
 
+        A URL may say of TLS what ``KazooClient`` takes: ``?use_ssl=true&ca=/path``.
+
         Raises:
             ConfigurationError: it is none.
         """
         is_url = text.lower().startswith(_SCHEME)
-        rest = text[len(_SCHEME) :] if is_url else text
-        if "://" in rest or (is_url and re.search("[?#]", rest)):
+        rest, _, query = text[len(_SCHEME) :].partition("?") if is_url else (text, "", "")
+        if "://" in rest or (is_url and "#" in rest + query):
             raise ConfigurationError(
-                f"this address of a ZooKeeper ensemble has another scheme, or options, which it cannot have; {_EXAMPLE}"
+                f"this address of a ZooKeeper ensemble has another scheme, or a fragment, which it cannot "
+                f"have; {_EXAMPLE}"
             )
+        options = {name: option_of(name, value) for name, value in parse_qsl(query, keep_blank_values=True)}
         servers, slash, path = rest.partition("/")
         user, at, hosts = servers.rpartition("@")
         if "@" in path or (at and (not is_url or ":" not in user)):
@@ -47,7 +55,10 @@ class Address:
         name, _, password = user.partition(":")
         credentials = f"{unquote(name)}:{unquote(password)}" if at else None
         return cls(
-            ",".join(_checked_host(host) for host in hosts.split(",")), _checked_chroot(slash + path), credentials
+            ",".join(_checked_host(host) for host in hosts.split(",")),
+            _checked_chroot(slash + path),
+            credentials,
+            options,
         )
 
 

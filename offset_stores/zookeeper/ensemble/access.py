@@ -9,24 +9,13 @@ from typing import Any, TypeGuard
 from kazoo.security import ACL, CREATOR_ALL_ACL, OPEN_ACL_UNSAFE
 
 from kafka_stream.errors import ConfigurationError
-from kafka_stream.offset_stores.zookeeper.address import Address
+from kafka_stream.offset_stores.zookeeper.ensemble.address import Address
+from kafka_stream.offset_stores.zookeeper.ensemble.tls import OPTIONS, checked_options
 from kafka_stream.offset_stores.zookeeper.requests import DEFAULT_MAX_REQUEST_BYTES
 
 _SMALLEST_REQUEST_BYTES = 64 * 1024
 _LONGEST_SESSION_TIMEOUT_S = 3600.0
-_CLIENT_OPTIONS = frozenset(
-    {
-        "ca",
-        "certfile",
-        "check_hostname",
-        "keyfile",
-        "keyfile_password",
-        "randomize_hosts",
-        "sasl_options",
-        "use_ssl",
-        "verify_certs",
-    }
-)
+_CLIENT_OPTIONS = frozenset({*OPTIONS, "randomize_hosts", "sasl_options"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +42,18 @@ class Access:
                 f"client_options for {self.address} cannot hold {', '.join(unknown)}; they are "
                 f"{', '.join(sorted(_CLIENT_OPTIONS))}"
             )
+
+
+def merged_options(options: Mapping[str, Any] | None, address: Address) -> Mapping[str, Any]:
+    """What the client is given, from the URL and beside it.
+
+    Raises:
+        ConfigurationError: one is given twice, or they have no effect.
+    """
+    given = dict(options or {})
+    if twice := sorted(given.keys() & address.options.keys()):
+        raise ConfigurationError(f"{', '.join(twice)} of {address} are given twice: in the URL and in client_options")
+    return checked_options({**address.options, **given}, str(address))
 
 
 def checked_auth(auth: object, address: Address) -> tuple[str, str] | None:
@@ -89,4 +90,4 @@ def is_acl(value: object) -> TypeGuard[Sequence[ACL]]:
     return isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(each, ACL) for each in value)
 
 
-__all__ = ["Access", "checked_acl", "checked_auth", "is_acl"]
+__all__ = ["Access", "checked_acl", "checked_auth", "is_acl", "merged_options"]
