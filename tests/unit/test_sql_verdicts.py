@@ -158,6 +158,8 @@ def test_a_login_at_mariadb_that_breaks_off_is_tried_again(error: pymysql.err.Op
 
 def test_a_login_that_mariadb_refuses_is_not() -> None:
     assert MySQL().verdict(_at_mariadb(1045, "Access denied for user 'app'@'localhost'")) is Verdict.LOGIN
+    unknown = ssl.SSLCertVerificationError("certificate verify failed")
+    assert MySQL().verdict(_at_mariadb(2003, "Can't connect to MySQL server", unknown)) is Verdict.TLS
 
 
 def test_what_nobody_knows_may_be_a_record() -> None:
