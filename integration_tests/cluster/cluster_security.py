@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 from integration_tests.engine import wait_until
+from integration_tests.message_proxy import MessageProxy
 from integration_tests.refusals import (
     LOGINS,
     RECORDS,
@@ -23,6 +25,8 @@ from integration_tests.refusals import (
 )
 from integration_tests.secured_kafka import KEY_PASSWORD, STREAM, SecuredKafka
 from integration_tests.test_security import committed
+from integration_tests.test_sql_broken_connections import break_first_logins
+from integration_tests.tls_servers import TlsServers
 from integration_tests.token_issuer import CLIENT_SECRET
 from kafka_stream import Batch
 from kafka_stream.errors import NotAuthorized
@@ -169,3 +173,16 @@ def test_an_issuer_that_is_away_for_longer_than_a_token_lives_is_waited_for(
         secured.kafka.produce(secured.topic, ["more"])
         assert wait_until(lambda: committed(stream, RECORDS + 1), WAIT_S), stream.status()
     secured.assert_no_secret(caplog.text)
+
+
+# ------------------------------------------------------------------------------------------------- databases with TLS
+
+
+@pytest.mark.parametrize("answered", [False, True])
+@pytest.mark.parametrize("store", ["postgresql", "mariadb"])
+def test_a_first_login_over_tls_that_breaks_is_no_refusal(tls_servers: TlsServers, store: str, answered: bool) -> None:
+    direct = make_url(tls_servers.postgres() if store == "postgresql" else tls_servers.mariadb())
+    assert direct.port is not None
+    with MessageProxy("127.0.0.1", direct.port) as proxy:
+        url = direct.set(port=proxy.port).render_as_string(hide_password=False)
+        break_first_logins(proxy, url, answered=answered)

@@ -22,6 +22,7 @@ OPTIONS: Mapping[str, type] = {
 """``KazooClient``'s, and what each is."""
 
 _TIMEOUT_S = 1.0
+_BROKE = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError, ConnectionError)
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -98,6 +99,8 @@ def _why_not(host: str, port: int, options: Mapping[str, Any]) -> str | None:
             )
         except TimeoutError:
             return None
+        except _BROKE:  # as a server does it that stops just then, too
+            return _why_not_encrypted(host, port)
         except (ssl.SSLError, OSError) as error:
             return (
                 f"ends the TLS handshake ({_words(error)}): does this port speak TLS (secureClientPort), and does it "
@@ -113,13 +116,21 @@ def _why_refused(encrypted: ssl.SSLSocket) -> str | None:
     encrypted.settimeout(_TIMEOUT_S)
     try:
         encrypted.sendall(b"srvr")
-        if encrypted.recv(1):
-            return None
-    except TimeoutError:
+        encrypted.recv(1)
+    except (TimeoutError, *_BROKE):
         return None
     except (ssl.SSLError, OSError) as error:
         return f"refuses our certificate, or wants one ({_words(error)}): check certfile and keyfile"
-    return "ends the connection after the TLS handshake: check certfile and keyfile, which it may ask for"
+    return None
+
+
+def _why_not_encrypted(host: str, port: int) -> str | None:
+    """A server without TLS has no answer to a handshake, but one to a command."""
+    with socket.create_connection((host, port), _TIMEOUT_S) as connection:
+        connection.sendall(b"srvr")
+        if connection.recv(1).isalpha():
+            return "does not speak TLS on this port: give that of secureClientPort, or leave use_ssl out"
+    return None
 
 
 def _why_not_plain(connection: socket.socket, host: str) -> str | None:
