@@ -27,8 +27,8 @@ from kafka_stream.source.kafka_errors import (
     is_truncation,
     is_unreadable_response,
     refusal,
-    tls_refusal,
 )
+from kafka_stream.source.security.logins import tls_refusal
 from kafka_stream.types import TopicPartition
 
 _SLICES: Mapping[str, Any] = {

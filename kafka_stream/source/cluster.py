@@ -31,7 +31,6 @@ from kafka_stream.source.client_log import ClientLog
 from kafka_stream.source.connection import connection_settings, servers_of, soon_again
 from kafka_stream.source.kafka_errors import (
     PATIENCES_S,
-    LastError,
     asked_anew,
     insisting,
     is_coordinator_moving,
@@ -44,6 +43,7 @@ from kafka_stream.source.kafka_errors import (
 )
 from kafka_stream.source.renewed import Renewed
 from kafka_stream.source.security.listener_probe import wrong_protocol
+from kafka_stream.source.security.logins import LastError
 from kafka_stream.source.security.tokens import with_token_callback
 from kafka_stream.types import TopicPartition, is_before_all_records, timestamp_ms
 

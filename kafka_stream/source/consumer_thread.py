@@ -219,11 +219,10 @@ class ConsumerThread:
         )
 
     def _created(self) -> Consumer:
-        """Where there was one before, whose place it takes, a token for it is waited for."""
         while True:
             try:
                 return self._create(self._errors.of_consumer)
-            except TransientError as error:
+            except TransientError as error:  # for want of a token; who takes another one's place waits for it
                 if self._thread.ident is None or self._closing:
                     raise
                 logger.warning("%s; trying again", error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,8 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException
 
 from kafka_stream.errors import ConfigurationError, NotAuthorized
-from kafka_stream.source.security.tokens import is_token_awaited, why_no_token
+from kafka_stream.source.security.logins import is_not_authenticated, tls_refusal
+from kafka_stream.source.security.tokens import why_no_token
 
 T = TypeVar("T")
 
@@ -29,7 +29,6 @@ _NO_SUCH_TOPIC = frozenset(
         KafkaError._UNKNOWN_PARTITION,
     }
 )
-_NOT_AUTHENTICATED = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
 _CREDENTIALS = "check security.protocol, sasl.mechanism, and its credentials (such as sasl.username and sasl.password)"
 _MISSING_RIGHTS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "{topic_rights} on the topic",
@@ -91,16 +90,6 @@ PATIENCES_S = (2.0, 3.0, 5.0)
 """How long a question is waited for, the first time and later ones."""
 _TRUNCATION_TEXT = KafkaError(KafkaError._LOG_TRUNCATION).str()
 _FATAL_TEXTS = {code: KafkaError(code).str() for code in {*_NOT_OFFERED, *_PUT_OUT, *_MISSING_RIGHTS, *_NOT_ADMITTED}}
-# What goes wrong before a broker has seen any credentials has the code of a refusal: a connection that breaks while the
-# mechanism is agreed on, a login that is repeated sooner than the broker allows (KIP-368), an issuer without a token.
-_BEFORE_LOGIN_TEXT = "mechanism handshake failed: "
-_NO_SUCH_MECHANISM_TEXT = _BEFORE_LOGIN_TEXT + KafkaError(KafkaError.UNSUPPORTED_SASL_MECHANISM).str()
-_FOLLOWS_TEXT = KafkaError(KafkaError._AUTHENTICATION).str()  # of requests to a broker whose own error is told as well
-_NOT_ACQUIRED = "Failed to acquire SASL OAUTHBEARER token"
-# RFC 8446, 6: from handshake_failure to unknown_ca, access_denied, protocol_version, certificate_required.
-_ALERT_OF_CERTIFICATES = re.compile(r"SSL alert number (4[0-9]|51|70|71|116)\b")
-# What an issuer answers whom other credentials would help (RFC 6749, 5.2), as librdkafka quotes it.
-_REFUSED_BY_ISSUER = re.compile(r"\b40[013]\b|invalid_(?:client|grant|request|scope)|unauthorized_client|access_denied")
 
 
 def is_end_of_partition(error: KafkaError) -> bool:
@@ -210,59 +199,9 @@ def is_unanswered(error: KafkaError) -> bool:
     return error.code() in _UNANSWERED
 
 
-def is_not_authenticated(error: KafkaError) -> bool:
-    """Whether the broker, or the issuer of tokens, refused the credentials, and would the next time."""
-    if error.code() not in _NOT_AUTHENTICATED or is_token_awaited():
-        return False
-    text = error.str()
-    if _NOT_ACQUIRED in text:
-        return _REFUSED_BY_ISSUER.search(text) is not None
-    if _BEFORE_LOGIN_TEXT in text:
-        return _NO_SUCH_MECHANISM_TEXT in text
-    return not text.endswith(_FOLLOWS_TEXT)
-
-
-def is_tls_failure(error: KafkaError) -> bool:
-    """Whether a TLS handshake has failed for a reason that lies in certificates or settings.
-
-    From TLS 1.3 on a broker says what it has against our certificate after the handshake, and librdkafka takes that for
-    a connection that breaks.
-    """
-    if error.code() == KafkaError._TRANSPORT:
-        return _ALERT_OF_CERTIFICATES.search(error.str()) is not None
-    return error.code() == KafkaError._SSL
-
-
-class LastError:
-    """An ``error_cb`` that keeps the error that says most of those that a client has told.
-
-    It knows nothing of whoever made the client, who would live as long.
-    """
-
-    def __init__(self) -> None:
-        self.error: KafkaError | None = None
-
-    def __call__(self, error: KafkaError) -> None:
-        """The client tells of one."""
-        # What was refused is the cause; "all brokers down", which follows, only its consequence.
-        if self.error is None or not (is_not_authenticated(self.error) or is_tls_failure(self.error)):
-            self.error = error
-
-
 def is_unreadable_response(error: KafkaError) -> bool:
     """Whether a response could not be read, such as one that is larger than ``receive.message.max.bytes``."""
     return error.code() == KafkaError._BAD_MSG
-
-
-def tls_refusal(error: KafkaError, servers: str) -> ConfigurationError | None:
-    """The typed error if a TLS handshake has failed, and would the next time."""
-    if not is_tls_failure(error):
-        return None
-    return ConfigurationError(
-        f"the TLS handshake with {servers} failed ({error.str()}); check ssl.ca.location, that the broker's "
-        "certificate has not expired and is for the name by which it is reached, and ssl.certificate.location where "
-        "it asks for one"
-    )
 
 
 def why_unreachable(error: KafkaError, servers: str, waited_s: float) -> NotAuthorized | ConfigurationError | None:
@@ -311,27 +250,23 @@ def settings_accepted(settings: Mapping[str, Any], whose: str = "these Kafka set
 
 __all__ = [
     "PATIENCES_S",
-    "LastError",
     "asked_anew",
     "insisting",
     "is_coordinator_moving",
     "is_end_of_partition",
     "is_missing_topic",
     "is_no_broker_left",
-    "is_not_authenticated",
     "is_not_offered",
     "is_not_started",
     "is_passing",
     "is_position_gone",
     "is_put_out",
-    "is_tls_failure",
     "is_truncation",
     "is_unanswered",
     "is_unreadable_response",
     "is_without_leader",
     "refusal",
     "settings_accepted",
-    "tls_refusal",
     "why_unreachable",
     "without_cover",
 ]

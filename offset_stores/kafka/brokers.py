@@ -19,9 +19,10 @@ from kafka_stream.offset_stores.kafka.errors import mapped
 from kafka_stream.offset_stores.kafka.requests import END_S, REQUEST_TIMEOUT_S, Requests, Waits, asked
 from kafka_stream.source.client_log import CLIENT_LOG
 from kafka_stream.source.connection import connection_settings, servers_of, soon_again
-from kafka_stream.source.kafka_errors import LastError, asked_anew, insisting, settings_accepted, why_unreachable
+from kafka_stream.source.kafka_errors import asked_anew, insisting, settings_accepted, why_unreachable
 from kafka_stream.source.renewed import Renewed
 from kafka_stream.source.security.listener_probe import wrong_protocol
+from kafka_stream.source.security.logins import LastError
 from kafka_stream.source.security.tokens import with_token_callback
 
 _LOOK_S = 0.5  # so long a client that connects is waited for before it is asked whether it was refused

@@ -6,7 +6,8 @@ import pytest
 from confluent_kafka import KafkaError
 
 from kafka_stream.errors import ConfigurationError, NotAuthorized
-from kafka_stream.source.kafka_errors import refusal, tls_refusal
+from kafka_stream.source.kafka_errors import refusal
+from kafka_stream.source.security.logins import tls_refusal
 
 MISSING = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "READ and DESCRIBE on the topic",
