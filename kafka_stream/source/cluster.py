@@ -327,13 +327,9 @@ class Cluster:
         """
         wanted = [ClientTopicPartition(tp.topic, tp.partition) for tp in partitions]
         request = ConsumerGroupTopicPartitions(group_id, wanted)
-        admin = self._admin
-
-        def listed() -> Any:
-            return admin.list_consumer_group_offsets([request], request_timeout=REQUEST_TIMEOUT_S)[group_id].result()
-
+        ask = partial(self._admin.list_consumer_group_offsets, [request], request_timeout=REQUEST_TIMEOUT_S)
         try:
-            found = self._insisting(listed).topic_partitions
+            found = self._insisting(lambda: ask()[group_id].result()).topic_partitions
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                 return {}
