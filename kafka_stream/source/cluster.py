@@ -329,7 +329,7 @@ class Cluster:
         request = ConsumerGroupTopicPartitions(group_id, wanted)
         ask = partial(self._admin.list_consumer_group_offsets, [request], request_timeout=REQUEST_TIMEOUT_S)
         try:
-            found = self._insisting(lambda: ask()[group_id].result()).topic_partitions
+            found = self._insisting(lambda: ask()[group_id].result()).topic_partitions  # noqa: PLW0108 - asked each time
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                 return {}
