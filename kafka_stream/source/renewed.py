@@ -34,6 +34,7 @@ class Renewed(Generic[Client]):
     def __init__(self, make: Callable[[], Client]) -> None:
         self.make = make
         self._client: Client | None = make()
+        self._is_closed = False
 
     @property
     def client(self) -> Client:
@@ -42,9 +43,12 @@ class Renewed(Generic[Client]):
         Raises:
             KafkaException: it was closed.
         """
-        if self._client is None:
-            raise KafkaException(KafkaError(KafkaError._DESTROY))
-        return self._client
+        client = self._client
+        if client is None:
+            if self._is_closed:
+                raise KafkaException(KafkaError(KafkaError._DESTROY))
+            client = self._client = self.make()
+        return client
 
     @client.setter
     def client(self, client: Client) -> None:
@@ -56,9 +60,14 @@ class Renewed(Generic[Client]):
         if error.code() in _NO_BROKER:
             self.client = self.make()
 
+    def let_go(self, client: Client) -> None:
+        """Have a new client the next time, unless there is one already: this one is asked something in vain."""
+        if self._client is client:
+            self._client = None
+
     def close(self) -> None:
         """Let the client go, and with it its connections and threads, as soon as nobody waits for an answer."""
-        self._client = None
+        self._is_closed, self._client = True, None
 
 
 __all__ = ["Renewed"]

@@ -17,6 +17,7 @@ from confluent_kafka.admin._config import ConfigResource
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.offset_stores.kafka.errors import mapped
 from kafka_stream.offset_stores.kafka.requests import END_S, REQUEST_TIMEOUT_S, Requests, Waits, asked
+from kafka_stream.source.asking import coordinators
 from kafka_stream.source.client_log import CLIENT_LOG
 from kafka_stream.source.connection import connection_settings, servers_of, soon_again
 from kafka_stream.source.kafka_errors import asked_anew, insisting, settings_accepted, why_unreachable
@@ -209,8 +210,8 @@ def _retention(client: AdminClient) -> timedelta:
 
 
 def _members(group_id: str, client: AdminClient) -> Sequence[Any]:
-    answer = client.describe_consumer_groups([group_id], request_timeout=REQUEST_TIMEOUT_S)[group_id]
-    found: Sequence[Any] = answer.result().members
+    described = client.describe_consumer_groups([group_id], request_timeout=coordinators.REQUEST_S)[group_id]
+    found: Sequence[Any] = coordinators.answered(described, REQUEST_TIMEOUT_S).members
     return found
 
 

@@ -88,6 +88,7 @@ def test_a_contract_about_some_forgets_none_of_the_others() -> None:
     assert {f"kafka_stream.{it}" for it in STORES_AND_SINKS} == set(ports["source_modules"])
     assert set(drivers["source_modules"]) == {f"kafka_stream.{it}" for it in rooms}
     assert {line.split(" -> ")[1] for line in ports["ignore_imports"]} == {
+        "kafka_stream.source.asking.coordinators",
         "kafka_stream.source.client_log",
         "kafka_stream.source.connection",
         "kafka_stream.source.kafka_errors",

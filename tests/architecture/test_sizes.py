@@ -48,7 +48,6 @@ LONG_FILES = {
     "integration_tests/test_zookeeper_store.py",
     "kafka_stream/engine/loop.py",
     "kafka_stream/errors.py",
-    "kafka_stream/source/cluster.py",
     "kafka_stream/source/inbox.py",
     "kafka_stream/testing/administration_contract.py",
     "kafka_stream/testing/dead_letter_contract.py",

@@ -14,6 +14,7 @@ from kafka_stream.errors import BrokerUnavailable
 from kafka_stream.offset_stores.kafka.offset_requests import OffsetRequests
 from kafka_stream.protocols import OffsetAt
 from kafka_stream.source import cluster as cluster_module
+from kafka_stream.source.asking import questions
 from kafka_stream.source.client_log import CLIENT_LOG
 from kafka_stream.source.cluster import Cluster
 from kafka_stream.source.kafka_errors import PATIENCES_S, asked_anew
@@ -107,8 +108,9 @@ class Silent:
 
 def test_nobody_waits_for_ever_for_a_client_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(cluster_module, "time", clock)
-    monkeypatch.setattr(cluster_module, "AdminClient", lambda _: Silent(clock))
+    for module in (cluster_module, questions):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(questions, "AdminClient", lambda _: Silent(clock))
     cluster = Cluster({"bootstrap.servers": "127.0.0.1:1"}, CLIENT_LOG)
     with pytest.raises(BrokerUnavailable):
         cluster.topics(["orders"])
@@ -134,8 +136,9 @@ def test_a_request_is_waited_for_once_however_many_partitions_it_asks_about(
     monkeypatch: pytest.MonkeyPatch, partitions: int
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr(cluster_module, "time", clock)
-    monkeypatch.setattr(cluster_module, "AdminClient", lambda _: HalfSilent(clock))
+    for module in (cluster_module, questions):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(questions, "AdminClient", lambda _: HalfSilent(clock))
     cluster = Cluster({"bootstrap.servers": "127.0.0.1:1"}, CLIENT_LOG)
     wanted = [OurTopicPartition("orders", number) for number in range(partitions)]
     assert cluster.ends_if_known(wanted) == dict.fromkeys(wanted[::2], 7)

@@ -129,7 +129,7 @@ def test_nor_is_a_coordinator_asked_for_ever(what: str, ends: str, monkeypatch: 
     coordinator = Coordinator(*[KafkaError._TIMED_OUT if ends == "where it would not help" else moves] * 2)
     cluster = cluster_of(coordinator)
     if ends == "in time":
-        monkeypatch.setattr("kafka_stream.source.cluster.COORDINATOR_TIMEOUT_S", -1.0)
+        monkeypatch.setattr("kafka_stream.source.asking.questions.COORDINATOR_TIMEOUT_S", -1.0)
     elif ends == "when given up":
         monkeypatch.setattr(cluster, "_is_given_up", lambda: True)
     with pytest.raises(BrokerUnavailable, match="did not answer about group g"):

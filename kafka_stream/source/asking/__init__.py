@@ -1,0 +1,1 @@
+"""What an admin client is asked beside topics and offsets: whether brokers are there, and about consumer groups."""
