@@ -38,6 +38,7 @@ class Row:
 
 
 CREDENTIALS = r"^\S+ refused the credentials \(.+\); check security\.protocol, sasl\.mechanism"
+KEY = r"settings were refused: .*\bssl\.key\.location failed.*; check that the file .+, and ssl\.key\.password"
 TLS = r"^the TLS handshake with \S+ failed \(.+\); check ssl\.ca\.location"
 
 
@@ -94,7 +95,7 @@ LOGINS: Mapping[str, Row] = {
     "wrong password, SCRAM-SHA-512": Row(_login("SCRAM-SHA-512", "wrong-secret"), CREDENTIALS),
     "a token that is refused": Row(_wrong_token, CREDENTIALS),
     "wrong secret at the issuer": Row(_wrong_client_secret, CREDENTIALS),
-    "wrong password of the key": Row(_wrong_key_password, r"settings were refused: ssl\.", ConfigurationError),
+    "wrong password of the key": Row(_wrong_key_password, KEY, ConfigurationError),
     "unknown authority": Row(_unknown_authority, TLS, ConfigurationError),
     "expired certificate": Row(lambda kafka, _: kafka.tls(kafka.ports.expired), TLS, ConfigurationError),
     "wrong host name": Row(lambda kafka, _: kafka.tls(kafka.ports.elsewhere), TLS, ConfigurationError),

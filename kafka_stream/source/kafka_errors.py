@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -88,6 +89,8 @@ _COORDINATOR_MOVES = frozenset(
 _UNANSWERED = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPORT})
 PATIENCES_S = (2.0, 3.0, 5.0)
 """How long a question is waited for, the first time and later ones."""
+_FILES_TEXT = re.compile(r"\bssl\.[a-z.]+ failed\b")
+_OF_FILES = "; check that the file is there, what it holds, and ssl.key.password where a key has one"
 _TRUNCATION_TEXT = KafkaError(KafkaError._LOG_TRUNCATION).str()
 _FATAL_TEXTS = {code: KafkaError(code).str() for code in {*_NOT_OFFERED, *_PUT_OUT, *_MISSING_RIGHTS, *_NOT_ADMITTED}}
 
@@ -244,8 +247,9 @@ def settings_accepted(settings: Mapping[str, Any], whose: str = "these Kafka set
     try:
         yield
     except KafkaException as error:
-        without = why_no_token(error, settings)
-        raise without or ConfigurationError(f"{whose} were refused: {error.args[0].str()}") from error
+        without, said = why_no_token(error, settings), error.args[0].str()
+        remedy = _OF_FILES if _FILES_TEXT.search(said) else ""
+        raise without or ConfigurationError(f"{whose} were refused: {said}{remedy}") from error
 
 
 __all__ = [
