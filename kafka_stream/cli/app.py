@@ -17,6 +17,8 @@ from kafka_stream.cli.run import run
 from kafka_stream.cli.schema import schema
 from kafka_stream.cli.settings import settings
 from kafka_stream.cli.state import state, windows
+from kafka_stream.cli.top import top
+from kafka_stream.cli.ui import ui
 from kafka_stream.cli.version import show_version
 
 app = typer.Typer(
@@ -35,6 +37,8 @@ app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(state, name="state")
 app.command(epilog="Example: kafka-stream windows --app shop:stream --state visits")(windows)
 app.add_typer(schema, name="schema")
+app.command(epilog="Example: kafka-stream top --store sqlite:///orders.db --stream orders")(top)
+app.command(epilog="Example: kafka-stream ui --store sqlite:///orders.db --kafka bootstrap.servers=localhost:9092")(ui)
 app.command(epilog="Example: kafka-stream settings --output json")(settings)
 app.command("version", epilog="Example: kafka-stream version --output json")(show_version)
 

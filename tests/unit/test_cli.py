@@ -58,7 +58,7 @@ def test_help_and_version_are_done(arguments: list[str], invoke: Invoke) -> None
     [
         *(["run"], ["demo"], ["version"], ["offsets", "describe"], ["schema", "sql"], ["schema", "apply"]),
         *(["dead-letters", name] for name in ("list", "show", "replay", "discard", "export", "stats")),
-        *(["state", "describe"], ["state", "show"], ["windows"]),
+        *(["state", "describe"], ["state", "show"], ["windows"], ["ui"], ["top"]),
     ],
 )
 def test_every_command_has_an_example_that_names_it(command: list[str], invoke: Invoke) -> None:
@@ -71,7 +71,7 @@ def test_every_command_has_an_example_that_names_it(command: list[str], invoke: 
     [
         *(["run"], ["demo"], ["version"], ["offsets", "describe"], ["schema", "sql"]),
         *(["dead-letters", name] for name in ("list", "show", "discard", "stats")),
-        *(["offsets", "reset"], ["state", "describe"], ["state", "show"], ["windows"]),
+        *(["offsets", "reset"], ["state", "describe"], ["state", "show"], ["windows"], ["ui"], ["top"]),
     ],
 )
 def test_every_option_has_a_variable(command: list[str], invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

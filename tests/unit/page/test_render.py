@@ -12,7 +12,8 @@ from itertools import pairwise
 import pytest
 
 from kafka_stream.observe.page.model import Note, PageView, StreamView, Tone
-from kafka_stream.observe.page.render import HEADERS, login, number, page
+from kafka_stream.observe.page.render import HEADERS, login, page
+from kafka_stream.observe.page.words import number
 from tests.page_views import NOW, Seen, a_page, a_stream
 
 
