@@ -69,7 +69,7 @@ def rights(secured_kafka: SecuredKafka, tmp_path: Path) -> Rights:
     [
         ("nothing", "wrong", ("sqlite", "kafka"), CREDENTIALS),
         ("topic", None, ("sqlite", "kafka"), TOPIC),
-        ("group", None, ("sqlite", "kafka"), GROUP),
+        ("group", None, ("kafka",), GROUP),
         ("transactional id", None, ("kafka",), TRANSACTIONAL_ID),
     ],
     ids=["wrong password", "no right on the topic", "no right on the group", "no right on the transactional ids"],

@@ -24,6 +24,7 @@ from kafka_stream.source.kafka_errors import (
     is_not_started,
     is_passing,
     is_position_gone,
+    is_refused_by_group,
     is_truncation,
     is_unreadable_response,
     refusal,
@@ -231,6 +232,8 @@ class PartitionReader:
 
     def _hear(self, error: KafkaError, *, of_partition: bool = False) -> None:
         """Keep what an error means; librdkafka tells of some while the consumer polls."""
+        if is_refused_by_group(error):
+            return  # which is not asked for anything: librdkafka looks for its coordinator by itself
         what = f"access to topic {self.partition.topic}" if self.partition is not None else "access to the topic"
         if (refused := refusal(error, self._servers, what) or tls_refusal(error, self._servers)) is not None:
             self._failure = refused

@@ -59,9 +59,7 @@ class ConsumerThread:
         self._protocol = protocol
         self._commands: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._thread = Thread(target=self._run, daemon=True)
-        self._closing = False
-        self._full = False
-        self._has_joined = False
+        self._closing = self._full = self._has_joined = False
         self._lost_brokers = LostBrokers(cluster)
         self._errors = ConsumerErrors(inbox, cluster, wanted.named, self._lost_brokers)
         self.membership = Membership()
@@ -239,6 +237,7 @@ class ConsumerThread:
 
     def _subscribe(self) -> None:
         self._has_joined = True
+        self._errors.joins()
         self._rebalancing.subscribe(self._consumer, self._followed)
 
     def _rejoin(self) -> None:

@@ -143,6 +143,11 @@ def is_put_out(error: KafkaError) -> bool:
     return error.fatal() and error.code() in _PUT_OUT
 
 
+def is_refused_by_group(error: KafkaError) -> bool:
+    """Whether what is missing is the right on the consumer group."""
+    return error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+
+
 def is_no_broker_left(error: KafkaError) -> bool:
     """Whether a client has no connection to any broker."""
     return error.code() == KafkaError._ALL_BROKERS_DOWN
@@ -265,6 +270,7 @@ __all__ = [
     "is_passing",
     "is_position_gone",
     "is_put_out",
+    "is_refused_by_group",
     "is_truncation",
     "is_unanswered",
     "is_unreadable_response",

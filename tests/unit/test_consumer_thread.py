@@ -23,6 +23,7 @@ from kafka_stream.types import TopicPartition
 
 P0, P1 = TopicPartition("orders", 0), TopicPartition("orders", 1)
 SECONDS = 30.0
+REFUSED_BY_GROUP = KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED, "no")
 
 
 def failure(code: int, partition: int = 0, offset: int = 0, *, reason: str | None = None) -> Message:
@@ -57,6 +58,9 @@ class ScriptedConsumer:
             self.failing_seeks -= 1
             raise KafkaException(KafkaError(KafkaError._STATE))
         self.calls.append(f"seek {at.partition} to {at.offset} in {at.leader_epoch}")
+
+    def consumer_group_metadata(self) -> bytes:
+        return b"CGMDv2:\xff\xff\xff\xffgroup\0\0\0"
 
     def close(self) -> None:
         self.calls.append("close")
@@ -185,12 +189,36 @@ def test_what_passes_by_itself_is_logged_and_reading_goes_on(
     assert "it went away" in caplog.text
 
 
+def test_a_group_that_refuses_is_nothing_to_who_does_not_join_it(
+    thread: ConsumerThread, consumer: ScriptedConsumer, inbox: Inbox
+) -> None:
+    """Librdkafka looks for its coordinator all the same, and may hear of it before or after the last record."""
+    read_from(thread, inbox, 0)
+    wait_for(inbox, lambda: inbox.position(P0) == 0)
+    consumer.on_error(REFUSED_BY_GROUP)
+    consumer.script.append(message("a", topic="orders", offset=0))
+    wait_for(inbox, lambda: inbox.position(P0) == 1)
+    assert inbox.events() == []
+
+
+def test_a_group_that_refuses_a_member_ends_it(
+    thread: ConsumerThread, consumer: ScriptedConsumer, inbox: Inbox
+) -> None:
+    """Also one that did so before it was joined: a client tells of it once."""
+    consumer.on_error(REFUSED_BY_GROUP)
+    thread.subscribe()
+    early = next_events(inbox)
+    consumer.on_error(REFUSED_BY_GROUP)
+    for (event,) in (early, next_events(inbox)):
+        assert isinstance(event, Failed) and isinstance(event.error, NotAuthorized)
+        assert "READ on the consumer group" in str(event.error)
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "text"),
     [
         (KafkaError(KafkaError._AUTHENTICATION, "no"), NotAuthorized, "refused the credentials"),
         (KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "no"), NotAuthorized, "refused access to"),
-        (KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED, "no"), NotAuthorized, "refused access to"),
         (KafkaError(KafkaError._FATAL, "worn out", fatal=True), KafkaStreamError, "failed for good: worn out"),
     ],
 )

@@ -22,6 +22,7 @@ from kafka_stream.source.kafka_errors import (
     is_passing,
     is_position_gone,
     is_put_out,
+    is_refused_by_group,
     is_truncation,
     is_unreadable_response,
     refusal,
@@ -54,11 +55,24 @@ class ConsumerErrors:
         self._large_responses = LargeResponses(inbox, cluster)
         self._log = log
         self._topic_missing_since: float | None = None
+        self._is_member = False
+        self._group_refusal: KafkaError | None = None
         self.ended: KafkaError | None = None
         """What ended this consumer, where a new one may go on: the thread takes it."""
 
+    def joins(self) -> None:
+        """From now on the consumer is a member of its group. What it was refused before is told once, and was kept."""
+        self._is_member = True
+        if (refused := self._group_refusal) is not None:
+            self._group_refusal = None
+            self.of_consumer(refused)
+
     def of_consumer(self, error: KafkaError) -> None:
-        """What concerns no single partition; librdkafka calls it while the consumer polls."""
+        """What concerns no single partition; librdkafka calls it while the consumer polls.
+
+        A consumer that is no member asks its group for nothing: it is librdkafka that looks for a coordinator, and may
+        be refused.
+        """
         self._lost_brokers.heard(error)
         error = without_cover(error)
         if error.fatal() and (is_not_offered(error) or is_put_out(error)):
@@ -66,6 +80,9 @@ class ConsumerErrors:
             return
         if is_unreadable_response(error):
             self._large_responses.heard(error)
+        if is_refused_by_group(error) and not self._is_member:
+            self._group_refusal = error
+            return
         if (refused := refusal(error, self._cluster.servers, _GROUP_OR_TOPICS)) is not None:
             self._inbox.failed(refused)
         elif error.fatal():
