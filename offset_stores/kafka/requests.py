@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 import weakref
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -75,8 +76,10 @@ class _Answer:
         try:
             self._value = self._request(client)
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            _forget_frames(error)
             self._error = error
         finally:
+            del client
             self._pending.release()
 
     def is_there(self, timeout_s: float) -> bool:
@@ -173,6 +176,16 @@ def _serve(queue: SimpleQueue[Any], client: Any, at_end: Callable[[Any], object]
         answer.make(client)
         del answer
     at_end(client)
+    del client  # an error that is kept has this frame, too
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of what the frames of an error hold, which may be kept for long: the client would end where it is not."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def answered(request: Callable[[], T]) -> T:

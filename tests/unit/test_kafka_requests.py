@@ -8,6 +8,7 @@ import signal
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -84,6 +85,28 @@ def test_a_client_ends_on_its_own_thread_whoever_forgets_it() -> None:
     thread.join(WAIT_S)
     assert ended == ["kafka-stream-requests"]
     assert gone() is None, "nothing keeps a client that nobody uses"
+
+
+def test_a_client_ends_on_its_own_thread_though_its_errors_are_kept() -> None:
+    """As a status keeps the last one, and a log: a client of librdkafka's may take for ever to end (its issue 5456)."""
+    client, waits = Client(), Waits()
+    requests = Requests(client, waits)
+
+    def fail_again(it: Client) -> None:
+        try:
+            it.fail()
+        except KafkaException as error:
+            raise StoreUnavailable("it failed") from error
+
+    kept: list[BaseException] = []
+    for request in (Client.fail, fail_again, lambda it: requests_module.answered(partial(fail_again, it))):
+        with pytest.raises((KafkaException, StoreUnavailable)) as failed:
+            requests.ask(request, 1, "asking")
+        kept.append(failed.value)
+    gone = weakref.ref(client)
+    del client
+    requests.end(WAIT_S)
+    assert gone() is None, kept
 
 
 def test_what_is_waited_for_is_known_to_other_threads() -> None:
