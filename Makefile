@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer with its venv module, and make. Everything else goes into .venv, pinned by hash.
 .NOTPARALLEL:
-.PHONY: has-python env lint test test-unit test-integration demo bench bench-quick bench-peers test-spark test-cluster soak soak-state servers-up servers-down lock lock-peers clean
+.PHONY: has-python env lint test test-unit test-integration demo bench bench-quick bench-peers test-spark test-cluster test-page soak soak-state servers-up servers-down lock lock-peers clean
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo $$python && break; \
@@ -41,6 +41,10 @@ test-spark: .venv/.dev build/peers/.ready
 # ZooKeeper, which the tests start; half an hour. Its files, too, have names of their own.
 test-cluster: .venv/.dev
 	$(BIN)/pytest integration_tests/cluster -o python_files='cluster_*.py' $(ONLY)
+
+# The page in a real browser: Debian's chromium, which it installs, and axe-core from npm. SCREENSHOTS=docs/page keeps what is seen.
+test-page: .venv/.dev
+	KAFKA_STREAM_TEST_SCREENSHOTS=$(SCREENSHOTS) $(BIN)/pytest integration_tests/page -o python_files='page_*.py' $(ONLY)
 
 # A stream under load that is killed, frozen, cut off and reset for MINUTES, on servers of its own: STORE is postgres, mariadb,
 # sqlite, zookeeper or kafka, ASSIGNMENT static or group, BROKERS 1 or 3, PACE the seconds between two faults on average.

@@ -39,9 +39,11 @@ LINES = st.lists(st.tuples(st.floats(0, 3600), NUMBERS), max_size=30).map(
 )
 
 
-@given(LINES)
-def test_a_line_stays_within_its_chart(line: Line) -> None:
-    drawn = Seen(str(line_chart(line, "lag")))
+@given(LINES, st.integers(1, 40))
+def test_a_line_stays_within_its_chart_and_has_so_many_points_at_most(line: Line, points: int) -> None:
+    drawn = Seen(str(line_chart(line, "lag", points=points)))
+    lines = [value for tag, name, value in drawn.attributes if (tag, name) == ("polyline", "points")]
+    assert sum(len(value.split()) for value in lines) <= points + 1
     for _, name, value in drawn.attributes:
         for point in value.split() if name == "points" else ():
             x, y = map(float, point.split(","))

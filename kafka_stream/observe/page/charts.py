@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from markupsafe import Markup
 
@@ -13,9 +14,12 @@ _TOP = 6
 _SHAPES = Markup('<svg class="{}" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>')
 
 
-def line_chart(line: Line, label: str, *, kind: str = "chart") -> Markup:
-    """One line with what is below it filled; there are gaps where nothing is known. ``label`` is for who cannot see."""
-    drawn = Markup().join(_strokes(run) for run in _runs(line))
+def line_chart(line: Line, label: str, *, kind: str = "chart", points: int = 360) -> Markup:
+    """One line with what is below it filled; there are gaps where nothing is known. ``label`` is for who cannot see.
+
+    A line of more ``points`` is drawn with so many: the highest of each stretch.
+    """
+    drawn = Markup().join(_strokes(run) for run in _runs(_thinned(line, points)))
     return _SHAPES.format(kind, WIDTH, HEIGHT, label, drawn)
 
 
@@ -31,6 +35,15 @@ def bar(parts: Sequence[tuple[str, float]], longest: float, label: str) -> Marku
         )
         x += width
     return _SHAPES.format("bar", WIDTH, HEIGHT, label, Markup().join(shapes))
+
+
+def _thinned(line: Line, points: int) -> Line:
+    if len(line) <= points:
+        return line
+    ends = [len(line) * number // points for number in range(points + 1)]
+    stretches = (line[begin:end] for begin, end in pairwise(ends))
+    highest = ((each[-1][0], max((v for _, v in each if v is not None), default=None)) for each in stretches)
+    return (line[0], *highest)
 
 
 def _runs(line: Line) -> Iterator[list[tuple[float, float]]]:

@@ -88,7 +88,7 @@ class StoreLooks:
     def _readable(self, notes: list[Note]) -> Iterator[tuple[str, Positions]]:
         known = self._store.streams()
         absent = sorted(self._names - set(known))
-        notes.extend(Note(name, "there is no such stream in the store", Tone.WARNING) for name in absent)
+        notes.extend(Note(name, "there is no such stream in the store", Tone.QUIET) for name in absent)
         for name in known:
             if self._names and name not in self._names:
                 continue

@@ -15,6 +15,7 @@ from kafka_stream.progress import StreamState, StreamStatus
 from kafka_stream.types import TopicPartition
 
 HELD = "held"
+_AT_WORK = frozenset({StreamState.RUNNING, StreamState.RETRYING})
 _TONES = {
     StreamState.RUNNING: Tone.GOOD,
     StreamState.RETRYING: Tone.WARNING,
@@ -67,11 +68,12 @@ def _partition(tp: TopicPartition, offset: int, status: StreamStatus) -> Partiti
 
 
 def _notes(status: StreamStatus, now: datetime, stuck_after_s: float) -> Iterator[Note]:
-    if (why := why_not_alive(status, now, stuck_after_s)) is not None:
+    failed = status.state is StreamState.FAILED
+    why = why_not_alive(status, now, stuck_after_s)
+    if why is not None and (status.error is None or not failed):
         yield Note("not alive", why, Tone.BAD)
     if status.error is not None:
         kind, message = told(status.error)
-        failed = status.state is StreamState.FAILED
         yield Note(kind, message or "its text may hold what is the user's", Tone.BAD if failed else Tone.WARNING)
     for tp, since in sorted(status.pinned.items()):
         yield Note(
@@ -79,7 +81,8 @@ def _notes(status: StreamStatus, now: datetime, stuck_after_s: float) -> Iterato
             f"an open transaction has kept what is behind it from being read for "
             f"{duration(max(0.0, (now - since).total_seconds()))} at least",
         )
-    if unknown := sum(1 for lag in status.lag.values() if lag is None):
+    unknown = sum(1 for lag in status.lag.values() if lag is None)
+    if unknown and status.state in _AT_WORK:
         yield Note("lag", f"the end of {unknown} partition(s) is not known: nobody has told it lately", Tone.QUIET)
 
 

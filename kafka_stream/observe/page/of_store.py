@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -24,6 +25,7 @@ from kafka_stream.types import TopicPartition
 
 TOLD = frozenset(ActionKind) - {ActionKind.TAKEOVER, ActionKind.BATCH, ActionKind.STOP}
 """What a page's history is about: commands, and data that was lost; not what a stream does all day."""
+_LONG_ID = re.compile(r"\b[0-9a-f]{32}\b")
 _QUIET = frozenset({Mark.PLAN_OUTSTANDING, Mark.CLOSED, Mark.TOPIC_HIDDEN})
 
 
@@ -53,7 +55,7 @@ def stored_view(stream: StoredStream, samples: Sequence[hour.Sample]) -> StreamV
         stream.name,
         "owned" if at_work else "not running",
         most_urgent([Tone.GOOD if at_work else Tone.QUIET, *(note.tone for note in notes)]),
-        facts=(("owners", ", ".join(at_work) or "nobody"),),
+        facts=(("owners", short(", ".join(at_work)) or "nobody"),),
         lag=total_lag(stream.partitions),
         rate=hour.rate(samples),
         rate_unit="offsets",
@@ -90,6 +92,11 @@ def letters(counts: Iterable[LetterCount]) -> tuple[LettersView, ...]:
     )
 
 
+def short(text: str) -> str:
+    """The text with the beginning of an owner's id in place of the id."""
+    return _LONG_ID.sub(lambda found: found[0][:8], text)
+
+
 def _action(entries: Sequence[HistoryEntry]) -> ActionView:
     moved = [entry.until_offset - entry.from_offset for entry in entries if entry.from_offset is not None]
     first = entries[0]
@@ -99,7 +106,7 @@ def _action(entries: Sequence[HistoryEntry]) -> ActionView:
     else:
         topics = ", ".join(sorted({entry.topic_partition.topic for entry in entries}))
         where = f"{len(entries)} partitions of {topics}" + (f", by {sum(moved):+,} offsets in all" if moved else "")
-    return ActionView(first.at, first.action.kind.value, first.action.actor, where)
+    return ActionView(first.at, first.action.kind.value, short(first.action.actor), where)
 
 
 def _partition(described: PartitionDescription, samples: Sequence[hour.Sample]) -> PartitionView:

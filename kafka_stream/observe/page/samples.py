@@ -6,7 +6,6 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import pairwise
 from typing import NamedTuple
 
 from kafka_stream.observe.page.model import Line
@@ -78,15 +77,19 @@ def lag_line(samples: Sequence[Sample]) -> Line:
 
 
 def rate_line(samples: Sequence[Sample]) -> Line:
-    """By how much it moved in a second, between each two."""
-    return tuple((later.at, _rate(earlier, later)) for earlier, later in pairwise(samples))
+    """By how much it moved in a second, in the minute before each, so that a batch is no peak."""
+    line, first = [], 0
+    for number, later in enumerate(samples[1:], 1):
+        while first < number - 1 and later.at - samples[first].at > _LATELY:
+            first += 1
+        line.append((later.at, _rate(samples[first], later)))
+    return tuple(line)
 
 
 def rate(samples: Sequence[Sample]) -> float | None:
-    """The same of the last minute."""
-    if (since := _lately(samples)) is None:
-        return None
-    return _rate(since, samples[-1])
+    """The last of them."""
+    line = rate_line(samples)
+    return line[-1][1] if line else None
 
 
 def partition_lag_line(samples: Sequence[Sample], tp: TopicPartition) -> Line:
