@@ -89,6 +89,7 @@ def test_probes_and_metrics_of_a_run(command_line: CommandLine, orders: Orders) 
     assert wait_until(lambda: _answer(f"http://{address}/ready") == (200, b"ok\n"), TIMEOUT_S), "it to be ready"
     assert wait_until(lambda: orders.stored() == RECORDS, TIMEOUT_S), "the records to be stored"
     assert _answer(f"http://{address}/live") == (200, b"ok\n")
+    assert f"4 partitions of {orders.topic}".encode() in (_answer(f"http://{address}/") or (0, b""))[1]
     records = f'kafka_stream_records_total{{stream="{orders.topic}"}} {RECORDS:.1f}'.encode()
     assert wait_until(lambda: records in (_answer(f"http://{address}/metrics") or (0, b""))[1], TIMEOUT_S), records
     process.send_signal(signal.SIGTERM)

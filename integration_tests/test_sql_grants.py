@@ -14,6 +14,7 @@ from integration_tests.servers import KafkaServer
 from integration_tests.sql_roles import STATE_TABLES, Grants, Role, documented, role_of
 from kafka_stream import DirectStream
 from kafka_stream.errors import KafkaStreamError
+from kafka_stream.observe.page.looking import StoreLooks
 from kafka_stream.offset_stores.sql import SqlOffsetStore
 from kafka_stream.protocols import Action, ActionKind, Change, HistoryEntry, LetterStatus, Replay
 from kafka_stream.testing import MemoryKafka
@@ -139,6 +140,16 @@ def test_without_any_of_them_it_cannot_be_done(role: Role, what: str, table: str
     role.grant(grants, but=(table, kind))
     with role.store() as store, pytest.raises(KafkaStreamError):
         do(store)
+
+
+def test_the_page_is_for_whoever_may_look(role: Role) -> None:
+    role.owner.initialise(STREAM, TOPIC, {0: 5}, None)
+    role.grant(LOOKING)
+    with role.store() as store:
+        looks = StoreLooks(store)
+        looks.look()
+    assert looks.notes() == ()
+    assert [(view.name, view.notes) for view in looks.views()] == [(STREAM, ())]
 
 
 @pytest.mark.parametrize("table", STATE_TABLES)

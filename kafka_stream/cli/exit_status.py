@@ -24,6 +24,7 @@ from kafka_stream.errors import (
     TooManyDeadLetters,
     UnsupportedGuarantee,
 )
+from kafka_stream.observe.passwords import without_passwords
 
 _FOR_AN_OPERATOR = (
     CommandRefused,
@@ -33,7 +34,6 @@ _FOR_AN_OPERATOR = (
     TooManyDeadLetters,  # each start would set some more aside, before it is too many again
     UnsupportedGuarantee,
 )
-_PASSWORD_IN_URL = re.compile(r"(?P<user>[a-z][a-z0-9+.-]*://[^\s:/@'\"]*):[^\s@'\"]+@", re.IGNORECASE)
 
 _LIBRARIES = re.compile(r"[/\\](?:sqlalchemy|psycopg|pymysql)[/\\]")
 _NOT_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE, errno.EBADF}
@@ -106,11 +106,6 @@ def _leave_out_libraries(shown: traceback.TracebackException) -> None:
             _leave_out_libraries(led_to_it)
     if shown.__cause__ is not None and not shown.__cause__.stack:  # the driver's error, which the library's has told
         shown.__cause__, shown.__suppress_context__ = None, True
-
-
-def without_passwords(text: str) -> str:
-    """The text with the password of every URL in it replaced, whoever wrote it there (a driver's message, say)."""
-    return _PASSWORD_IN_URL.sub(r"\g<user>:***@", text)
 
 
 def _write(text: str) -> None:

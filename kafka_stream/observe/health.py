@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from kafka_stream.errors import KafkaStreamError, ProcessingError, RecordError
+from kafka_stream.observe.passwords import without_passwords
 from kafka_stream.progress import StreamState, StreamStatus
 
 STUCK_AFTER_S = 600.0
@@ -100,7 +101,7 @@ def told(error: BaseException) -> tuple[str, str | None]:
     if isinstance(error, RecordError):
         return _kind(error), f"record {error.topic}[{error.partition}]@{error.offset}"
     is_ours = isinstance(error, KafkaStreamError) and not isinstance(error, ProcessingError)
-    return _kind(error), str(error) if is_ours else None
+    return _kind(error), without_passwords(str(error)) if is_ours else None
 
 
 def _why_failed(status: StreamStatus) -> str | None:

@@ -143,9 +143,10 @@ def test_a_process_is_shown_from_afar_as_it_shows_itself(status: StreamStatus) -
     assert view.committed_at == status.committed_at
 
 
-def test_it_goes_on_until_ctrl_c(directory: Path) -> None:
+@pytest.mark.parametrize("columns", [80, 200])
+def test_it_goes_on_until_ctrl_c(directory: Path, columns: int) -> None:
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES", "NO_COLOR"}}
     command = [sys.executable, "-P", "-c", "from kafka_stream.cli.app import main; main()"]
     process = subprocess.Popen(
@@ -170,3 +171,4 @@ def test_it_goes_on_until_ctrl_c(directory: Path) -> None:
         process.wait()
         os.close(ours)
     assert b"\x1b[?1049h" in told
+    assert (b"next offset" in told) == (columns == 200)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from kafka_stream.errors import BrokerUnavailable, ProcessingError, RecordError
+from kafka_stream.errors import BrokerUnavailable, ProcessingError, RecordError, StoreUnavailable
 from kafka_stream.observe.page.model import StreamView, Tone
 from kafka_stream.observe.page.of_status import stream_view
 from kafka_stream.observe.page.render import page
@@ -84,6 +84,15 @@ def test_nothing_that_user_code_has_raised_is_shown() -> None:
     watch.on_retry(ConnectionError("ada@example.org"), 1.0)
     assert [note.about for note in watch.errors()] == ["ConnectionError"]
     assert "ada" not in watch.errors()[0].sentence
+
+
+def test_no_password_is_shown() -> None:
+    watch = StreamWatch()
+    watch.on_retry(StoreUnavailable("nobody answers at postgresql://me:hunter2@db/shop"), 1.0)
+    status = replace(RUNNING, error=BrokerUnavailable("sasl://me:hunter2@kafka"))
+    html = page(a_page(_view(status, watch)))
+    assert "hunter2" not in html
+    assert "postgresql://me:***@db/shop" in html
 
 
 def test_a_watch_remembers_so_much_and_no_more() -> None:
