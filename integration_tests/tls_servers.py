@@ -14,7 +14,7 @@ import pytest
 from integration_tests.engine import TLS_FILE, DockerEngine, wait_until
 from integration_tests.mariadb_server import MariadbServer
 from integration_tests.servers import PostgresDatabase, ServerPorts, free_port
-from integration_tests.tls_listener import Authority
+from integration_tests.tls_listener import Authority, Certificate, TlsListener
 
 _WAIT_S = 60.0
 _PASSWORD = "database-secret"
@@ -32,6 +32,7 @@ class TlsServers:
     zookeeper_port: int
     authority: Authority
     other_authority: Authority
+    mounted: Path
 
     @property
     def _right(self) -> str:
@@ -51,16 +52,12 @@ class TlsServers:
         where = f"zookeeper://tls:{password}@{host}:{self.zookeeper_port}/tls"
         return f"{where}?use_ssl=true&ca={ca or self._right}"
 
-    def prepare(self, broker: Path) -> None:
+    def prepare(self) -> None:
         """Users and databases, and PostgreSQL's certificate."""
         postgres = PostgresDatabase(self.ports.postgres_url)
-        for name, mode in (("server.pem", "644"), ("server.key", "600")):
-            content = (broker / name).read_text()
-            write = f"COPY (SELECT 1) TO PROGRAM 'cat > {name} <<EOF\n{content}EOF\nchmod {mode} {name}'"
-            postgres.execute(write)
-            setting = "ssl_cert_file" if name == "server.pem" else "ssl_key_file"
+        self._load_certificate(postgres)
+        for setting, name in (("ssl_cert_file", "server.pem"), ("ssl_key_file", "server.key"), ("ssl", "on")):
             postgres.execute(f"ALTER SYSTEM SET {setting} = '{name}'")
-        postgres.execute("ALTER SYSTEM SET ssl = on")
         postgres.execute("SELECT pg_reload_conf()")
         assert wait_until(lambda: postgres.execute("SHOW ssl") == [("on",)], _WAIT_S)
         postgres.execute(f"CREATE USER tls PASSWORD '{_PASSWORD}'")
@@ -70,6 +67,51 @@ class TlsServers:
         mariadb.execute("CREATE USER tls@'%%' IDENTIFIED BY %s REQUIRE SSL", (_PASSWORD,))
         mariadb.execute("GRANT ALL ON tls.* TO tls@'%'")
 
+    @contextlib.contextmanager
+    def expired(self) -> Iterator[None]:
+        """The databases show an expired certificate to new connections; something that does stands for ZooKeeper."""
+        expired, port = self.authority.issue("expired", days=-1), self.zookeeper_port
+        self._show(expired)
+        try:
+            with TlsListener(expired) as listener:
+                self.zookeeper_port = int(listener.address.partition(":")[2])
+                yield
+        finally:
+            self.zookeeper_port = port
+            self._show(self.authority.issue("server"))
+
+    def end_sessions(self, store: str) -> None:
+        """Those of a database's user that are connected now."""
+        if store == "postgresql":
+            ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'tls'"
+            PostgresDatabase(self.ports.postgres_url).execute(ends)
+        else:
+            MariadbServer(self.ports.mariadb_url).execute("KILL USER tls")
+
+    def _show(self, certificate: Certificate) -> None:
+        write_certificate(certificate, self.mounted)
+        postgres = PostgresDatabase(self.ports.postgres_url)
+        self._load_certificate(postgres)
+        before = postgres.execute("SELECT pg_conf_load_time()")
+        postgres.execute("SELECT pg_reload_conf()")
+        assert wait_until(lambda: postgres.execute("SELECT pg_conf_load_time()") != before, _WAIT_S)
+        MariadbServer(self.ports.mariadb_url).execute("FLUSH SSL")
+
+    def _load_certificate(self, postgres: PostgresDatabase) -> None:
+        """Into PostgreSQL's own folder, since the key must be its own."""
+        for name, mode in (("server.pem", "644"), ("server.key", "600")):
+            content = (self.mounted / name).read_text()
+            write = f"COPY (SELECT 1) TO PROGRAM 'cat > {name} <<EOF\n{content}EOF\nchmod {mode} {name}'"
+            postgres.execute(write)
+
+
+def write_certificate(certificate: Certificate, mounted: Path) -> None:
+    """What the servers read, where they read it."""
+    key, shown = certificate.key.read_text(), certificate.path.read_text()
+    for name, content in (("server.key", key), ("server.pem", shown), ("server.keystore", key + shown)):
+        (mounted / name).write_text(content)
+        (mounted / name).chmod(0o644)
+
 
 @contextlib.contextmanager
 def running_tls_servers(engine: DockerEngine) -> Iterator[TlsServers]:
@@ -78,21 +120,18 @@ def running_tls_servers(engine: DockerEngine) -> Iterator[TlsServers]:
         authority, other = Authority(Path(directory) / "authority"), Authority(Path(directory) / "other-authority")
         mounted = Path(directory) / "servers"
         mounted.mkdir()
-        issued = authority.issue("server")
-        key, certificate = issued.key.read_text(), issued.path.read_text()
-        contents = {"server.key": key, "server.pem": certificate, "server.keystore": key + certificate}
-        for name, content in {**contents, "ca.pem": authority.certificate.read_text()}.items():
-            (mounted / name).write_text(content)
-            (mounted / name).chmod(0o644)
+        write_certificate(authority.issue("server"), mounted)
+        (mounted / "ca.pem").write_text(authority.certificate.read_text())
+        (mounted / "ca.pem").chmod(0o644)
         for each in (Path(directory), mounted):
             each.chmod(0o755)  # the servers' users are others
-        servers = TlsServers(ServerPorts(), free_port(), authority, other)
+        servers = TlsServers(ServerPorts(), free_port(), authority, other, mounted)
         variables = {"TLS_CERTIFICATES": str(mounted), "ZOOKEEPER_TLS_PORT": str(servers.zookeeper_port)}
         name = f"kafka-stream-tls-{uuid.uuid4().hex[:8]}"
         compose = engine.compose_of(TLS_FILE, name, **servers.ports.variables(), **variables)
         try:
             compose.up("postgres", "mariadb", "zookeeper")
-            servers.prepare(mounted)
+            servers.prepare()
             yield servers
         finally:
             compose("down", "--volumes", "--timeout", "5")
@@ -105,4 +144,4 @@ def tls_servers(engine: DockerEngine) -> Iterator[TlsServers]:
         yield servers
 
 
-__all__ = ["TlsServers", "running_tls_servers", "tls_servers"]
+__all__ = ["TlsServers", "running_tls_servers", "tls_servers", "write_certificate"]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import pytest
 
-from integration_tests.refusals import LOGINS, Row, Secured
+from integration_tests.engine import wait_until
+from integration_tests.refusals import LOGINS, RECORDS, WAIT_S, Row, Secured
 from integration_tests.secured_kafka import STREAM
+from integration_tests.test_security import committed
 from integration_tests.tls_servers import TlsServers
-from kafka_stream.errors import KafkaStreamError
+from kafka_stream.errors import ConfigurationError, KafkaStreamError
 from tests.command_line import Invoke, one_sentence
 
 FILE = "offsets.csv"
@@ -108,36 +111,85 @@ STORE_CREDENTIALS = {
     "mariadb": r"^mysql\S+ .*refused us while .+; check user, password, database and grants$",
     "zookeeper": r"^zookeeper://\S+ refused us while .+; check the credentials and the znodes' ACLs$",
 }
-STORE_ROWS = {
-    "wrong password": lambda make, servers: make(password="wrong-secret"),
-    "unknown authority": lambda make, servers: make(ca=str(servers.other_authority.certificate)),
-    "wrong host name": lambda make, servers: make(host="localhost"),
-    "no such file": lambda make, servers: make(ca="/nowhere/ca.pem"),
+STORE_ROWS: Mapping[str, Callable[[TlsServers], dict[str, str]]] = {
+    "wrong password": lambda _: {"password": "wrong-secret"},
+    "unknown authority": lambda servers: {"ca": str(servers.other_authority.certificate)},
+    "wrong host name": lambda _: {"host": "localhost"},
+    "no such file": lambda _: {"ca": "/nowhere/ca.pem"},
 }
 
 
-@pytest.mark.parametrize("kind", STORE_ROWS)
-@pytest.mark.parametrize("store", ["postgresql", "mariadb", "zookeeper"])
-def test_a_store_says_what_keeps_us_out(
+@dataclass(frozen=True)
+class KeptOut:
+    """A stream, and every command, that meet a store which keeps them out."""
+
+    secured: Secured
+    servers: TlsServers
+    run: Invoke
+    monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture
+
+    def url(self, store: str, **settings: str) -> str:
+        """Of the store, perhaps with a wrong setting."""
+        make: Callable[..., str] = getattr(self.servers, {"postgresql": "postgres"}.get(store, store))
+        return make(**settings)
+
+    def says(self, url: str, sentence: str) -> None:
+        """A stream with this store ends with the sentence, as does every command that opens it."""
+        secured = self.secured
+        stream = secured.stream("sqlite", secured.kafka.login(STREAM)).replace(store=url)
+        said = secured.refusal(stream, Row(lambda *_: {}, sentence, KafkaStreamError))
+        secured.assert_no_secret(said, stream, stream.settings, stream.status())
+        as_client(secured, Row(lambda kafka, _: kafka.login(STREAM), ""), self.monkeypatch)
+        (secured.directory / FILE).write_text(f"{secured.topic},0,1\n")
+        for group, command, options in IN_KAFKA:
+            ended = self.run(*arguments(secured, group, command, options, url))
+            said = one_sentence(ended)
+            assert (ended.status, re.search(sentence, said) is not None) == (2, True), (command, ended)
+            secured.assert_no_secret(ended.out, ended.err, self.caplog.text)
+
+
+@pytest.fixture
+def kept_out(
     secured: Secured,
     tls_servers: TlsServers,
     run: Invoke,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    store: str,
-    kind: str,
-) -> None:
+) -> KeptOut:
+    return KeptOut(secured, tls_servers, run, monkeypatch, caplog)
+
+
+@pytest.mark.parametrize("kind", STORE_ROWS)
+@pytest.mark.parametrize("store", ["postgresql", "mariadb", "zookeeper"])
+def test_a_store_says_what_keeps_us_out(kept_out: KeptOut, store: str, kind: str) -> None:
     """A stream does, and every command that opens it."""
+    stored(kept_out.secured, store)
+    url = kept_out.url(store, **STORE_ROWS[kind](kept_out.servers))
+    kept_out.says(url, (STORE_CREDENTIALS if kind == "wrong password" else STORE_TLS)[store])
+
+
+@pytest.mark.parametrize("store", ["postgresql", "mariadb", "zookeeper"])
+def test_a_certificate_that_has_expired_keeps_us_out(kept_out: KeptOut, store: str) -> None:
+    stored(kept_out.secured, store)
+    with kept_out.servers.expired():
+        kept_out.says(kept_out.url(store), STORE_TLS[store])
+
+
+@pytest.mark.parametrize("store", ["postgresql", "mariadb"])
+def test_a_certificate_that_expires_under_a_stream_stops_it_at_its_next_connection(
+    kept_out: KeptOut, store: str
+) -> None:
+    secured = kept_out.secured
+    secured.grant_all_but()
+    stream = secured.stream(store, secured.kafka.login(STREAM))
+    stream.start()
+    assert wait_until(lambda: committed(stream, RECORDS), WAIT_S), stream.status()
+    with kept_out.servers.expired():
+        secured.kafka.produce(secured.topic, ["over the connection that is there"])
+        assert wait_until(lambda: committed(stream, RECORDS + 1), WAIT_S), stream.status()
+        kept_out.servers.end_sessions(store)
+        secured.kafka.produce(secured.topic, ["over another one"])
+        with pytest.raises(ConfigurationError, match=STORE_TLS[store]):
+            stream.wait(WAIT_S)
     stored(secured, store)
-    url = STORE_ROWS[kind](getattr(tls_servers, {"postgresql": "postgres"}.get(store, store)), tls_servers)
-    sentence = (STORE_CREDENTIALS if kind == "wrong password" else STORE_TLS)[store]
-    stream = secured.stream("sqlite", secured.kafka.login(STREAM)).replace(store=url)
-    said = secured.refusal(stream, Row(lambda *_: {}, sentence, KafkaStreamError))
-    secured.assert_no_secret(said, stream, stream.settings, stream.status())
-    as_client(secured, Row(lambda kafka, _: kafka.login(STREAM), ""), monkeypatch)
-    (secured.directory / FILE).write_text(f"{secured.topic},0,1\n")
-    for group, command, options in IN_KAFKA:
-        ended = run(*arguments(secured, group, command, options, url))
-        said = one_sentence(ended)
-        assert (ended.status, re.search(sentence, said) is not None) == (2, True), (command, ended)
-        secured.assert_no_secret(ended.out, ended.err, caplog.text)
