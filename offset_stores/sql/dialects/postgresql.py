@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -15,6 +14,7 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 
 from kafka_stream.errors import ConfigurationError, TransactionEscaped
 from kafka_stream.offset_stores.sql.dead_letters.rows import REPLACED
+from kafka_stream.offset_stores.sql.dialects.postgresql_arrays import arrays_of
 from kafka_stream.offset_stores.sql.dialects.postgresql_errors import psycopg_error, verdict_of, words_of
 from kafka_stream.offset_stores.sql.dialects.postgresql_frozen_owners import SESSION_PREFIX, BlockingSessions
 from kafka_stream.offset_stores.sql.dialects.postgresql_servers import ReplicatedServers
@@ -150,15 +150,7 @@ class PostgreSQL:
 
     def relation(self, rows: Sequence[Wanted]) -> Mapping[str, Any]:
         """An array per column, as texts: the driver takes longer for a list than the server for both statements."""
-        return {
-            "topics": _array([_quoted(r.topic) for r in rows]),
-            "partitions": _array([str(r.partition) for r in rows]),
-            "from_offsets": _array([str(r.from_offset) for r in rows]),
-            "until_offsets": _array([str(r.until_offset) for r in rows]),
-            "epochs": _array([str(r.epoch) for r in rows]),
-            "leader_epochs": _array(["NULL" if r.leader_epoch is None else str(r.leader_epoch) for r in rows]),
-            "topic_ids": _array(["NULL" if r.topic_id is None else _quoted(r.topic_id) for r in rows]),
-        }
+        return arrays_of(rows)
 
     def rows_changed(self, connection: Connection, counted: int) -> int:
         """The server's answer says so."""
@@ -272,16 +264,6 @@ class PostgreSQL:
         """Name and SQLSTATE, the message where it holds no value, and the names that the server gives; no DETAIL."""
         driver = psycopg_error(error)
         return None if driver is None else words_of(driver)
-
-
-def _array(elements: Sequence[str]) -> str:
-    return f"{{{','.join(elements)}}}"
-
-
-@lru_cache(maxsize=1024)  # the names of topics, and their ids
-def _quoted(element: str) -> str:
-    escaped = element.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 def session_name(owner_id: str) -> str:
