@@ -163,6 +163,7 @@ def build(settings: ServiceSettings) -> DirectStream:
         start=settings.start,
         assignment=settings.assignment,
         group_protocol=settings.group_protocol,
+        group_instance_id=settings.group_instance_id,
         guarantee=Guarantee(settings.guarantee),
         max_records_per_batch=settings.max_records_per_batch,
         code_version=version,

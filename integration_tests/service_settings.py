@@ -24,6 +24,7 @@ class ServiceSettings:
     stream: str
     assignment: str = "static"
     group_protocol: str = "auto"
+    group_instance_id: str | None = None
     start: Literal["earliest", "latest"] = "earliest"
     handler: str = "rows"
     target: str = ""

@@ -11,6 +11,7 @@
       RetriesExhausted            the retry strategy allows no further attempt
       OwnershipLost               fenced by another owner or an admin command
         StreamClosed              closed by an admin command
+      InstanceIdInUse             stop; two copies run with one group_instance_id
       CommitOutcomeUnknown        resolved inside the stream
       OutstandingPlan             stop; an operator decides
       DataLoss                    stop; an operator decides
@@ -175,6 +176,10 @@ class OwnershipLost(KafkaStreamError):
 
 class StreamClosed(OwnershipLost):
     """The stream, or one of its partitions, was closed by an admin command: stop."""
+
+
+class InstanceIdInUse(KafkaStreamError):
+    """Another copy is in the group with this one's ``group_instance_id``; the batch in hand was not committed."""
 
 
 class CommitOutcomeUnknown(KafkaStreamError):

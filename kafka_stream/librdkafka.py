@@ -103,13 +103,17 @@ def setting_of_variable(name: str) -> str:
     return lower if lower in KNOWN else lower.replace("_", ".")
 
 
-def group_protocol_of(wanted: str, config: Mapping[str, Any]) -> str:
-    """The protocol that settings ask for; what is left to the group (``"auto"``) is told by a setting of only one."""
+def group_protocol_of(wanted: str, config: Mapping[str, Any], instance_id: str | None = None) -> str:
+    """The protocol that settings ask for; what is left to the group (``"auto"``) is told by a setting of only one.
+
+    A static member's is the classic one then: by the consumer protocol brokers keep the id of a member that was killed
+    until its session is over, instead of giving its place to who comes with the same id.
+    """
     if wanted != "auto":
         return wanted
     if config.keys() & CONSUMER_ONLY:
         return CONSUMER
-    return CLASSIC if config.keys() & CLASSIC_ONLY.keys() else wanted
+    return CLASSIC if instance_id is not None or config.keys() & CLASSIC_ONLY.keys() else wanted
 
 
 def why_unfit(wanted: str, config: Mapping[str, Any]) -> str | None:

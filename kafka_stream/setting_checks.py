@@ -24,7 +24,7 @@ _FORBIDDEN = {
     "auto.commit.enable": "the consumer never commits on its own",
     "enable.partition.eof": "it must stay on: a range's end is found by it",
     "group.id": "use group_id",
-    "group.instance.id": "the library names its members itself",
+    "group.instance.id": "use group_instance_id",
     "partition.assignment.strategy": (
         "members use cooperative-sticky, or, by the consumer protocol, what the brokers assign by "
         "(group.remote.assignor)"

@@ -72,6 +72,9 @@ class StreamSettings(BaseModel):
     That is what the group's members use, else the consumer protocol where the brokers have it; and the classic one
     where ``kafka`` has a setting that only that has (``session.timeout.ms``, ``heartbeat.interval.ms``).
 
+    ``group_instance_id`` makes a copy of a group stream a static member (KIP-345): started again under the same id, it
+    has its partitions back at once. Each copy needs an id of its own; two with one end with ``InstanceIdInUse``.
+
     ``executor`` is where ``prepare`` and the sinks' conversions run: in this process without one, else on its workers
     (``ProcessExecutor(…)``, or as text: ``"processes:4"``, ``"dask://host:8786"``), which read their ranges themselves.
     """
@@ -90,6 +93,7 @@ class StreamSettings(BaseModel):
     guarantee: Guarantee = Guarantee.EXACTLY_ONCE
     group_id: str | None = Field(default=None, min_length=1)
     group_protocol: Literal["auto", "classic", "consumer"] = "auto"
+    group_instance_id: str | None = Field(default=None, max_length=249, pattern=r"^[A-Za-z0-9._-]+$")
     max_records_per_batch: int = Field(default=50_000, ge=1)
     max_records_per_partition: int | None = Field(default=None, ge=1)
     max_bytes_per_batch: int = Field(default=64 * 2**20, ge=1)
@@ -121,6 +125,14 @@ class StreamSettings(BaseModel):
         unfit = why_unfit(self.group_protocol, self.kafka) if isinstance(self.kafka, Mapping) else None
         if unfit is not None:
             raise ValueError(f"kafka setting {unfit}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_instance(self) -> Self:
+        if self.group_instance_id is not None and self.assignment != "group":
+            raise ValueError(
+                f"group_instance_id has no effect with assignment={self.assignment!r}: leave one of the two out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -244,6 +256,7 @@ class StreamOptions(TypedDict, Generic[TransactionT], total=False):
     guarantee: Guarantee | str
     group_id: str | None
     group_protocol: str
+    group_instance_id: str | None
     max_records_per_batch: int
     max_records_per_partition: int | None
     max_bytes_per_batch: int

@@ -277,7 +277,8 @@ class DirectStream:
         if isinstance(settings.kafka, SourceFactory):
             return settings.kafka.source(group_id, settings.topics, limits)
         config = inside.around(settings.kafka_config())
-        return KafkaSource(config, group_id, settings.topics, limits, settings.group_protocol)
+        protocol, instance_id = settings.group_protocol, settings.group_instance_id
+        return KafkaSource(config, group_id, settings.topics, limits, protocol, instance_id=instance_id)
 
 
 def _values(settings: StreamSettings) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ from kafka_stream.errors import (
     CommandRefused,
     ConfigurationError,
     DataLoss,
+    InstanceIdInUse,
     KafkaStreamError,
     OutstandingPlan,
     OwnershipLost,
@@ -29,6 +30,7 @@ from kafka_stream.observe.passwords import without_passwords
 _FOR_AN_OPERATOR = (
     CommandRefused,
     DataLoss,
+    InstanceIdInUse,  # a restart would put out the other copy
     OutstandingPlan,
     OwnershipLost,
     TooManyDeadLetters,  # each start would set some more aside, before it is too many again

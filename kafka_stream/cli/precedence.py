@@ -86,6 +86,17 @@ def name_beside(own: str, given: str | None, app: str, parameter: str) -> str:
     return own if given is None else given
 
 
+def instance_id_beside(own: str | None, given: str | None, app: str) -> str | None:
+    """The copy's id in its group, which code leaves out where each copy is told its own.
+
+    Raises:
+        ConfigurationError: a variable says another one than the code.
+    """
+    if own is not None and given not in (None, own) and is_variable("group_instance_id", given):
+        raise _differs(f"KAFKA_STREAM_GROUP_INSTANCE_ID={given}", app, "--group-instance-id")
+    return own if given is None else given
+
+
 def store_beside(stream: DirectStream, given: str | None, app: str) -> str | None:
     """The URL that goes before the code's store; ``None`` if the code's is used.
 
@@ -119,4 +130,4 @@ def _differs(what: str, app: str, option: str) -> ConfigurationError:
     )
 
 
-__all__ = ["GivenKafka", "is_variable", "name_beside", "store_beside", "telling_variables"]
+__all__ = ["GivenKafka", "instance_id_beside", "is_variable", "name_beside", "store_beside", "telling_variables"]

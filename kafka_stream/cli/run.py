@@ -16,7 +16,7 @@ from kafka_stream.cli.exit_status import exit_status
 from kafka_stream.cli.logs import LogFormat, LogLevel, configure_logging, show_records
 from kafka_stream.cli.option_classes import takes
 from kafka_stream.cli.options import KafkaOption, NameOption, StoreOption, kafka_given
-from kafka_stream.cli.precedence import name_beside, store_beside
+from kafka_stream.cli.precedence import instance_id_beside, name_beside, store_beside
 
 if TYPE_CHECKING:
     from kafka_stream.cli.progress import LineProgress
@@ -69,6 +69,14 @@ class RunOptions:
             metavar="processes:N|dask://HOST:PORT|spark",
             envvar="KAFKA_STREAM_EXECUTOR",
             help="Where prepare runs, if not in this process: processes of this machine, a Dask cluster, or Spark.",
+        ),
+    ] = None
+    group_instance_id: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            envvar="KAFKA_STREAM_GROUP_INSTANCE_ID",
+            help="A static member's id, such as a pod's name: started again, it has its partitions back at once.",
         ),
     ] = None
     http: Annotated[
@@ -173,6 +181,8 @@ def _loaded(options: RunOptions) -> DirectStream:
     changes: dict[str, Any] = {} if options.executor is None else {"executor": options.executor}
     if (of_name := name_beside(stream.name, options.name, app, "name")) != stream.name:
         changes["name"] = of_name
+    if (instance := instance_id_beside(stream.settings.group_instance_id, options.group_instance_id, app)) is not None:
+        changes["group_instance_id"] = instance
     if (url := store_beside(stream, options.store, app)) is not None:
         changes["store"] = url
     if isinstance(stream.settings.kafka, dict):

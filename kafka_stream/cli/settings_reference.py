@@ -47,6 +47,10 @@ _DESCRIPTIONS: Final[Mapping[str, tuple[str, str]]] = {
         "auto, classic, or consumer",
         "How a group is joined: as its members have, else by the consumer protocol (KIP-848) where brokers have it.",
     ),
+    "group_instance_id": (
+        "text",
+        "A static member's id, such as a pod's name: a copy that is started again has its partitions back at once.",
+    ),
     "max_records_per_batch": ("number", "How many records a batch may have."),
     "max_records_per_partition": ("number", "How many of them one partition may have."),
     "max_bytes_per_batch": ("number", "How large a batch may be, counted by the values of its records."),

@@ -147,13 +147,12 @@ class Cluster(Groups):
         found = self._list_offsets(partitions, at_or_after, LEADER_TIMEOUT_S, committed=False)
         return {partition: offset for partition, offset in found.items() if offset >= 0}
 
-    def broker_setting(self, name: str) -> str | None:
-        """What the brokers have set; ``None`` where they do not say, which takes a right of its own."""
+    def broker_setting(self, name: str, group: str | None = None) -> str | None:
+        """What brokers have set, for all or a group; ``None`` where they do not say, which takes a right of its own."""
         admin, ends_at = self._admin, until(REQUEST_TIMEOUT_S)
         try:
-            asked = ConfigResource(
-                ResourceType.BROKER, str(next(iter(admin.list_topics(timeout=REQUEST_TIMEOUT_S).brokers)))
-            )
+            broker = str(next(iter(admin.list_topics(timeout=REQUEST_TIMEOUT_S).brokers)))
+            asked = ConfigResource(*((ResourceType.GROUP, group) if group else (ResourceType.BROKER, broker)))
             described = admin.describe_configs([asked], request_timeout=REQUEST_TIMEOUT_S)
             value = self._answer(described[asked], ends_at)[name].value
             return None if value is None else str(value)

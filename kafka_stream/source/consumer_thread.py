@@ -143,7 +143,8 @@ class ConsumerThread:
         elif self._protocol.is_due:
             self._migrate()
         elif self._lost_brokers.has(self._consumer, next(iter(self._followed), None)):
-            self._replace_consumer("the consumer has lost its brokers for good")
+            logger.warning("the consumer has lost its brokers for good: a new one takes its place")
+            self._replace_consumer()
         self._published.send_due(self._consumer, self._partitions.owned)
         self._backpressure.relieve()
         if (room := self._backpressure.room()) > 0:
@@ -217,9 +218,10 @@ class ConsumerThread:
         )
 
     def _created(self) -> Consumer:
+        heard = self._errors.of_next_consumer()
         while True:
             try:
-                return self._create(self._errors.of_consumer)
+                return self._create(heard)
             except TransientError as error:  # for want of a token; who takes another one's place waits for it
                 if self._thread.ident is None or self._closing:
                     raise
@@ -233,16 +235,16 @@ class ConsumerThread:
     def _follow(self, topics: Sequence[str]) -> None:
         self._followed = topics
         if self._has_joined:
-            self._subscribe()
+            self._rebalancing.subscribe(self._consumer, topics)
 
     def _subscribe(self) -> None:
         self._has_joined = True
         self._errors.joins()
+        self.membership.joins()
         self._rebalancing.subscribe(self._consumer, self._followed)
 
     def _rejoin(self) -> None:
-        # A new member: unsubscribing and subscribing again is merged into one step by librdkafka, and nobody leaves.
-        self._close_consumer()
+        self._close_consumer()  # unsubscribing and subscribing again is one step to librdkafka, and nobody leaves
         self._begin_anew()
         self._inbox.renew()
         self._subscribe()
@@ -255,8 +257,8 @@ class ConsumerThread:
         except KafkaStreamError as error:
             self._inbox.failed(error)
             self._closing = True
-        else:
-            self._replace_consumer(f"the consumer was put out of its group ({ended.str()})")
+            return
+        self._replace_consumer()
 
     def _migrate(self) -> None:
         """Leave the group, as its other members do, and join it by the other protocol."""
@@ -265,9 +267,8 @@ class ConsumerThread:
         self._begin_anew()
         self._subscribe()
 
-    def _replace_consumer(self, why: str) -> None:
+    def _replace_consumer(self) -> None:
         """Go on with a new consumer; the loop hears that all was lost, and assigned again."""
-        logger.warning("%s: a new one takes its place", why)
         self._rebalancing.replaced()
         # Without a coordinator it takes a session's time to close.
         Thread(target=self._consumer.close, name=f"{self._thread.name}-left", daemon=True).start()

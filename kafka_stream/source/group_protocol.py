@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError
 from kafka_stream.errors import ConfigurationError, KafkaStreamError
 from kafka_stream.librdkafka import CLASSIC, CONSUMER
 from kafka_stream.source.kafka_errors import is_not_offered
+from kafka_stream.source.sessions.static_member import HeldId, is_id_held
 
 logger = logging.getLogger("kafka_stream.source")
 
@@ -36,6 +37,9 @@ class Groups(Protocol):
     def group_members(self, group_id: str) -> Sequence[str]:
         """Who is in a group now, as ``client id on host``."""
 
+    def broker_setting(self, name: str, group: str | None = None) -> str | None:
+        """What brokers have set, for all or a group."""
+
 
 class GroupProtocol:
     """``wanted`` is ``"classic"``, ``"consumer"`` or ``"auto"``; ``current`` is what the next consumer is made with.
@@ -48,16 +52,22 @@ class GroupProtocol:
     cooperative-sticky is at work, which leaves data of its own with each assignment. So who is told to join by the
     consumer protocol joins a classic group as it is, shows that it waits, and once all members do, all leave and join.
 
+    A static member does not leave by closing, so it does not wait: it goes on in the classic group.
+
     ``is_due`` is set when all do. Any thread may look.
     """
 
-    def __init__(self, wanted: str, group_id: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, wanted: str, group_id: str, clock: Callable[[], float] = time.monotonic, *, instance_id: str | None = None
+    ) -> None:
         self.current = CLASSIC
         self.is_waiting = False
         self.is_due = False
         self._wanted = wanted
         self._group_id = group_id
         self._clock = clock
+        self._held = HeldId(group_id, clock)
+        self._is_static = instance_id is not None
         self._is_offered = True
         self._put_out_at = self._gave_up_at = float("-inf")
 
@@ -67,23 +77,28 @@ class GroupProtocol:
             self.current = CLASSIC
             return
         self.current = groups.group_protocol(self._group_id) or CONSUMER
-        self.is_waiting = self._wanted == CONSUMER and self.current == CLASSIC
+        self.is_waiting = self._wanted == CONSUMER and self.current == CLASSIC and not self._is_static
 
     def ended(self, error: KafkaError, groups: Groups) -> None:
         """What ended a member's consumer; ``current`` is what to go on with.
 
         Raises:
             ConfigurationError: the brokers do not have the protocol that was asked for.
+            InstanceIdInUse: another member has this one's id.
             KafkaStreamError: a member is put out time and again.
         """
+        if is_id_held(error):
+            self._held.wait(groups, error.str())
+            return
         if is_not_offered(error):
             self._refused(groups.servers, error.str())
         elif self.current == CONSUMER and self._is_classic(groups):
-            self.current, self.is_waiting = CLASSIC, self._wanted == CONSUMER
+            self.current, self.is_waiting = CLASSIC, self._wanted == CONSUMER and not self._is_static
         elif self._clock() - self._put_out_at < _PUT_OUT_AGAIN_S:
             raise KafkaStreamError(f"the Kafka consumer failed for good: {error.str()}")
         else:
             self._put_out_at = self._clock()
+        logger.warning("the consumer was put out of its group (%s): a new one takes its place", error.str())
 
     def _refused(self, servers: str, reason: str) -> None:
         if self._wanted != AUTO:

@@ -51,6 +51,7 @@ _NOT_ADMITTED = {
 _NOT_OFFERED = frozenset({KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION})
 # A member that has slept for long: its group was deleted meanwhile, or it tells of an epoch that there is not any more.
 _PUT_OUT = frozenset({KafkaError.GROUP_ID_NOT_FOUND, KafkaError.INVALID_REQUEST, KafkaError.UNKNOWN_MEMBER_ID})
+ID_TAKEN, ID_HELD = KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID
 _POSITION_GONE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION})
 _NOT_STARTED = frozenset({KafkaError._STATE, KafkaError._PREV_IN_PROGRESS, KafkaError._UNKNOWN_PARTITION})
 _PASSING = frozenset(
@@ -92,7 +93,8 @@ PATIENCES_S = (2.0, 3.0, 5.0)
 _FILES_TEXT = re.compile(r"\bssl\.[a-z.]+ failed\b")
 _OF_FILES = "; check that the file is there, what it holds, and ssl.key.password where a key has one"
 _TRUNCATION_TEXT = KafkaError(KafkaError._LOG_TRUNCATION).str()
-_FATAL_TEXTS = {code: KafkaError(code).str() for code in {*_NOT_OFFERED, *_PUT_OUT, *_MISSING_RIGHTS, *_NOT_ADMITTED}}
+_FATAL = {*_NOT_OFFERED, *_PUT_OUT, ID_TAKEN, ID_HELD, *_MISSING_RIGHTS, *_NOT_ADMITTED}
+_FATAL_TEXTS = {code: KafkaError(code).str() for code in _FATAL}
 
 
 def is_end_of_partition(error: KafkaError) -> bool:
@@ -258,6 +260,8 @@ def settings_accepted(settings: Mapping[str, Any], whose: str = "these Kafka set
 
 
 __all__ = [
+    "ID_HELD",
+    "ID_TAKEN",
     "PATIENCES_S",
     "asked_anew",
     "insisting",

@@ -27,6 +27,8 @@ from kafka_stream.source.consumer_thread import ConsumerThread, Start
 from kafka_stream.source.group_protocol import AUTO, WILLING, GroupProtocol
 from kafka_stream.source.inbox import Inbox, SourceLimits
 from kafka_stream.source.published_offsets import PublishedOffsets
+from kafka_stream.source.sessions.group_wait import GroupWait, classic_session_s
+from kafka_stream.source.sessions.static_member import INSTANCE_ID, refuse_if_taken
 from kafka_stream.source.topic_watch import TopicWatch, look_at
 from kafka_stream.types import OffsetRange, TopicPartition
 
@@ -43,7 +45,8 @@ class KafkaSource:
     Building one connects to nothing. ``config`` are librdkafka settings; its Python callbacks (``error_cb``,
     ``stats_cb``, ``oauth_cb``, ``logger``) are the user's. Nothing is committed to Kafka but what is published, which
     is never read back; what librdkafka logs goes to the logger ``kafka_stream.librdkafka``. ``group_protocol`` is
-    ``"classic"``, ``"consumer"`` or ``"auto"``, which a setting that only one of the two has decides.
+    ``"classic"``, ``"consumer"`` or ``"auto"``, which a setting that only one of the two has decides; with an
+    ``instance_id`` it is a static member (KIP-345).
     """
 
     def __init__(
@@ -53,6 +56,8 @@ class KafkaSource:
         topics: Sequence[str],
         limits: SourceLimits,
         group_protocol: str = AUTO,
+        *,
+        instance_id: str | None = None,
     ) -> None:
         if not topics:
             raise ValueError("a source needs at least one topic")
@@ -62,9 +67,12 @@ class KafkaSource:
         self._followed = self._wanted.named
         self._inbox = Inbox(limits)
         self._published = PublishedOffsets()
-        self._protocol = GroupProtocol(group_protocol_of(group_protocol, config), group_id)
+        wanted = group_protocol_of(group_protocol, config, instance_id)
+        self._protocol = GroupProtocol(wanted, group_id, instance_id=instance_id)
+        self._group_wait = GroupWait(group_id, classic_session_s(config))
+        self._instance_id, self._is_member = instance_id, False
         self._mark: str | None = None
-        self._made_with: tuple[str, str | None] | None = None
+        self._made_with: tuple[str | None, ...] = ()
         self._cluster: Cluster | None = None
         self._thread: ConsumerThread | None = None
         self._watch: TopicWatch | None = None
@@ -91,11 +99,13 @@ class KafkaSource:
         self._close_cluster()
         self._cluster = cluster = Cluster(self._config, CLIENT_LOG, is_stopping)
         cluster.connect(timeout_s)
-        wanted, protocol = self._wanted, self._protocol
 
         def look(positions: Mapping[TopicPartition, int]) -> Look:
-            protocol.look(cluster)
-            return look_at(cluster.matching(wanted), positions, partial(cluster.offsets, patience_s=0))
+            self._protocol.look(cluster)
+            thread = self._thread
+            since = None if thread is None else thread.membership.waiting_since
+            self._group_wait.look(since, self._protocol.current, cluster)
+            return look_at(cluster.matching(self._wanted), positions, partial(cluster.offsets, patience_s=0))
 
         self._watch = TopicWatch(look, self._inbox.wake, f"kafka-stream-look-{self._group_id}")
         self._begin_consumer()
@@ -188,16 +198,18 @@ class KafkaSource:
         """Join the consumer group; assignments come as events. Raises ``BrokerUnavailable``, ``NotAuthorized``."""
         cluster, thread = self._opened()
         self._protocol.choose(cluster)
-        if self._made_with != (self._protocol.current, self._client_id()):
+        self._is_member = True
+        if self._made_with != self._to_make_with():
             thread.close()
             self._inbox.void()
             thread = self._begin_consumer()
         thread.subscribe()
 
     def rejoin(self) -> None:
-        """Leave the group and join it again, by what its members use by then; all assignments are void."""
+        """Leave the group and join it again, by its members' protocol; assignments are void. Raises InstanceIdInUse."""
         cluster, thread = self._opened()
         self._inbox.void()
+        refuse_if_taken(cluster, self._group_id, self._instance_id, thread.membership.member_id)
         try:
             self._protocol.choose(cluster)
         except KafkaStreamError as error:
@@ -254,8 +266,7 @@ class KafkaSource:
         self._inbox.wake()
 
     def _opened(self) -> tuple[Cluster, ConsumerThread]:
-        assert self._cluster is not None, "open() comes first"
-        assert self._thread is not None, "open() comes first"
+        assert self._cluster is not None and self._thread is not None, "open() comes first"  # noqa: PT018
         return self._cluster, self._thread
 
     def _begin_consumer(self) -> ConsumerThread:
@@ -269,12 +280,15 @@ class KafkaSource:
         return thread
 
     def _create(self, on_error: Callable[[KafkaError], None]) -> Consumer:
-        self._made_with = protocol, client_id = self._protocol.current, self._client_id()
+        self._made_with = protocol, client_id, instance_id = self._to_make_with()
         settings = consumer_settings(self._config, self._group_id, protocol)
-        if client_id is not None:
-            settings[_CLIENT_ID] = client_id
+        settings |= {k: v for k, v in ((_CLIENT_ID, client_id), (INSTANCE_ID, instance_id)) if v is not None}
         settings["on_commit"] = self._published.answered
         return new_consumer(settings, on_error, Consumer)
+
+    def _to_make_with(self) -> tuple[str, str | None, str | None]:
+        """Group protocol, client id, and the id of a static member, which a consumer outside the group has not."""
+        return self._protocol.current, self._client_id(), self._instance_id if self._is_member else None
 
     def _client_id(self) -> str | None:
         """What others see; a client id of the user's stays as it is."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 import sys
+import time
+from collections.abc import Callable
 
 from confluent_kafka import Consumer
 
@@ -25,8 +27,12 @@ def is_member(metadata: bytes) -> bool:
     if not metadata.startswith(_MAGIC):
         raise ValueError("this librdkafka's consumer group metadata is of another version than the one known here")
     (generation,) = _GENERATION.unpack_from(metadata, len(_MAGIC))
+    return generation >= 0 and bool(_member_id(metadata))
+
+
+def _member_id(metadata: bytes) -> str:
     _group_id, member_id, *_ = metadata[len(_MAGIC) + _GENERATION.size :].split(b"\0")
-    return generation >= 0 and bool(member_id)
+    return member_id.decode(errors="replace")
 
 
 class Membership:
@@ -35,9 +41,28 @@ class Membership:
     It is noted before anybody asks: while that thread polls, the client makes others wait who ask the consumer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.in_group = False
         self.metadata: bytes | None = None  # replaced, never changed: any thread may look
+        self.waiting_since: float | None = None
+        """Since when the group has been asked for partitions and has given none; any thread may look."""
+
+    @property
+    def member_id(self) -> str | None:
+        """What the coordinator knows this member by, as long as it does."""
+        metadata = self.metadata
+        return None if metadata is None else _member_id(metadata)
+
+    def joins(self) -> None:
+        """The group is asked for partitions."""
+        self.in_group = True
+        self.waiting_since = self._clock()
+
+    def waited(self) -> float | None:
+        """The group has given some; how long that took, ``None`` if it had given some before."""
+        since, self.waiting_since = self.waiting_since, None
+        return None if since is None else self._clock() - since
 
     def note(self, consumer: Consumer) -> None:
         """Look at it again."""

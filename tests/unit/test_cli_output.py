@@ -41,6 +41,7 @@ OWNER = Owner("0123", "host-1", "v1")
         (errors.SinkUnavailable("x"), ExitStatus.FAILED),
         (errors.OwnershipLost("x", other=OWNER), ExitStatus.REFUSED),
         (errors.StreamClosed("x"), ExitStatus.REFUSED),
+        (errors.InstanceIdInUse("x"), ExitStatus.REFUSED),
         (errors.CommitOutcomeUnknown("x"), ExitStatus.FAILED),
         (errors.OutstandingPlan("x", range=RANGE), ExitStatus.REFUSED),
         (errors.DataLoss("x", partition=ORDERS_0, wanted=1, available=None), ExitStatus.REFUSED),

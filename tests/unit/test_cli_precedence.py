@@ -27,6 +27,10 @@ made = DirectStream(name="orders", store=SqlOffsetStore("sqlite:///orders.db"), 
 def from_env():
     return DirectStream(StreamSettings.from_env(topics=["orders"]), **common)
 
+def as_a_member():
+    return DirectStream(name="orders", store="sqlite:///orders.db", kafka=kafka, topics=["orders"], sink=write,
+                        group_instance_id="orders-0")
+
 def without_password():
     return DirectStream(name="orders", store="postgresql://app@127.0.0.1:1/orders", kafka=kafka, **common)
 """
@@ -139,3 +143,17 @@ def test_the_tables_are_those_of_the_application(
     ended = invoke("schema", command, "--app", "app:stream")
     assert (ended.status, one_sentence(ended).startswith("KAFKA_STREAM_STORE differs")) == (2, True)
     assert invoke("schema", "apply", "--app", "app:stream", "--store", "sqlite:///elsewhere.db").status == 0
+
+
+def test_a_copys_id_comes_from_the_variable_where_the_code_says_none(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_STREAM_GROUP_INSTANCE_ID", "orders-1")
+    ended = invoke("run", "app:as_a_member")
+    assert ended.status == 2
+    assert one_sentence(ended).startswith("KAFKA_STREAM_GROUP_INSTANCE_ID=orders-1 differs from the code of app:as_a")
+    assert one_sentence(ended).endswith("or say --group-instance-id")
+    ended = invoke("run", "app:stream")  # a static one: the variable is told to it
+    assert one_sentence(ended).startswith("group_instance_id has no effect with assignment='static'")
+    monkeypatch.setenv("KAFKA_STREAM_GROUP_INSTANCE_ID", "two words")
+    assert one_sentence(invoke("run", "app:as_a_member", "--group-instance-id", "a/b")).startswith("group_instance_id")

@@ -98,6 +98,7 @@ class Group:
         self.used = used
         self.members = list(members)
         self.now = 1_000.0
+        self.session_ms: str | None = None
 
     def protocol(self, wanted: str) -> GroupProtocol:
         return GroupProtocol(wanted, "orders", lambda: self.now)
@@ -106,6 +107,9 @@ class Group:
         if self.used == "away":
             raise BrokerUnavailable("away")
         return self.used
+
+    def broker_setting(self, name: str, group: str | None = None) -> str | None:
+        return self.session_ms if name == f"{'group.' if group is None else ''}consumer.session.timeout.ms" else None
 
     def group_members(self, group_id: str) -> Sequence[str]:
         return [f"{name} on host" for name in self.members]
@@ -262,3 +266,13 @@ def test_a_stop_is_not_kept_waiting(asleep: Callable[[Group, Callable[[], object
     asleep(group, lambda: pytest.fail("it waited"))
     protocol.migrate(group, lambda: True)
     assert protocol.current == "classic"
+
+
+def test_a_static_member_does_not_wait_in_a_classic_group_for_what_others_cannot_do() -> None:
+    group = Group("classic", "one", "other")
+    protocol = GroupProtocol("consumer", "orders", lambda: group.now, instance_id="orders-0")
+    protocol.choose(group)
+    assert (protocol.current, protocol.is_waiting) == ("classic", False)
+    protocol.current = "consumer"
+    protocol.ended(fatal(KafkaError.GROUP_ID_NOT_FOUND), group)
+    assert (protocol.current, protocol.is_waiting) == ("classic", False)

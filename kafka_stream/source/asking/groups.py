@@ -30,7 +30,7 @@ class Groups(Questions):
         Raises:
             NotAuthorized, BrokerUnavailable.
         """
-        group = self._group(group_id)
+        group = self.group(group_id)
         if group is None:
             return ()
         return [f"{member.client_id} on {str(member.host).removeprefix('/')}" for member in group.members]
@@ -43,12 +43,13 @@ class Groups(Questions):
         """
         if self._is_mock:
             return CLASSIC
-        group = self._group(group_id)
+        group = self.group(group_id)
         if group is None or not group.members:
             return None
         return CONSUMER if group.type is ConsumerGroupType.CONSUMER else CLASSIC
 
-    def _group(self, group_id: str) -> ConsumerGroupDescription | None:
+    def group(self, group_id: str) -> ConsumerGroupDescription | None:
+        """A group with its members, ``None`` if there is none. Raises as ``group_members`` does."""
         if self._is_mock:
             return None
         self._admin.poll(0)

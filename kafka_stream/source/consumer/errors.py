@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
@@ -29,6 +29,7 @@ from kafka_stream.source.kafka_errors import (
     without_cover,
 )
 from kafka_stream.source.lost_brokers import LostBrokers
+from kafka_stream.source.sessions.static_member import is_id_held, is_id_taken, taken
 from kafka_stream.types import TopicPartition
 
 logger = logging.getLogger("kafka_stream.source")
@@ -54,6 +55,7 @@ class ConsumerErrors:
         self._lost_brokers = lost_brokers
         self._large_responses = LargeResponses(inbox, cluster)
         self._log = log
+        self._consumers = 0
         self._topic_missing_since: float | None = None
         self._is_member = False
         self._group_refusal: KafkaError | None = None
@@ -67,6 +69,12 @@ class ConsumerErrors:
             self._group_refusal = None
             self.of_consumer(refused)
 
+    def of_next_consumer(self) -> Callable[[KafkaError], None]:
+        """Who hears the next consumer, and the earlier ones no more, which may say that it has taken their place."""
+        self._consumers += 1
+        number = self._consumers
+        return lambda error: self.of_consumer(error) if number == self._consumers else None
+
     def of_consumer(self, error: KafkaError) -> None:
         """What concerns no single partition; librdkafka calls it while the consumer polls.
 
@@ -75,8 +83,11 @@ class ConsumerErrors:
         """
         self._lost_brokers.heard(error)
         error = without_cover(error)
-        if error.fatal() and (is_not_offered(error) or is_put_out(error)):
+        if error.fatal() and (is_not_offered(error) or is_put_out(error) or is_id_held(error)):
             self.ended = error
+            return
+        if is_id_taken(error):
+            self._inbox.failed(taken(self._cluster.servers, error.str()))
             return
         if is_unreadable_response(error):
             self._large_responses.heard(error)

@@ -59,9 +59,18 @@ class Rebalancing:
             return
         self._membership.note(consumer)
         ours = _ours(partitions)
+        self._tell(ours)
         ends = self._ends(ours)
         self._partitions.attach_paused({p: ends.get(p, 0) for p in ours})
         self._inbox.assigned(ours)
+
+    def _tell(self, given: Sequence[TopicPartition]) -> None:
+        if given and (waited_s := self._membership.waited()) is not None:
+            fields = {"event": "assigned", "partitions": list(map(str, given)), "waited_s": round(waited_s, 3)}
+            logger.info("the group gave %d partition(s) after %.1f s", len(given), waited_s, extra=fields)
+        elif given:
+            fields = {"event": "assigned", "partitions": list(map(str, given))}
+            logger.info("the group gave %s, too", ", ".join(map(str, given[:10])), extra=fields)
 
     def _ends(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Offsets where a fetch that slips in before the pause finds nothing, and is not out of range either.
