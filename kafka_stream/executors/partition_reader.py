@@ -225,8 +225,8 @@ class PartitionReader:
         elif is_position_gone(error):
             lost = PositionLost(self.partition, self._reported, is_truncation(error), error.str())
             raise PositionGone(f"{self.partition} cannot be read from {self._reported}: {error.str()}", lost=lost)
-        else:
-            self._hear(error, of_partition=True)
+        else:  # what a client has against its brokers comes here, too, and names no partition
+            self._hear(error, of_partition=message.topic() is not None)
 
     # What goes wrong --------------------------------------------------------------------------------------------------
 

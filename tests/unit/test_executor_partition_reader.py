@@ -207,6 +207,13 @@ def test_a_record_that_is_too_large_is_one_after_some_times() -> None:
     assert (failure.value.partition, failure.value.offset) == (ORDERS_0, 1)
 
 
+def test_what_a_client_has_against_its_brokers_is_no_failure_of_the_partition() -> None:
+    """As when a connection breaks while it logs in again; it comes among the records, and the client tries again."""
+    again = KafkaError(KafkaError._AUTHENTICATION, "FindCoordinator response error: Local: Authentication failure")
+    bench = Bench(Message(error=again), record(0), end_at(1))
+    assert bench.offsets(0, 1) == [0]
+
+
 def test_what_passes_does_not_count_once_records_come() -> None:
     bench = Bench()
     bench.script = iter(
