@@ -12,6 +12,7 @@ import json
 import subprocess
 import threading
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field
@@ -95,8 +96,12 @@ class FromIssuer:
     def __call__(self, config: str) -> tuple[str, float]:
         form = {"grant_type": "client_credentials", "client_id": self.client_id, "client_secret": self.client_secret}
         asked = urllib.request.Request(self.url, urllib.parse.urlencode(form).encode())
-        with urllib.request.urlopen(asked, timeout=_TIMEOUT_S) as response:
-            answer = json.load(response)
+        try:
+            with urllib.request.urlopen(asked, timeout=_TIMEOUT_S) as response:
+                answer = json.load(response)
+        except urllib.error.HTTPError as error:
+            error.close()  # it is a response, too, and is kept as what the client failed of
+            raise
         return answer["access_token"], time.time() + answer["expires_in"]
 
 
