@@ -47,7 +47,7 @@ test-page: .venv/.dev
 	KAFKA_STREAM_TEST_SCREENSHOTS=$(SCREENSHOTS) $(BIN)/pytest integration_tests/page -o python_files='page_*.py' $(ONLY)
 
 # A stream under load that is killed, frozen, cut off and reset for MINUTES, on servers of its own: STORE is postgres, mariadb,
-# sqlite, zookeeper or kafka, ASSIGNMENT static or group, BROKERS 1 or 3, PACE the seconds between two faults on average.
+# sqlite, zookeeper or kafka, ASSIGNMENT static, classic or consumer, BROKERS 1 or 3, PACE the seconds between two faults on average.
 # What it did and found goes to docs/reliability.md; with the SEED that it printed it does the same again.
 MINUTES ?= 30
 STORE ?= postgres

@@ -38,7 +38,7 @@ def test_a_new_seed_leaves_every_record_once(
     tmp_path: Path, kafka: KafkaServer, postgres_server: PostgresServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seed = random.SystemRandom().randrange(2**31)
-    setting = Setting("postgres", "group", SECONDS, PACE_S)
+    setting = Setting("postgres", random.Random(seed).choice(("classic", "consumer")), SECONDS, PACE_S)
     with capsys.disabled():
         print(f"\nsoak of {setting.store}, {setting.assignment}, with seed {seed}", end=" ")
     assert not soaked(setting, seed, tmp_path, kafka, postgres_server)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from integration_tests.group_protocols import shorten_sessions
 from integration_tests.servers import KafkaServer, random_name
 from integration_tests.service_settings import ServiceSettings
 from integration_tests.soak.actions import Actions
@@ -94,6 +95,10 @@ class Soak:
         store = store_from_url(place.direct_url)
         assert isinstance(store, AdministeredStore)
         self.store = store
+        self._sessions: Mapping[str, int] = {"session.timeout.ms": int(SESSION_S * 1000), "heartbeat.interval.ms": 500}
+        if setting.assignment == "consumer":  # the group has them, not its members
+            shorten_sessions(kafka.bootstrap_servers, self.stream, int(SESSION_S * 1000))
+            self._sessions = {}
         self._actions = Actions(self)
         self._feed = Feed(kafka.bootstrap_servers, self.topic, seed, FEED_PAUSE_S)
         self.producers_id = self._feed.transactions[0].id
@@ -108,13 +113,13 @@ class Soak:
             store=self.place.url,
             topic=self.topic,
             stream=self.stream,
-            assignment="group" if self.setting.assignment == "group" else f"static:{number}/{count}",
+            assignment=f"static:{number}/{count}" if self.setting.assignment == "static" else "group",
+            group_protocol="auto" if self.setting.assignment == "static" else self.setting.assignment,
             handler=self.place.handler,
             target=self.place.target,
             max_records_per_batch=200,
             kafka={
-                "session.timeout.ms": int(SESSION_S * 1000),
-                "heartbeat.interval.ms": 500,
+                **self._sessions,
                 # Some ten batches a second, rather than one for each record.
                 "fetch.min.bytes": 100_000,
                 "fetch.wait.max.ms": 100,

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from kafka_stream.types import OF_EVERY_BATCH, Phase
 
 STORES = ("postgres", "mariadb", "sqlite", "zookeeper", "kafka")
-ASSIGNMENTS = ("static", "group")
+ASSIGNMENTS = ("static", "classic", "consumer")
+"""Shards; or a group, by one of Kafka's two protocols."""
 PARTITIONS = 8
 MEMBERS = 4
 MOST_MEMBERS = 6
@@ -105,8 +106,8 @@ class Setting:
             found |= {Fault.JOINED, Fault.LEFT}
         else:
             found.add(Fault.RESHARDED)
-        if (self.store, self.assignment) == ("kafka", "group"):  # a group with members is not moved
-            found.add(Fault.RESET)
+            if self.store == "kafka":  # a group with members is not moved
+                found.add(Fault.RESET)
         return frozenset(found)
 
 
