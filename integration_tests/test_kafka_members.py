@@ -8,9 +8,12 @@ from dataclasses import replace
 
 import pytest
 
+from integration_tests.group_protocols import shorten_sessions
 from integration_tests.kafka_store import Place
-from integration_tests.servers import KafkaServer
+from integration_tests.servers import KafkaServer, random_name
 from kafka_stream.errors import OwnershipLost, StoreUnavailable, TransientError
+from kafka_stream.offset_stores.kafka import KafkaOffsetStore
+from kafka_stream.protocols import StreamBinding
 from kafka_stream.source.inbox import SourceLimits
 from kafka_stream.source.kafka_source import KafkaSource
 from kafka_stream.testing.source_reader import Reader
@@ -170,3 +173,16 @@ def test_plans_of_a_member_are_durable(place: Place) -> None:
         transaction.advance()
         transaction.commit()
     assert place.stored() == {0: 5}
+
+
+def test_a_member_that_is_killed_keeps_its_offsets_for_no_longer_than_its_session_lasts(kafka: KafkaServer) -> None:
+    """By the consumer protocol that is what the group's own setting says, and no setting of the stream."""
+    stream = random_name("orders")
+    shorten_sessions(kafka.bootstrap_servers, stream, 3_000)
+    store = KafkaOffsetStore(f"kafka://{kafka.bootstrap_servers}")
+    for of_stream, expected_s in (({}, 3.0), ({"session.timeout.ms": 7_000}, 7.0)):
+        settings = {"bootstrap.servers": kafka.bootstrap_servers, **of_stream}
+        store.bind(StreamBinding(stream, stream, settings, shard=None))
+        store.open()
+        assert store._opened().producer(random_name("member")).timeout_s == expected_s
+    store.close()

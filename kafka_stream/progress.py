@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 from asyncio import CancelledError
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol, runtime_checkable
@@ -88,6 +88,15 @@ class StreamListener:
     def on_retry(self, error: Exception, delay_s: float) -> None:
         """A batch was dropped and is retried after a delay."""
 
+    def on_released(self, partitions: Collection[TopicPartition]) -> None:
+        """Partitions are not the stream's any more."""
+
+    def on_moved(self, partition: TopicPartition, from_offset: int, until_offset: int) -> None:
+        """A loss of data was answered."""
+
+    def on_settled(self, committed: bool) -> None:
+        """A commit whose outcome was unknown was settled."""
+
     def on_pinned(self, pinned: Mapping[TopicPartition, datetime]) -> None:
         """What an open transaction keeps from being read has changed."""
 
@@ -140,6 +149,18 @@ class Listeners(StreamListener):
     def on_retry(self, error: Exception, delay_s: float) -> None:
         """Tell all."""
         self._tell(lambda it: it.on_retry(error, delay_s))
+
+    def on_released(self, partitions: Collection[TopicPartition]) -> None:
+        """Tell all."""
+        self._tell(lambda it: it.on_released(tuple(partitions)))
+
+    def on_moved(self, partition: TopicPartition, from_offset: int, until_offset: int) -> None:
+        """Tell all."""
+        self._tell(lambda it: it.on_moved(partition, from_offset, until_offset))
+
+    def on_settled(self, committed: bool) -> None:
+        """Tell all."""
+        self._tell(lambda it: it.on_settled(committed))
 
     def on_pinned(self, pinned: Mapping[TopicPartition, datetime]) -> None:
         """Tell all, each with a mapping of its own."""

@@ -33,6 +33,7 @@ from kafka_stream.protocols import (
 )
 from kafka_stream.running.inside import Inside
 from kafka_stream.running.run import STOP_TIMEOUT_S, Run
+from kafka_stream.running.stream_log import StreamLog, about
 from kafka_stream.running.workers import executor_for, with_workers
 from kafka_stream.setting_checks import SourceFactory
 from kafka_stream.settings import StreamOptions, StreamSettings, TransactionT, checked_bound
@@ -225,7 +226,7 @@ class DirectStream:
 
     def _new_run(self) -> Run:
         settings = self.settings
-        listeners = Listeners(settings.listeners)
+        listeners = Listeners(self._told())
         self._owner = self._new_owner()
         inside, request = Inside(), StopRequest()
         source, preparing = with_workers(settings, self._sinks, self._executor, self._new_source(inside))
@@ -251,6 +252,15 @@ class DirectStream:
         )
         listeners.status_through(settings.name, lambda: loop.status)
         return Run(loop, stream=self.name, source=source, request=request, inside=inside)
+
+    def _told(self) -> Sequence[Listener]:
+        """Its listeners; the log is one of them, unless somebody has put another one in its place."""
+        given = self.settings.listeners
+        return given if any(isinstance(it, StreamLog) for it in given) else (StreamLog(self.about()), *given)
+
+    def about(self) -> Mapping[str, object]:
+        """What it is made of, for logs: names, places, and the settings that were chosen; no secret is in it."""
+        return about(self.settings, self._sinks, self._store.describe())
 
     def _new_rescue(self) -> Rescue | None:
         settings, store = self.settings, self._store

@@ -234,7 +234,7 @@ class Simulation:
     """One process start of a stream that reads a ``MemoryKafka`` into a ``ResultsStore``."""
 
     def __init__(self, kafka: MemoryKafka, store: ResultsStore, **settings: Any) -> None:
-        self.kafka, self.store, self.clock = kafka, store, Clock()
+        self.kafka, self.store, self.clock = kafka, store, settings.pop("clock", None) or Clock()
         self.request = StopRequest()
         self.story = Story(self.clock)
         self.settings = StreamSettings.checked(

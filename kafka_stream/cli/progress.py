@@ -1,10 +1,10 @@
-"""Listeners that show a person how a run is getting on: a bar on a terminal, a line now and then elsewhere."""
+"""How a run shows a person that it is getting on: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -12,78 +12,25 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from kafka_stream.cli.exit_status import without_passwords
-from kafka_stream.progress import StreamListener
-from kafka_stream.protocols import BatchProgress, WorkerShare
+from kafka_stream.protocols import BatchProgress
+from kafka_stream.running.stream_log import Fields, StreamLog, log_record, thousands
 from kafka_stream.types import Guarantee, Owner
-
-logger = logging.getLogger("kafka_stream.run")
 
 LINE_INTERVAL_S = 1.0
 
 
-def _log_line(line: str, fields: Mapping[str, object]) -> None:
-    logger.info("%s", line, extra=fields)
-
-
-def thousands(number: int) -> str:
-    """``1 234 567``: readable, and the same in every locale."""
-    return f"{number:,}".replace(",", " ")
-
-
-class Totals:
-    """What has been committed since the start, by the reports of the batches."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._started_at = clock()
-        self.batches = 0
-        self.records = 0
-        self.dead_letters = 0
-        self.duplicates = 0
-        self.offsets = 0
-        self.workers: dict[str, WorkerShare] = {}
-
-    def add(self, progress: BatchProgress) -> None:
-        """Count one committed batch."""
-        self.batches += 1
-        self.records += progress.records
-        self.dead_letters += progress.dead_letters
-        self.duplicates += progress.duplicates
-        self.offsets += sum(map(len, progress.ranges))
-        for worker, share in progress.workers.items():
-            self.workers[worker] = self.workers[worker] + share if worker in self.workers else share
-
-    def sentence(self) -> str:
-        """The totals, with the rate since the start."""
-        duration_s = max(self._clock() - self._started_at, 1e-9)
-        rate = round(self.records / duration_s)
-        aside = f", {thousands(self.dead_letters)} of them set aside as dead letters" if self.dead_letters else ""
-        kept_back = f", {thousands(self.duplicates)} of them duplicates" if self.duplicates else ""
-        return (
-            f"{thousands(self.records)} records in {thousands(self.batches)} batches{aside}{kept_back}, "
-            f"{duration_s:.1f} s ({thousands(rate)} records/s)"
-        )
-
-
-class LineProgress(StreamListener):
-    """A line at the start, at most one a second while batches are committed, and one at the stop.
-
-    They are records of the logger ``kafka_stream.run``, with fields for programs: ``event``, ``stream`` and numbers.
-    """
+class LineProgress(StreamLog):
+    """A stream's log, in which a batch is told at INFO, at most once a second, in place of summaries."""
 
     def __init__(
         self,
-        route: str,
+        about: Fields,
         *,
-        write: Callable[[str, Mapping[str, object]], None] = _log_line,
+        write: Callable[[int, str, Fields], None] = log_record,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._route = route
-        self._write = write
-        self._clock = clock
-        self._totals = Totals(clock)
+        super().__init__(about, every_s=float("inf"), write=write, clock=clock)
         self._written_at = float("-inf")
-        self._stream = ""
 
     def __enter__(self) -> Self:
         return self
@@ -93,57 +40,21 @@ class LineProgress(StreamListener):
     ) -> None:
         """There is nothing to tidy up."""
 
-    def on_start(self, stream: str, owner: Owner, guarantee: Guarantee) -> None:
-        """Say what runs, from where to where, as whom, and what is promised."""
-        self._stream = stream
-        fields = {"event": "started", "stream": stream, "owner": owner.id, "guarantee": str(guarantee)}
-        self._write(f"{stream} started: {self._route}, owner {owner}, {guarantee}", fields)
-
     def on_batch(self, progress: BatchProgress) -> None:
         """Say how far it has come, unless that was said less than a second ago."""
-        self._totals.add(progress)
         if self._clock() - self._written_at < LINE_INTERVAL_S:
+            super().on_batch(progress)
             return
         self._written_at = self._clock()
-        took = f"{progress.duration_s:.2f} s{_by(progress)}"
-        self._write(
-            f"{progress.stream} batch {progress.batch}: {thousands(progress.records)} records in {took}, "
-            f"{thousands(self._totals.records)} in all, lag {_lag(progress)}",
-            {
-                "event": "batch",
-                "stream": progress.stream,
-                "batch": progress.batch,
-                "records": progress.records,
-                "duration_s": round(progress.duration_s, 6),
-                "records_in_all": self._totals.records,
-                "lag": _lag_in_all(progress),
-                "ranges": [str(r) for r in progress.ranges],
-            },
-        )
-
-    def on_retry(self, error: Exception, delay_s: float) -> None:
-        """Nothing: the library logs its retries."""
-
-    def on_stop(self, error: BaseException | None) -> None:
-        """Say what was done in all."""
-        for worker, share in sorted(self._totals.workers.items()):
-            self._write(
-                f"worker {worker}: {thousands(share.records)} records in {share.busy_s:.1f} s of its time",
-                {"event": "worker", "worker": worker, "records": share.records, "busy_s": round(share.busy_s, 6)},
-            )
-        event = "stopped" if error is None else "failed"
-        fields: dict[str, object] = {"event": event, "stream": self._stream, "batches": self._totals.batches}
-        fields |= {"records": self._totals.records, "dead_letters": self._totals.dead_letters}
-        if error is not None:
-            fields["error"] = type(error).__name__
-        self._write(f"{event} after {self._totals.sentence()}", fields)
+        self._totals.add(progress)
+        self._say(logging.INFO, "batch", self._batch(progress), self._fields(progress))
 
 
 class BarProgress(LineProgress):
     """The same on a terminal, with a bar towards the end of a bounded run."""
 
-    def __init__(self, route: str, console: Console, *, total_is_lag: bool) -> None:
-        super().__init__(route, write=self._print)
+    def __init__(self, about: Fields, console: Console, *, total_is_lag: bool) -> None:
+        super().__init__(about, write=self._print)
         self._console = console
         self._total_is_lag = total_is_lag
         self._bar = Progress(
@@ -185,24 +96,8 @@ class BarProgress(LineProgress):
             records=thousands(self._totals.records),
         )
 
-    def _print(self, line: str, fields: Mapping[str, object]) -> None:
+    def _print(self, level: int, line: str, fields: Fields) -> None:
         self._console.print(without_passwords(line), highlight=False, markup=False, soft_wrap=True)
 
 
-def _by(progress: BatchProgress) -> str:
-    """How many workers of an executor had a share in it."""
-    count = len(progress.workers)
-    return f" by {count} worker{'s' if count > 1 else ''}" if count else ""
-
-
-def _lag(progress: BatchProgress) -> str:
-    lag = _lag_in_all(progress)
-    return "not known yet" if lag is None else thousands(lag)
-
-
-def _lag_in_all(progress: BatchProgress) -> int | None:
-    lags = [lag for lag in progress.lag.values() if lag is not None]
-    return sum(lags) if lags else None
-
-
-__all__ = ["BarProgress", "LineProgress", "Totals", "thousands"]
+__all__ = ["BarProgress", "LineProgress"]

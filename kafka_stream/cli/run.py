@@ -168,7 +168,8 @@ def _run(stream: DirectStream, options: RunOptions) -> None:
     except Exception as error:
         if options.log_format is LogFormat.TEXT:
             raise
-        logger.error("%s", error, exc_info=error, extra={"event": "error", "stream": stream.name})
+        fields = {"event": "error", "stream": stream.name, "error": type(error).__name__}
+        logger.error("%s", error, exc_info=error, extra=fields)
         raise typer.Exit(exit_status(error)) from None
 
 
@@ -199,11 +200,9 @@ def _progress(stream: DirectStream, options: RunOptions) -> LineProgress:
 
     from kafka_stream.cli.progress import BarProgress, LineProgress
 
-    results = ", ".join(sink.describe() for sink in stream.sinks)
-    route = f"{', '.join(stream.settings.topics)} into {results}, offsets in {stream.store.describe()}"
     if options.shows_bar:
-        return BarProgress(route, Console(stderr=True), total_is_lag=options.until == "latest")
-    return LineProgress(route)
+        return BarProgress(stream.about(), Console(stderr=True), total_is_lag=options.until == "latest")
+    return LineProgress(stream.about())
 
 
 __all__ = ["RunOptions", "run"]

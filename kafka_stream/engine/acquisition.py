@@ -96,7 +96,11 @@ class Acquisition:
         self._due_at |= dict.fromkeys(held, self._clock() + delay_s)
         self._reporter.set(error=error)
         logger.warning(
-            "%s; the others go on, and %s will be tried again in %.0f s", error, ", ".join(map(str, held[:5])), delay_s
+            "%s; the others go on, and %s will be tried again in %.0f s",
+            error,
+            ", ".join(map(str, held[:5])),
+            delay_s,
+            extra={"event": "held", "partitions": [str(tp) for tp in held], "delay_s": round(delay_s, 3)},
         )
 
 

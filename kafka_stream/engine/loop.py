@@ -109,7 +109,9 @@ class Loop:
         )
         self._reporter = Reporter(settings.name, owner, guarantee, self._ownership, clock)
         self._patience = Patience(listeners, lambda: request.stop, clock)
-        self._settlement = Settlement(self._ownership, self._patience, self._reporter, lambda: request.drop_batch)
+        self._settlement = Settlement(
+            self._ownership, self._patience, self._reporter, listeners, lambda: request.drop_batch
+        )
         self._matched = MatchedTopics(settings.topics, self._ownership, source)
         self._topic_look = TopicLook(source, self._ownership, self._matched, self._reporter, listeners, clock)
         self._ticks = Ticks(processor.ticking_sinks, self._ownership, source, clock)
@@ -278,7 +280,7 @@ class Loop:
                 self._recorder.write_due()
                 self._source.wait(self._wait_s())
         except BatchDropped as dropped:
-            logger.warning("%s", dropped)
+            logger.warning("%s", dropped, extra={"event": "dropped"})
         except (TransientError, OwnershipLost) as error:
             self._recover(error)
         else:
@@ -309,8 +311,11 @@ class Loop:
             case Revoked(partitions) | Lost(partitions):
                 # No batch is in hand here: what could be finished in time has been, and the rest was dropped.
                 self._acquisition.discard(partitions)
+                ours = self._ownership.positions.keys() & set(partitions)
                 self._ownership.drop(partitions)
                 self._source.release(partitions)
+                if ours:
+                    self._listeners.on_released(ours)
             case PositionLost():
                 self._ownership.position_lost(event)
         self._reporter.positions_changed()
@@ -318,6 +323,7 @@ class Loop:
     def _moved(self, tp: TopicPartition, from_offset: int, until_offset: int) -> None:
         """A loss was answered: the position is elsewhere now."""
         self._recorder.moved(tp, from_offset, until_offset)
+        self._listeners.on_moved(tp, from_offset, until_offset)
         if self._bounded is not None:
             self._bounded.lost.add(tp)
 

@@ -37,7 +37,8 @@ class Patience:
         ``attempt`` is the number of the one that failed, where they are counted.
         """
         counted = f" (attempt {attempt})" if attempt > 1 else ""
-        logger.warning("%s; trying again in %.1f s%s", error, delay_s, counted)
+        fields = {"event": "retrying", "error": type(error).__name__, "delay_s": round(delay_s, 3), "attempt": attempt}
+        logger.warning("%s; trying again in %.1f s%s", error, delay_s, counted, extra=fields)
         self._listeners.on_retry(error, delay_s)
         given_up = given_up or self._is_stopping
         deadline = self._clock() + delay_s

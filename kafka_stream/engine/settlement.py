@@ -5,7 +5,6 @@ The store is asked by its ``reclaim``; what its answer means is said by ``Owners
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from kafka_stream.engine.partitions.ownership import Ownership
@@ -13,21 +12,25 @@ from kafka_stream.engine.patience import Patience, jitter
 from kafka_stream.engine.reporter import Reporter
 from kafka_stream.engine.retry import backoff_s
 from kafka_stream.errors import CommitOutcomeUnknown, TransientError
-from kafka_stream.progress import StreamState
+from kafka_stream.progress import Listeners, StreamState
 from kafka_stream.types import Claim
-
-logger = logging.getLogger("kafka_stream")
 
 
 class Settlement:
     """Asks the store until it answers, or until ``given_up``: a stop waits for the answer too, until its time is up."""
 
     def __init__(
-        self, ownership: Ownership, patience: Patience, reporter: Reporter, given_up: Callable[[], bool]
+        self,
+        ownership: Ownership,
+        patience: Patience,
+        reporter: Reporter,
+        listeners: Listeners,
+        given_up: Callable[[], bool],
     ) -> None:
         self._ownership = ownership
         self._patience = patience
         self._reporter = reporter
+        self._listeners = listeners
         self._given_up = given_up
 
     def settle(self, claim: Claim, unknown: CommitOutcomeUnknown) -> None:
@@ -39,7 +42,7 @@ class Settlement:
             CommitOutcomeUnknown: the store has not answered in time.
         """
         committed = self._outcome(claim, unknown)
-        logger.info("an unknown commit outcome was settled: %s", "committed" if committed else "not committed")
+        self._listeners.on_settled(committed)
         self._reporter.set(state=StreamState.RUNNING, error=None)
         if not committed:
             raise TransientError(f"the commit of {claim.ranges[0]} did not take effect: {unknown}") from unknown

@@ -116,7 +116,8 @@ class Pins:
         now = self._clock()
         kept = {tp: seen for tp, seen in self._first_seen.items() if ends.get(tp) == seen[0]}
         for tp in sorted(self._told - kept.keys()):
-            logger.info("the end of %s is not pinned any more", tp)
+            fields = {"event": "unpinned", "partition": str(tp)}
+            logger.info("the end of %s is not pinned any more", tp, extra=fields)
         self._told &= kept.keys()
         self._first_seen = {tp: kept.get(tp, (end, now, datetime.now(UTC))) for tp, end in ends.items()}
         pinned = {tp: since for tp, (_, at, since) in self._first_seen.items() if now - at >= PINNED_S}
@@ -127,6 +128,7 @@ class Pins:
                 tp,
                 ends[tp],
                 now - self._first_seen[tp][1],
+                extra={"event": "pinned", "partition": str(tp), "offset": ends[tp]},
             )
         self._told |= pinned.keys()
         return pinned

@@ -63,6 +63,7 @@ class Watchdog:
                 self._stream,
                 taken,
                 self._why(),
+                extra={"event": "slow", "stream": self._stream, "duration_s": round(taken, 3)},
             )
 
     def _why(self) -> str:

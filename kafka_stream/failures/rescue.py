@@ -246,6 +246,7 @@ class Rescue:
             len(letters),
             where,
             kind,
+            extra={"event": "set aside", "stream": self._stream, "letters": len(letters), "error": kind},
         )
 
     # -------------------------------------------------------------------------------------------------- order of keys

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, runtime_checkable
@@ -77,6 +77,15 @@ class Listener(Protocol):
 
     def on_retry(self, error: Exception, delay_s: float) -> None:
         """A batch was dropped and is retried after a delay."""
+
+    def on_released(self, partitions: Collection[TopicPartition]) -> None:
+        """Partitions that were taken over went to another member, or the group took them away."""
+
+    def on_moved(self, partition: TopicPartition, from_offset: int, until_offset: int) -> None:
+        """What was stored was gone, and it goes on at another offset, as ``on_data_loss`` says."""
+
+    def on_settled(self, committed: bool) -> None:
+        """The store was asked about a commit whose answer was lost: it had taken effect, or had not."""
 
     def on_pinned(self, pinned: Mapping[TopicPartition, datetime]) -> None:
         """Since when somebody's open transaction has kept what is behind it from us, if for a minute or longer.

@@ -16,6 +16,7 @@ from kafka_stream.interpreter import collecting_less_often, switching_often
 from kafka_stream.progress import RunSummary, StreamState, StreamStatus
 from kafka_stream.protocols import Source
 from kafka_stream.running.inside import Inside
+from kafka_stream.running.log_context import logged_as
 from kafka_stream.running.process_end import forget, is_shut_down, pool_of, stop_at_exit
 from kafka_stream.running.stop_signals import StopSignals, StopTimedOut
 
@@ -96,7 +97,8 @@ class Run:
             self._summary = self._run()
         except BaseException as error:
             self._failure = error
-            logger.error("stream %r has failed and reads no more: %s", self.stream, error, exc_info=error)
+            fields = {"event": "error", "stream": self.stream, "error": type(error).__name__}
+            logger.error("stream %r has failed and reads no more: %s", self.stream, error, exc_info=error, extra=fields)
         finally:
             forget(self)
             self._ended.set()
@@ -110,7 +112,7 @@ class Run:
             raise KafkaStreamError(str(interrupted)) from None
 
     def _run(self, until: Any = None) -> RunSummary:
-        with self._inside.entered():
+        with logged_as(self.stream), self._inside.entered():
             return self._loop.run(until)
 
     @contextmanager

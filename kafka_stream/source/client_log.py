@@ -21,6 +21,7 @@ _NOTICED_BY = re.compile(
 @dataclass(slots=True)
 class _Fault:
     line: str
+    level: int
     told_at: float
     more: int = 0
 
@@ -56,10 +57,10 @@ class ClientLog:
         now = self._clock()
         for fault in faults.values():
             if fault.more:
-                self._logger.warning("%s", fault.again(now))
+                self._logger.log(fault.level, "%s", fault.again(now))
 
     def _tell(self, level: int, line: str) -> None:
-        if level < logging.WARNING:
+        if level < logging.INFO:  # somebody wants to see everything
             self._logger.log(level, "%s", line)
             return
         now = self._clock()
@@ -70,7 +71,7 @@ class ClientLog:
                 return
             if len(self._faults) >= _MOST_FAULTS:
                 self._faults.clear()
-            self._faults[key] = _Fault(line, now)
+            self._faults[key] = _Fault(line, level, now)
         self._logger.log(level, "%s", line if fault is None or not fault.more else fault.again(now))
 
 

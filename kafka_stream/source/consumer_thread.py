@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import copy_context
 from itertools import groupby
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -58,7 +59,7 @@ class ConsumerThread:
         self._published = published
         self._protocol = protocol
         self._commands: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._thread = Thread(target=self._run, daemon=True)
+        self._thread = Thread(target=copy_context().run, args=(self._run,), daemon=True)
         self._closing = self._full = self._has_joined = False
         self._lost_brokers = LostBrokers(cluster)
         self._errors = ConsumerErrors(inbox, cluster, wanted.named, self._lost_brokers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import copy_context
 from threading import Lock, Thread
 
 from kafka_stream.errors import BrokerUnavailable, KafkaStreamError, TopicNotFound
@@ -37,7 +38,7 @@ class TopicWatch:
             if self._is_looking:
                 return
             self._is_looking = True
-        Thread(target=self._look, args=(dict(positions),), name=self._name, daemon=True).start()
+        Thread(target=copy_context().run, args=(self._look, dict(positions)), name=self._name, daemon=True).start()
 
     def answer(self) -> Look | None:
         """What was seen since the last call; raises what came in its place."""

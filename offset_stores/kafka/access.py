@@ -13,18 +13,25 @@ from kafka_stream.offset_stores.kafka.group import Found, Group
 from kafka_stream.offset_stores.kafka.offset_requests import OffsetRequests
 from kafka_stream.offset_stores.kafka.producer import TransactionalProducer
 from kafka_stream.offset_stores.kafka.requests import Waits
-from kafka_stream.offset_stores.kafka.settings import producer_settings
+from kafka_stream.offset_stores.kafka.settings import is_timeout_chosen, producer_settings
 
 
 class Access:
-    """The clients of one store. Building it connects to nothing."""
+    """The clients of one store. Building it connects to nothing.
 
-    def __init__(self, config: Mapping[str, Any], where: str, now: Callable[[], datetime]) -> None:
+    ``member_of`` is the group whose members' sessions say how long a transaction may last, unless settings do.
+    """
+
+    def __init__(
+        self, config: Mapping[str, Any], where: str, now: Callable[[], datetime], member_of: str | None = None
+    ) -> None:
         self.where = where
         self.now = now
         self.waits = Waits()
         self.brokers = Brokers(config, where, self.waits)
-        self._producer_settings = producer_settings(config)
+        self._config = config
+        self._asks_for_session_of = None if is_timeout_chosen(config) else member_of
+        self._producer_settings: Mapping[str, Any] | None = None
         self.adopting: dict[str, int] = {}
         """How many partitions each topic had whose offsets a live plain group keeps; who takes one over adopts it."""
         self._offset_requests = OffsetRequests()
@@ -59,9 +66,15 @@ class Access:
 
     def producer(self, transactional_id: str) -> TransactionalProducer:
         """A producer that has taken this id over, and ended what older ones had begun."""
-        return TransactionalProducer(
-            self._producer_settings, transactional_id, self.where, self.waits, self._offset_requests
-        )
+        settings = self._settings_of_producers()
+        return TransactionalProducer(settings, transactional_id, self.where, self.waits, self._offset_requests)
+
+    def _settings_of_producers(self) -> Mapping[str, Any]:
+        if self._producer_settings is None:
+            group_id = self._asks_for_session_of
+            session_timeout_ms = None if group_id is None else self.brokers.session_timeout_ms(group_id)
+            self._producer_settings = producer_settings(self._config, session_timeout_ms)
+        return self._producer_settings
 
     def close(self) -> None:
         """Give the connections back."""

@@ -33,6 +33,7 @@ _MOCK_CLUSTER = "mockCluster"
 _NOBODY = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
 
 _RETENTION = "offsets.retention.minutes"
+_SESSION = "consumer.session.timeout.ms"
 
 Client = TypeVar("Client", AdminClient, Consumer)
 T = TypeVar("T")
@@ -109,6 +110,15 @@ class Brokers:
             return asked(self._connection, _retention, REQUEST_TIMEOUT_S, "asking how long offsets are kept")
         except KafkaException as error:
             logger.debug("how long offsets are kept is not known: %s", error)
+            return None
+
+    def session_timeout_ms(self, group_id: str) -> int | None:
+        """How long a member of the consumer protocol is missed before it is gone; ``None`` if brokers do not tell."""
+        doing = f"asking how long sessions of group {group_id!r} last"
+        try:
+            return asked(self._connection, partial(_session_timeout_ms, group_id), REQUEST_TIMEOUT_S, doing)
+        except KafkaException as error:
+            logger.debug("how long sessions of group %r last is not known: %s", group_id, error)
             return None
 
     def ask(self, request: Callable[[AdminClient], T], doing: str) -> T:
@@ -207,6 +217,12 @@ def _retention(client: AdminClient) -> timedelta:
     answers = client.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S).values()
     found = [int(answer.result()[_RETENTION].value) for answer in answers]
     return timedelta(minutes=min(found))
+
+
+def _session_timeout_ms(group_id: str, client: AdminClient) -> int | None:
+    resource = ConfigResource(ConfigResource.Type.GROUP, group_id)
+    answer = client.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_S)[resource].result()
+    return int(answer[_SESSION].value) if _SESSION in answer else None
 
 
 def _members(group_id: str, client: AdminClient) -> Sequence[Any]:

@@ -13,6 +13,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable
+from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
@@ -117,7 +118,10 @@ class Requests(Generic[Client]):
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._held = [client]  # and nowhere else, so that the thread is the last to let go of it
         self._thread = threading.Thread(
-            target=_serve, args=(self._queue, client, at_end), name="kafka-stream-requests", daemon=True
+            target=copy_context().run,  # what the client logs is of the stream for which it was made
+            args=(_serve, self._queue, client, at_end),
+            name="kafka-stream-requests",
+            daemon=True,
         )
         self._thread.start()
         self._leave = weakref.finalize(self, _leave, self._queue, self._held)

@@ -11,7 +11,8 @@ from kafka_stream.librdkafka import ClientSettings, why_unknown
 from kafka_stream.source.connection import connection_settings, soon_again
 
 _BROKERS = ("bootstrap.servers", "metadata.broker.list")
-_DEFAULT_SESSION_TIMEOUT_MS = 45_000  # librdkafka's session.timeout.ms
+_SESSION, _TIMEOUT = "session.timeout.ms", "transaction.timeout.ms"
+_DEFAULT_SESSION_TIMEOUT_MS = 45_000  # librdkafka's, and the brokers' group.consumer.session.timeout.ms
 _DEFAULTS: Mapping[str, Any] = {
     "linger.ms": 20,
     "batch.size": 1_000_000,
@@ -78,23 +79,30 @@ def merged_config(own: Mapping[str, Any], of_stream: Mapping[str, Any]) -> dict[
 
     Its timeout is the stream's all the same: for so long a killed member's successors wait for its offsets.
     """
-    session_timeout_ms = of_stream.get("session.timeout.ms", _DEFAULT_SESSION_TIMEOUT_MS)
+    of_session = {_TIMEOUT: of_stream[_SESSION]} if _SESSION in of_stream else {}
     of_connection = {} if any(key in own for key in _BROKERS) else connection_settings(of_stream)
-    return ClientSettings({**of_connection, "transaction.timeout.ms": session_timeout_ms, **own})
+    return ClientSettings({**of_connection, **of_session, **own})
 
 
-def producer_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+def producer_settings(config: Mapping[str, Any], session_timeout_ms: int | None = None) -> dict[str, Any]:
     """A transactional producer's settings, but for its ``transactional.id``.
+
+    ``session_timeout_ms`` is that of the group, where it is not its members who say how long their sessions last.
 
     A killed owner's offsets stay unreadable until its transaction times out: not for longer than its session lasts.
     librdkafka would wait as long for a broker that hangs, too, whoever leads its partitions by then; what is sent again
     for that is not there twice (KIP-98).
     """
-    defaults = {"transaction.timeout.ms": _DEFAULT_SESSION_TIMEOUT_MS, **_DEFAULTS}
+    defaults = {_TIMEOUT: session_timeout_ms or _DEFAULT_SESSION_TIMEOUT_MS, **_DEFAULTS}
     settings = {**defaults, **soon_again(config), **config, **_FORCED}
     if not any(key.startswith("socket.timeout") for key in config):
-        settings["socket.timeout.ms"] = min(_LONGEST_SILENCE_MS, int(settings["transaction.timeout.ms"]))
+        settings["socket.timeout.ms"] = min(_LONGEST_SILENCE_MS, int(settings[_TIMEOUT]))
     return ClientSettings(settings)
+
+
+def is_timeout_chosen(config: Mapping[str, Any]) -> bool:
+    """Whether somebody has said how long a transaction may last."""
+    return _TIMEOUT in config
 
 
 def servers_of(config: Mapping[str, Any]) -> str | None:
@@ -120,4 +128,12 @@ def _from_url(url: str) -> dict[str, Any]:
     return {**query, "bootstrap.servers": unquote(parts.netloc)}
 
 
-__all__ = ["checked_config", "dead_letters_topic_in", "merged_config", "producer_settings", "refuse_mock", "servers_of"]
+__all__ = [
+    "checked_config",
+    "dead_letters_topic_in",
+    "is_timeout_chosen",
+    "merged_config",
+    "producer_settings",
+    "refuse_mock",
+    "servers_of",
+]

@@ -41,8 +41,9 @@ class KafkaOffsetStore(KeepsLetters):
     ``config`` are librdkafka's settings of the transactional producer, or a URL ``kafka://h1:9092,h2:9092``. Brokers
     and security are the stream's if none are named. The group is named after the stream, so that the offsets of any
     plain consumer group of that name are valid positions; what else belongs to a position is JSON in the offset's
-    metadata. ``transaction.timeout.ms`` is the stream's ``session.timeout.ms`` unless it is set: a batch whose writing
-    takes longer is aborted and repeated. Offsets of a stream that does not run expire after the brokers'
+    metadata. ``transaction.timeout.ms`` is what a member's session lasts unless it is set (the stream's
+    ``session.timeout.ms``, or the group's ``consumer.session.timeout.ms``): a batch whose writing takes longer is
+    aborted and repeated. Offsets of a stream that does not run expire after the brokers'
     ``offsets.retention.minutes``. ``now`` is a clock for tests.
 
     Dead letters of a stream go to the topic ``<stream>.dead-letters``, unless the stream's ``DeadLetters`` names
@@ -262,7 +263,9 @@ class KafkaOffsetStore(KeepsLetters):
                     "this Kafka offset store names no brokers, and no stream has bound it: give it a URL or "
                     "{'bootstrap.servers': …}"
                 )
-            access = Access(self._config, self.describe(), self._now)
+            binding = self._binding
+            member_of = binding.group_id if binding is not None and binding.shard is None else None
+            access = Access(self._config, self.describe(), self._now, member_of)
             try:
                 access.brokers.cluster_id()  # says at once what other requests would wait for: who refuses us
             except BaseException:

@@ -41,13 +41,13 @@ def test_as_json_each_line_is_an_object_with_fields(invoke: Invoke, tmp_path: Pa
     ended = invoke("run", "app:stream", "--until", "latest", "--log-format", "json")
     assert ended.status == 0, ended.err
     found = {each["event"]: each for each in _objects(ended.err) if "event" in each}
-    assert list(found) == ["started", "batch", "stopped"]
+    assert list(found) == ["started", "assigned", "batch", "stopped"]
     assert {each["stream"] for each in found.values()} == {"orders"}
     assert found["stopped"]["records"] == 10
     assert found["batch"]["ranges"], found["batch"]
     for each in found.values():
         assert each["level"] == "info"
-        assert each["logger"] == "kafka_stream.run"
+        assert each["logger"] == "kafka_stream.stream"
         assert datetime.fromisoformat(each["time"]).tzinfo is not None
 
 
@@ -117,7 +117,7 @@ def test_a_file_says_where_records_go(invoke: Invoke, tmp_path: Path, name: str,
     ended = invoke("run", "app:stream", "--until", "latest", "--log-config", name)
     assert (ended.status, ended.err) == (0, "")
     logging.shutdown()
-    assert "OWN stopped after 10 records" in (tmp_path / "own.log").read_text()
+    assert "OWN orders stopped after 10 records" in (tmp_path / "own.log").read_text()
 
 
 @pytest.mark.parametrize(

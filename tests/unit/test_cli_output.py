@@ -9,8 +9,9 @@ import pytest
 
 from kafka_stream import errors
 from kafka_stream.cli.exit_status import ExitStatus, exit_status
-from kafka_stream.cli.progress import LineProgress, thousands
+from kafka_stream.cli.progress import LineProgress
 from kafka_stream.protocols import BatchProgress
+from kafka_stream.running.stream_log import thousands
 from kafka_stream.types import Guarantee, OffsetRange, Owner, TopicPartition
 
 ORDERS_0 = TopicPartition("orders", 0)
@@ -116,7 +117,9 @@ def test_lines_come_at_most_once_a_second_and_the_totals_count_every_batch() -> 
     lines: list[str] = []
     clock = Clock()
     progress = LineProgress(
-        "orders into table t, offsets in sqlite:///o", write=lambda line, _: lines.append(line), clock=clock
+        {"topics": ["orders"], "results": ["table t"], "store": "sqlite:///o"},
+        write=lambda _, line, fields: lines.append(line),
+        clock=clock,
     )
     progress.on_start("orders", OWNER, Guarantee.EXACTLY_ONCE)
     for batch in range(1, 33):
@@ -129,13 +132,13 @@ def test_lines_come_at_most_once_a_second_and_the_totals_count_every_batch() -> 
         "orders batch 9: 1 000 records in 0.40 s, 9 000 in all, lag 5",
         "orders batch 17: 1 000 records in 0.40 s, 17 000 in all, lag 5",
         "orders batch 25: 1 000 records in 0.40 s, 25 000 in all, lag 5",
-        "stopped after 32 000 records in 32 batches, 4.0 s (8 000 records/s)",
+        "orders stopped after 32 000 records in 32 batches, 4.0 s (8 000 records/s)",
     ]
 
 
 def test_the_totals_say_what_was_set_aside() -> None:
     lines: list[str] = []
-    progress = LineProgress("x", write=lambda line, _: lines.append(line), clock=Clock())
+    progress = LineProgress({}, write=lambda _, line, fields: lines.append(line), clock=Clock())
     progress.on_batch(replace(progress_of(1, 900, 5), dead_letters=3))
     progress.on_stop(None)
     assert lines[-1].startswith("stopped after 900 records in 1 batches, 3 of them set aside as dead letters, ")
@@ -143,7 +146,7 @@ def test_the_totals_say_what_was_set_aside() -> None:
 
 def test_a_failed_run_says_so() -> None:
     lines: list[str] = []
-    LineProgress("x", write=lambda line, _: lines.append(line), clock=Clock()).on_stop(ValueError("no"))
+    LineProgress({}, write=lambda _, line, fields: lines.append(line), clock=Clock()).on_stop(ValueError("no"))
     assert lines[0].startswith("failed after 0 records in 0 batches")
 
 

@@ -79,10 +79,22 @@ def test_recovery_tells_what_was_counted_and_makes_the_next_fault_news(
     assert caplog.messages == ["127.0.0.1:9093/2: Disconnected", REFUSED, f"{REFUSED} … and 3 more in 7 s", REFUSED]
 
 
-def test_what_is_no_warning_is_logged_as_it_comes(log: ClientLog, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_for_debugging_is_logged_as_it_comes(log: ClientLog, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
-        log.log(logging.INFO, "%s [%s] %s", "TERMINATE", "rdkafka#consumer-1", "[thrd:app]: Terminating instance")
+        log.log(logging.DEBUG, "%s [%s] %s", "TERMINATE", "rdkafka#consumer-1", "[thrd:app]: Terminating instance")
     assert len(caplog.messages) == 2
+
+
+def test_what_is_told_at_info_is_counted_at_info(
+    log: ClientLog, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """librdkafka tells of a connection that breaks at INFO, for each broker and client, and again and again."""
+    for _ in range(36):
+        log.log(logging.INFO, "%s [%s] %s", "FAIL", "rdkafka#consumer-1", "[thrd:main]: Disconnected (after 1ms in UP)")
+    clock.now = 7.0
+    log.recovered()
+    assert [record.levelno for record in caplog.records] == [logging.INFO, logging.INFO]
+    assert caplog.messages[1].endswith(" … and 35 more in 7 s")
 
 
 def test_it_does_not_grow_with_what_it_is_told(log: ClientLog) -> None:

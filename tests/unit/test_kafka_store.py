@@ -57,12 +57,15 @@ def test_brokers_security_and_session_come_from_the_stream() -> None:
     assert settings["linger.ms"] == 5
     assert not settings.keys() & {"fetch.max.bytes", "isolation.level", "session.timeout.ms"}
     assert producer_settings(merged_config({}, {"bootstrap.servers": "b1"}))["transaction.timeout.ms"] == 45_000
+    of_group = producer_settings(merged_config({}, {"bootstrap.servers": "b1"}), 7_000)
+    assert (of_group["transaction.timeout.ms"], of_group["socket.timeout.ms"]) == (7_000, 7_000)
+    assert producer_settings(merged_config({}, OF_STREAM), 7_000)["transaction.timeout.ms"] == 9_000
 
 
 def test_a_store_that_names_brokers_takes_nothing_from_the_stream_but_its_timeout() -> None:
     own = {"bootstrap.servers": "b2:9092"}
     assert merged_config(own, OF_STREAM) == {**own, "transaction.timeout.ms": 9_000}
-    assert merged_config(own, {}) == {**own, "transaction.timeout.ms": 45_000}
+    assert merged_config(own, {}) == own
     assert servers_of(own) == "b2:9092"
     asked_for = {**own, "transaction.timeout.ms": 10_000}
     assert merged_config(asked_for, OF_STREAM) == asked_for

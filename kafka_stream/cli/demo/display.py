@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kafka_stream.cli.progress import thousands
+from kafka_stream.running.stream_log import thousands
 
 PLAIN_INTERVAL_S = 5.0
 WIDEST = 100

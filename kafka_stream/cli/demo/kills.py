@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from kafka_stream.cli.progress import thousands
+from kafka_stream.running.stream_log import thousands
 from kafka_stream.types import Phase
 
 _SCRIPT: tuple[Phase | None, ...] = (

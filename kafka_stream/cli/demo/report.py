@@ -13,7 +13,7 @@ from rich.text import Text
 
 from kafka_stream.cli.demo.ledger import Verdict
 from kafka_stream.cli.demo.show import Outcome
-from kafka_stream.cli.progress import thousands
+from kafka_stream.running.stream_log import thousands
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from kafka_stream.cli.demo.kills import Kill, Script
 from kafka_stream.cli.demo.ledger import Ledger, Verdict
 from kafka_stream.cli.demo.orders import OrderProducer
 from kafka_stream.cli.demo.service import ServiceProcess
-from kafka_stream.cli.progress import thousands
 from kafka_stream.errors import KafkaStreamError
 from kafka_stream.protocols import OffsetStore
+from kafka_stream.running.stream_log import thousands
 from kafka_stream.types import Phase
 
 TICK_S = 0.05

@@ -85,7 +85,8 @@ class Losses:
         for tp in sorted(vanished):
             loss = find_vanished(tp, stood[tp].next_offset if tp in stood else 0, topics[tp.topic])
             self._refuse_unless_chosen(loss)
-            logger.warning("%s Going on without it, as on_data_loss=%r says.", loss, self._on_data_loss)
+            fields = _fields(loss)
+            logger.warning("%s Going on without it, as on_data_loss=%r says.", loss, self._on_data_loss, extra=fields)
 
     def answer(self, loss: DataLoss, position: Position, topic_ids: Mapping[str, str]) -> Position:
         """Where to go on, once that is stored.
@@ -97,7 +98,10 @@ class Losses:
         self._refuse_unless_chosen(loss)
         tp = loss.partition
         offset = self._source.offsets([tp], OffsetAt(self._on_data_loss))[tp]
-        logger.warning("%s Going on at offset %d, as on_data_loss=%r says.", loss, offset, self._on_data_loss)
+        fields = {**_fields(loss), "offset": offset}
+        logger.warning(
+            "%s Going on at offset %d, as on_data_loss=%r says.", loss, offset, self._on_data_loss, extra=fields
+        )
         known = {tp.topic: topic_ids[tp.topic]} if tp.topic in topic_ids else {}
         kind = PlanKind.TRANSACTION
         if position.planned_until is not None:
@@ -173,6 +177,11 @@ def _truncated(topic_partition: TopicPartition, wanted: int, log: Log) -> LogTru
         wanted=wanted,
         available=(log.first, log.end),
     )
+
+
+def _fields(loss: DataLoss) -> dict[str, object]:
+    """Of a log record."""
+    return {"event": "data loss", "loss": type(loss).__name__, "partition": str(loss.partition)}
 
 
 __all__ = ["Log", "Losses", "find_loss", "find_lost_position", "find_vanished"]

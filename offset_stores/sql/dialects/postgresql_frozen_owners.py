@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import copy_context
 from types import TracebackType
 from typing import Any, Self
 
@@ -48,7 +49,9 @@ class BlockingSessions:
         self._done = threading.Event()
         self._left_alone: dict[int, str] = {}
         self._ended: set[int] = set()
-        self._thread = threading.Thread(target=self._watch, name="kafka-stream-blockers", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._watch,), name="kafka-stream-blockers", daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()
