@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import chain, compress
 from typing import Any
@@ -58,6 +59,10 @@ class _Decoded(Iterable[tuple[Message, Any]]):
             yield message, value
 
 
+def _moment(timestamp: tuple[int, int]) -> datetime:
+    return datetime.fromtimestamp(timestamp[1] / 1000, UTC)
+
+
 @dataclass(frozen=True)
 class Batch:
     """The records of one explicit range per partition: what ``prepare`` and ``write`` receive.
@@ -109,6 +114,11 @@ class Batch:
 
     def __iter__(self) -> Iterator[Message]:
         return chain.from_iterable([self._taken.get(r.topic_partition, ()) for r in self.ranges])
+
+    def times(self) -> Mapping[TopicPartition, tuple[datetime, datetime]]:
+        """The timestamps of each partition's first and last record, of those that have one."""
+        ends = ((tp, taken[0].timestamp(), taken[-1].timestamp()) for tp, taken in self._taken.items() if taken)
+        return {tp: (_moment(first), _moment(last)) for tp, first, last in ends if first[0] and last[0]}
 
     def count_of(self, topic_partition: TopicPartition) -> int:
         """The number of records of one partition."""

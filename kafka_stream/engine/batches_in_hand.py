@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Callable
 
 from kafka_stream.batch import Batch
 from kafka_stream.engine.partitions.ownership import Ownership
@@ -22,13 +24,20 @@ class BatchesInHand:
     """
 
     def __init__(
-        self, planner: Planner, preparing: Preparing, ownership: Ownership, source: Source, listeners: Listeners
+        self,
+        planner: Planner,
+        preparing: Preparing,
+        ownership: Ownership,
+        source: Source,
+        listeners: Listeners,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._planner = planner
         self._preparing = preparing
         self._ownership = ownership
         self._source = source
         self._listeners = listeners
+        self._clock = clock
         self._batches: deque[BatchInHand] = deque()
         self._committed: BatchInHand | None = None  # the batch before them, to be let go of
 
@@ -92,7 +101,9 @@ class BatchesInHand:
         """Take the records of a plan."""
         taken = BatchInHand(plan)
         self._batches.append(taken)
+        began = self._clock()
         taken.batch = Batch(plan.ranges, self._source.take(plan.ranges))
+        taken.fetch_s = self._clock() - began
         taken.starts = self._ownership.starts
         self._listeners.on_phase(Phase.AFTER_FETCH, plan.ranges)
         return taken

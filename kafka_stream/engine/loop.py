@@ -116,7 +116,7 @@ class Loop:
         self._topic_look = TopicLook(source, self._ownership, self._matched, self._reporter, listeners, clock)
         self._ticks = Ticks(processor.ticking_sinks, self._ownership, source, clock)
         self._planner = Planner(settings, source, self._ownership, clock)
-        self._in_hand = BatchesInHand(self._planner, preparing, self._ownership, source, listeners)
+        self._in_hand = BatchesInHand(self._planner, preparing, self._ownership, source, listeners, clock)
         self._namesakes = Namesakes(settings.name, settings.group_id or settings.name, owner, store, source)
         self._bounded: BoundedRun | None = None
         self._acquisition = Acquisition(self._ownership, self._recorder, listeners, self._reporter, clock)
@@ -368,7 +368,8 @@ class Loop:
             timings = Timings(0.0, 0.0, 0.0, self._clock() - started)
         self._processor.committed()
         self._in_hand.committed()
-        self._account(in_hand, replace(timings, prepare_s=prepared.prepare_s, workers=prepared.workers))
+        taken = replace(timings, fetch_s=in_hand.fetch_s, prepare_s=prepared.prepare_s, workers=prepared.workers)
+        self._account(in_hand, taken)
 
     def _go_on(self) -> None:
         """While a batch is written."""
@@ -389,7 +390,12 @@ class Loop:
         if self._bounded is not None:
             self._bounded.moved_at = self._clock()
         progress = self._reporter.committed(
-            committed.plan, timings, self._failures + 1, self._processor.set_aside, self._processor.duplicates
+            committed.plan,
+            timings,
+            self._failures + 1,
+            self._processor.set_aside,
+            self._processor.duplicates,
+            times=committed.batch.times(),
         )
         self._planner.committed(committed.plan, committed.batch, progress.duration_s)
         self._recorder.committed(progress)

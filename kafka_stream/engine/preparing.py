@@ -60,6 +60,7 @@ class BatchInHand:
 
     plan: Plan
     starts: int = -1
+    fetch_s: float = 0.0
     batch: Batch = field(default_factory=lambda: Batch((), {}))
     prepared: Future[Prepared] = field(default_factory=Future)
     begun: bool = False

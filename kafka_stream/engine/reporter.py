@@ -74,7 +74,14 @@ class Reporter:
         self.set(state=state, error=failure, batch_started_at=None)
 
     def committed(
-        self, plan: Plan, timings: Timings, attempt: int = 1, dead_letters: int = 0, duplicates: int = 0
+        self,
+        plan: Plan,
+        timings: Timings,
+        attempt: int = 1,
+        dead_letters: int = 0,
+        duplicates: int = 0,
+        *,
+        times: Mapping[TopicPartition, tuple[datetime, datetime]],
     ) -> BatchProgress:
         """A batch is committed."""
         self._begun = ()
@@ -99,6 +106,8 @@ class Reporter:
             dead_letters=dead_letters,
             duplicates=duplicates,
             workers=timings.workers,
+            fetch_s=timings.fetch_s,
+            times=times,
         )
         self.set(
             positions=self._ownership.next_offsets(),
@@ -109,6 +118,7 @@ class Reporter:
             duplicates=self.status.duplicates + duplicates,
             batch_started_at=None,
             committed_at=progress.committed_at,
+            reached={**self.status.reached, **{tp: last for tp, (_, last) in times.items()}},
         )
         return progress
 

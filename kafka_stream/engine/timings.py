@@ -16,6 +16,7 @@ class Timings:
     claim_s: float
     write_s: float
     commit_s: float
+    fetch_s: float = 0.0
     workers: Mapping[str, WorkerShare] = field(default_factory=dict)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Sums
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import NamedTuple
@@ -24,6 +24,7 @@ except ImportError as error:
 
 PARTITIONS_LIMIT = 100
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_AGES = (*_SECONDS[3:], 300, 1_800, 3_600, 21_600, 86_400)
 _RECORDS = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
 _ALL = "all"
 
@@ -46,6 +47,12 @@ class _Families:
         self.retries = counter("retries", "What was tried again, a start or a batch, by the error's type.", "error")
         self.failures = counter("failures", "Runs that failed, by the error's type.", "error")
         self.takeovers = counter("takeovers", "Partitions that were taken over.")
+        self.releases = counter("releases", "Partitions that went to another member, or that the group took away.")
+        self.data_losses = counter("data_losses", "Losses of data that were answered, as on_data_loss says.")
+        self.settled = counter("settled_commits", "Commits whose outcome was unknown, by what came of them.", "outcome")
+        self.ages = histogram(
+            "record_to_commit_seconds", "From the oldest record's timestamp to the commit of its batch.", _AGES
+        )
         self.phases = histogram("phase_seconds", "How long a committed batch took, by phase.", _SECONDS, "phase")
         self.sizes = histogram("batch_records", "Records of a committed batch.", _RECORDS)
         self.info = Gauge(
@@ -99,6 +106,14 @@ GAUGES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ),
         ("topic", "partition"),
     ),
+    (
+        "kafka_stream_lag_seconds",
+        (
+            "0 without a lag; else how old the last record is that this run has committed of the partition. Of all "
+            'partitions of a topic the largest, with partition="all", where the stream owns more than the limit.'
+        ),
+        ("topic", "partition"),
+    ),
     ("kafka_stream_lag_unknown_partitions", "Owned partitions whose end nobody has told lately.", ()),
     ("kafka_stream_pinned_partitions", "Owned partitions that an open transaction has held for a minute.", ()),
     ("kafka_stream_batch_in_hand_seconds", "How long the batch in hand has been; 0 without one.", ()),
@@ -119,6 +134,8 @@ def _samples(stream: str, status: StreamStatus, partitions_limit: int, now: date
     yield _Sample("kafka_stream_partitions", (stream,), len(status.positions))
     for labels, lag in _lags(status.lag, partitions_limit):
         yield _Sample("kafka_stream_lag_records", (stream, *labels), lag)
+    for labels, seconds in _lags_s(status, partitions_limit, now):
+        yield _Sample("kafka_stream_lag_seconds", (stream, *labels), seconds)
     unknown = sum(1 for lag in status.lag.values() if lag is None)
     yield _Sample("kafka_stream_lag_unknown_partitions", (stream,), unknown)
     yield _Sample("kafka_stream_pinned_partitions", (stream,), len(status.pinned))
@@ -140,6 +157,21 @@ def _lags(lag: Mapping[TopicPartition, int | None], partitions_limit: int) -> It
     yield from (((topic, _ALL), each) for topic, each in sorted(sums.items()))
 
 
+def _lags_s(status: StreamStatus, partitions_limit: int, now: datetime) -> Iterator[tuple[tuple[str, str], float]]:
+    """Of the partitions of which it is known: at their end, or since this run has committed one of their records."""
+    known = {tp: 0.0 for tp, lag in status.lag.items() if lag == 0}
+    for tp, reached in status.reached.items():
+        if status.lag.get(tp):
+            known[tp] = max(0.0, (now - reached).total_seconds())
+    if len(status.lag) <= partitions_limit:
+        yield from (((tp.topic, str(tp.partition)), each) for tp, each in sorted(known.items()))
+        return
+    largest: dict[str, float] = {}
+    for tp, each in known.items():
+        largest[tp.topic] = max(largest.get(tp.topic, 0.0), each)
+    yield from (((topic, _ALL), each) for topic, each in sorted(largest.items()))
+
+
 _FAMILIES: WeakKeyDictionary[CollectorRegistry, _Families] = WeakKeyDictionary()
 
 
@@ -153,9 +185,13 @@ class _Stream:
         self.dead_letters = families.dead_letters.labels(stream)
         self.duplicates = families.duplicates.labels(stream)
         self.takeovers = families.takeovers.labels(stream)
+        self.releases = families.releases.labels(stream)
+        self.data_losses = families.data_losses.labels(stream)
+        self.settled = {it: families.settled.labels(stream, it) for it in ("committed", "not committed")}
         self.sizes = families.sizes.labels(stream)
-        self.prepare, self.claim, self.write, self.commit = (
-            families.phases.labels(stream, phase) for phase in ("prepare", "claim", "write", "commit")
+        self.ages = families.ages.labels(stream)
+        self.fetch, self.prepare, self.claim, self.write, self.commit = (
+            families.phases.labels(stream, phase) for phase in ("fetch", "prepare", "claim", "write", "commit")
         )
 
 
@@ -194,6 +230,18 @@ class PrometheusListener(StreamListener):
         """Count takeovers."""
         self._of_stream().takeovers.inc(len(positions))
 
+    def on_released(self, partitions: Collection[TopicPartition]) -> None:
+        """Count releases."""
+        self._of_stream().releases.inc(len(partitions))
+
+    def on_moved(self, partition: TopicPartition, from_offset: int, until_offset: int) -> None:
+        """Count a loss of data."""
+        self._of_stream().data_losses.inc()
+
+    def on_settled(self, committed: bool) -> None:
+        """Count it by what came of it."""
+        self._of_stream().settled["committed" if committed else "not committed"].inc()
+
     def on_batch(self, progress: BatchProgress) -> None:
         """Add a committed batch."""
         found = self._of_stream()
@@ -205,6 +253,10 @@ class PrometheusListener(StreamListener):
         if progress.duplicates:
             found.duplicates.inc(progress.duplicates)
         found.sizes.observe(progress.records)
+        if progress.times:
+            oldest = min(first for first, _ in progress.times.values())
+            found.ages.observe(max(0.0, (progress.committed_at - oldest).total_seconds()))
+        found.fetch.observe(progress.fetch_s)
         found.prepare.observe(progress.prepare_s)
         found.claim.observe(progress.claim_s)
         found.write.observe(progress.write_s)

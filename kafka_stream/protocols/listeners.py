@@ -29,6 +29,8 @@ class BatchProgress:
     number of the attempt that went well, from 1; ``dead_letters`` counts those of the ``records`` that were set aside,
     ``duplicates`` those that a ``Deduplicate`` has kept back. ``workers`` are those of the stream's executor that read
     and prepared it, by name; ``prepare_s`` is then their time, divided by how many can be at work at once.
+    ``fetch_s`` is what it took to take the records that clients had fetched before. ``times`` are the timestamps of
+    each partition's first and last record, where they are known here: not where workers read them.
     """
 
     stream: str
@@ -47,6 +49,8 @@ class BatchProgress:
     dead_letters: int = 0
     duplicates: int = 0
     workers: Mapping[str, WorkerShare] = field(default_factory=dict)
+    fetch_s: float = 0.0
+    times: Mapping[TopicPartition, tuple[datetime, datetime]] = field(default_factory=dict)
 
     @property
     def duration_s(self) -> float:

@@ -169,6 +169,7 @@ class StreamLog(StreamListener):
             "records": progress.records,
             "bytes": progress.bytes,
             "duration_s": round(progress.duration_s, 6),
+            "fetch_s": round(progress.fetch_s, 6),
             "prepare_s": round(progress.prepare_s, 6),
             "claim_s": round(progress.claim_s, 6),
             "write_s": round(progress.write_s, 6),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -50,9 +53,11 @@ def test_what_batches_add_up_to(registry: CollectorRegistry) -> None:
     assert found["kafka_stream_dead_letters_total{stream=s}"] == 0
     batches = found["kafka_stream_batches_total{stream=s}"]
     assert batches >= 1
-    for phase in ("prepare", "claim", "write", "commit"):
+    for phase in ("fetch", "prepare", "claim", "write", "commit"):
         assert found[f"kafka_stream_phase_seconds_count{{phase={phase},stream=s}}"] == batches
     assert found["kafka_stream_batch_records_sum{stream=s}"] == 40
+    assert found["kafka_stream_record_to_commit_seconds_count{stream=s}"] == batches
+    assert found["kafka_stream_lag_seconds{partition=0,stream=s,topic=orders}"] == 0
     assert found["kafka_stream_state{state=stopped,stream=s}"] == 1
     assert sum(value for name, value in found.items() if name.startswith("kafka_stream_state{")) == 1
     text = generate_latest(registry).decode()
@@ -99,6 +104,37 @@ def test_lag_is_told_by_partition_up_to_the_limit_and_by_topic_beyond(registry: 
     lags = {name: value for name, value in many.items() if name.startswith("kafka_stream_lag_records")}
     assert lags == {"kafka_stream_lag_records{partition=all,stream=s,topic=orders}": sum(range(100))}
     assert many["kafka_stream_partitions{stream=s}"] == 100
+
+
+def test_lag_in_time_is_the_age_of_the_last_committed_record(registry: CollectorRegistry) -> None:
+    hour = timedelta(hours=1)
+    status = replace(_status(5), reached={TopicPartition("orders", 3): datetime.now(UTC) - hour})
+    few = _scraped(registry, status, limit=10)
+    lags = {name: value for name, value in few.items() if name.startswith("kafka_stream_lag_seconds")}
+    assert lags.pop("kafka_stream_lag_seconds{partition=0,stream=s,topic=orders}") == 0, "it has no lag"
+    (of_3,) = lags.values()
+    assert 3600 <= of_3 < 3700, "of the others nothing is known, and nothing is told"
+    many = _scraped(registry, status, limit=3)
+    assert 3600 <= many["kafka_stream_lag_seconds{partition=all,stream=s,topic=orders}"] < 3700
+
+
+def test_what_befalls_a_stream_is_counted(registry: CollectorRegistry) -> None:
+    store, kafka = ResultsStore(MemoryOffsetStore()), twenty_each()
+    Simulation(kafka, store).run({TopicPartition("orders", 0): 5})
+    kafka.delete_records("orders", 0, 12)
+    settings: dict[str, Any] = {"assignment": "group", "on_data_loss": "earliest", "max_records_per_batch": 10}
+    settings["listeners"] = [PrometheusListener(registry)]
+    run, other = Simulation(kafka, store, **settings), Simulation(kafka, store, assignment="group")
+    store.lost_answers = ["after", "before"]
+    run.at(1, other.source.subscribe)
+    run.at(2, other.source.close)
+    run.at(4, run.stop)
+    run.run()
+    found = scrape(registry)
+    assert found["kafka_stream_data_losses_total{stream=s}"] == 1
+    assert found["kafka_stream_releases_total{stream=s}"] == 1
+    assert found["kafka_stream_settled_commits_total{outcome=committed,stream=s}"] == 1
+    assert found["kafka_stream_settled_commits_total{outcome=not committed,stream=s}"] == 1
 
 
 def test_streams_of_one_process_share_a_registry(registry: CollectorRegistry) -> None:
