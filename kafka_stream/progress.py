@@ -5,11 +5,14 @@ from __future__ import annotations
 import enum
 import logging
 from asyncio import CancelledError
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Protocol, runtime_checkable
 
+from kafka_stream.batch import Batch
 from kafka_stream.protocols import BatchProgress, Listener
 from kafka_stream.types import Guarantee, OffsetRange, Owner, Phase, TopicPartition
 
@@ -113,18 +116,51 @@ class StatusListener(Protocol):
         """Called when a run begins, before anything else; ``status`` is that run's, from any thread, without I/O."""
 
 
+@runtime_checkable
+class PreparingListener(Protocol):
+    """A listener that is there when a batch is prepared, such as for what handlers do to be seen as a part of it."""
+
+    def preparing(self, batch: Batch) -> Callable[[], None]:
+        """Called on the thread that is about to prepare these records; what it returns, there when that is over.
+
+        Not for what workers prepare. A batch of which a record fails is prepared again, in parts.
+        """
+
+
 class Listeners(StreamListener):
     """All of a stream's listeners as one; what one of them raises is logged and reaches nobody else."""
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self._listeners = tuple(listeners)
+        self._preparing = tuple(it for it in listeners if isinstance(it, PreparingListener))
 
     def _tell(self, call: Callable[[Listener], None]) -> None:
         for listener in self._listeners:
-            try:
-                call(listener)
-            except (Exception, CancelledError, GeneratorExit):
-                logger.exception("listener %r failed; the stream goes on", listener)
+            self._guarded(listener, partial(call, listener))
+
+    @staticmethod
+    def _guarded(listener: object, call: Callable[[], object]) -> None:
+        """An error of a listener's is logged, and changes nothing."""
+        try:
+            call()
+        except (Exception, CancelledError, GeneratorExit):
+            logger.exception("listener %r failed; the stream goes on", listener)
+
+    @contextmanager
+    def preparing(self, batch: Batch) -> Iterator[None]:
+        """Those that are there when a batch is prepared are, for as long as the block takes."""
+        ends: list[Callable[[], None]] = []
+        for listener in self._preparing:
+            self._guarded(listener, partial(self._begin_preparing, listener, batch, ends))
+        try:
+            yield
+        finally:
+            for end in reversed(ends):
+                self._guarded(end, end)
+
+    @staticmethod
+    def _begin_preparing(listener: PreparingListener, batch: Batch, ends: list[Callable[[], None]]) -> None:
+        ends.append(listener.preparing(batch))
 
     def status_through(self, stream: str, status: Callable[[], StreamStatus]) -> None:
         """Tell those that look at it."""

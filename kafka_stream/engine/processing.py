@@ -95,7 +95,7 @@ class BatchProcessor:
 
     def _values(self, batch: Batch) -> Sequence[Any]:
         """What each sink takes of a batch as it is."""
-        with UserCode(self._errors, "prepare", batch):
+        with self._listeners.preparing(batch), UserCode(self._errors, "prepare", batch):
             return self._preparation.values(batch)
 
     def commit(

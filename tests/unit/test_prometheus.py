@@ -14,7 +14,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from kafka_stream.errors import ProcessingError, StoreUnavailable
-from kafka_stream.observe.prometheus import GAUGES, PrometheusListener
+from kafka_stream.observe.measures import GAUGES
+from kafka_stream.observe.prometheus import PrometheusListener
 from kafka_stream.progress import Listeners, StreamState, StreamStatus
 from kafka_stream.testing import MemoryKafka, MemoryOffsetStore
 from kafka_stream.types import Guarantee, Owner, TopicPartition
@@ -165,7 +166,7 @@ def test_the_page_has_every_metric_and_no_other(registry: CollectorRegistry) -> 
     told = {(family.name, family.documentation) for family in registry.collect()}
     rows = re.findall(r"^\| `(kafka_stream_\w+)` \| ([^|]+) \|([^|]*)\|$", PAGE.read_text(), re.MULTILINE)
     assert {(name.removesuffix("_total"), what.strip()) for name, what, _ in rows} == told
-    assert {name for name, _, _ in GAUGES} <= {name for name, _, _ in rows}
+    assert {f"kafka_stream_{gauge.name}" for gauge in GAUGES} <= {name for name, _, _ in rows}
 
 
 def test_what_comes_before_the_start_is_told_too(registry: CollectorRegistry) -> None:
