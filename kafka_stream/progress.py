@@ -38,7 +38,8 @@ class StreamStatus:
     ``lag`` is in offsets, as of the last look at the ends (every few seconds); ``None`` is unknown: nobody answered
     about an end, or it is older than what was read since. ``error`` is what stopped the stream, what it retries after,
     or what keeps it from reading, such as brokers that are away. ``batch_started_at`` is when the batch in hand began:
-    a stuck handler shows here. ``reached`` are the timestamps of the last records that this run has committed.
+    a stuck handler shows here. ``reached`` are the timestamps of the last records that this run has committed,
+    ``buffered`` the records that clients had fetched when the last batch was planned.
     ``pinned`` are the partitions of which nothing more can be read before somebody's open transaction ends, if it has
     been so for a minute, and since when it was seen: their lag is measured to that transaction.
     """
@@ -56,6 +57,7 @@ class StreamStatus:
     batch_started_at: datetime | None = None
     committed_at: datetime | None = None
     reached: Mapping[TopicPartition, datetime] = field(default_factory=dict)
+    buffered: int = 0
     error: BaseException | None = None
 
 

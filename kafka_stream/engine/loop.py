@@ -130,7 +130,7 @@ class Loop:
     @property
     def status(self) -> StreamStatus:
         """A snapshot, from any thread."""
-        return self._reporter.status
+        return replace(self._reporter.status, buffered=self._planner.buffered_records)
 
     # ------------------------------------------------------------------------------------------------ start and end
 

@@ -52,6 +52,8 @@ class Planner:
         self._busy_at = self._next_batch_at = clock()
         self._turn: TopicPartition | None = None
         self.bounds: Mapping[TopicPartition, int] | None = None
+        self.buffered_records = 0
+        """What the last plan was made of; any thread may look."""
 
     def next(self) -> Plan | None:
         """The next batch, if there is any; over empty ranges only now and then, unless the run is bounded."""
@@ -60,6 +62,7 @@ class Planner:
             return None
         positions = self._ownership.next_offsets()
         buffered, limits = self._source.buffered(), self._limits(positions, self._ownership.planned())
+        self.buffered_records = sum([buffer.records for buffer in buffered.values()])
         found = plan(buffered, positions, limits, turn=self._turn)
         if found.ranges:
             self._busy_at = now

@@ -83,10 +83,11 @@ LAG_S = Gauge(
 )
 UNKNOWN = Gauge("lag_unknown_partitions", "Owned partitions whose end nobody has told lately.")
 PINNED = Gauge("pinned_partitions", "Owned partitions that an open transaction has held for a minute.")
+BUFFERED = Gauge("buffered_records", "Records that clients had fetched when the last batch was planned.")
 IN_HAND = Gauge("batch_in_hand_seconds", "How long the batch in hand has been; 0 without one.")
 COMMITTED_AT = Gauge("last_commit_timestamp_seconds", "When a batch was last committed, if one was.")
 
-GAUGES = (STATE, PARTITIONS, LAG, LAG_S, UNKNOWN, PINNED, IN_HAND, COMMITTED_AT)
+GAUGES = (STATE, PARTITIONS, LAG, LAG_S, UNKNOWN, PINNED, BUFFERED, IN_HAND, COMMITTED_AT)
 
 
 class Sample(NamedTuple):
@@ -108,6 +109,7 @@ def samples(status: StreamStatus, partitions_limit: int, now: datetime) -> Itera
         yield Sample(LAG_S, labels, seconds)
     yield Sample(UNKNOWN, (), sum(1 for lag in status.lag.values() if lag is None))
     yield Sample(PINNED, (), len(status.pinned))
+    yield Sample(BUFFERED, (), status.buffered)
     begun = status.batch_started_at
     yield Sample(IN_HAND, (), 0.0 if begun is None else max(0.0, (now - begun).total_seconds()))
     if status.committed_at is not None:
