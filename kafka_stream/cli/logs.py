@@ -51,6 +51,14 @@ class TextFormatter(logging.Formatter):
         return without_passwords(super().format(record))
 
 
+class MessageFormatter(logging.Formatter):
+    """The message alone, where something else shows time and level; no password in a URL."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """With the traceback below it."""
+        return without_passwords(super().format(record))
+
+
 class JsonFormatter(logging.Formatter):
     """One object a line: time, level, logger, message, what the record has besides (``extra``), and the traceback."""
 
@@ -73,17 +81,28 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def show_records(level: LogLevel, layout: LogFormat, *, with_time: bool) -> None:
-    """Records on stderr, unless the stream's module has said where they go.
+    """Records on stderr, unless the stream's module has said where they go; in colours, if that is a terminal.
 
     ``with_time`` is not beside a bar: rich has replaced ``sys.stderr`` by then, so that lines go above it.
     """
     root = logging.getLogger()
     if root.handlers:
         return
+    root.addHandler(_handler(layout, with_time=with_time))
+    root.setLevel(level.upper())
+
+
+def _handler(layout: LogFormat, *, with_time: bool) -> logging.Handler:
+    if layout is LogFormat.TEXT and with_time and sys.stderr.isatty():
+        from rich.console import Console
+        from rich.logging import RichHandler
+
+        on_terminal = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%H:%M:%S")
+        on_terminal.setFormatter(MessageFormatter())
+        return on_terminal
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if layout is LogFormat.JSON else TextFormatter(with_time=with_time))
-    root.addHandler(handler)
-    root.setLevel(level.upper())
+    return handler
 
 
 def configure_logging(file: Path) -> None:
@@ -115,4 +134,12 @@ def configure_logging(file: Path) -> None:
         ) from error
 
 
-__all__ = ["JsonFormatter", "LogFormat", "LogLevel", "TextFormatter", "configure_logging", "show_records"]
+__all__ = [
+    "JsonFormatter",
+    "LogFormat",
+    "LogLevel",
+    "MessageFormatter",
+    "TextFormatter",
+    "configure_logging",
+    "show_records",
+]

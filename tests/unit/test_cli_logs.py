@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kafka_stream.cli.logs import LogFormat, LogLevel, show_records
 from tests.command_line import Invoke, one_sentence
 from tests.memory_app import MEMORY_APP
 
@@ -163,3 +165,21 @@ def test_a_misspelt_variable_is_refused_by_every_command(
     assert ended.status == 2
     assert one_sentence(ended) == f"the variable {variable} is none that there is; is {meant!r} meant?"
     assert invoke(*command, "--help").status == 0
+
+
+def test_a_terminal_gets_colours_and_no_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    show_records(LogLevel.INFO, LogFormat.TEXT, with_time=True)
+    logging.getLogger("kafka_stream.stream").info("[orders] reads from postgresql://me:hunter2@db/shop")
+    said = capsys.readouterr().err
+    assert "\x1b[" in said
+    assert "[orders] reads from" in re.sub(r"\x1b\[[0-9;]*m", "", said), "it is no markup"
+    assert "hunter2" not in said
+    assert re.search(r"\d\d:\d\d:\d\d", said)
