@@ -84,11 +84,7 @@ class Reporter:
         times: Mapping[TopicPartition, tuple[datetime, datetime]],
     ) -> BatchProgress:
         """A batch is committed."""
-        self._begun = ()
-        for r in plan.ranges:
-            first = self._moved.get(r.topic_partition, r)
-            start = min(first.from_offset, r.until_offset)
-            self._moved[r.topic_partition] = OffsetRange(r.topic_partition, start, r.until_offset)
+        self._moved_over(plan.ranges)
         progress = BatchProgress(
             stream=self._stream,
             batch=self.status.batches + 1,
@@ -121,6 +117,13 @@ class Reporter:
             reached={**self.status.reached, **{tp: last for tp, (_, last) in times.items()}},
         )
         return progress
+
+    def _moved_over(self, ranges: Sequence[OffsetRange]) -> None:
+        self._begun = ()
+        for r in ranges:
+            first = self._moved.get(r.topic_partition, r)
+            start = min(first.from_offset, r.until_offset)
+            self._moved[r.topic_partition] = OffsetRange(r.topic_partition, start, r.until_offset)
 
     def summary(self) -> RunSummary:
         """What the run did."""

@@ -240,14 +240,9 @@ class Rescue:
         transaction.set_aside(letters)
         writing.set_aside()
         where, kind = letters[0].id, letters[0].error.type
-        logger.warning(
-            "stream %r: %d record(s) set aside as dead letters; the first: %s (%s)",
-            self._stream,
-            len(letters),
-            where,
-            kind,
-            extra={"event": "set aside", "stream": self._stream, "letters": len(letters), "error": kind},
-        )
+        told = "stream %r: %d record(s) set aside as dead letters; the first: %s (%s)"
+        fields = {"event": "set aside", "letters": len(letters), "error": kind}
+        logger.warning(told, self._stream, len(letters), where, kind, extra=fields)
 
     # -------------------------------------------------------------------------------------------------- order of keys
 
