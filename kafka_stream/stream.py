@@ -20,11 +20,9 @@ from kafka_stream.failures.rejecting import Rejecting
 from kafka_stream.failures.rescue import Rescue
 from kafka_stream.guarantee import check_guarantee, check_keeps_letters
 from kafka_stream.plugins import store_from_url
-from kafka_stream.progress import Listeners, RunSummary, StreamStatus
+from kafka_stream.progress import RunSummary, StreamStatus
 from kafka_stream.protocols import (
     BoundStore,
-    Listener,
-    OffsetMirror,
     OffsetStore,
     Sink,
     Source,
@@ -32,8 +30,9 @@ from kafka_stream.protocols import (
     WantedTopics,
 )
 from kafka_stream.running.inside import Inside
+from kafka_stream.running.listening import listeners_of, mirrors_of
 from kafka_stream.running.run import STOP_TIMEOUT_S, Run
-from kafka_stream.running.stream_log import StreamLog, about
+from kafka_stream.running.stream_log import about
 from kafka_stream.running.workers import executor_for, with_workers
 from kafka_stream.setting_checks import SourceFactory
 from kafka_stream.settings import StreamOptions, StreamSettings, TransactionT, checked_bound
@@ -75,7 +74,7 @@ class DirectStream:
             check_keeps_letters(self._store, WantedTopics.of(self.settings.topics), letters_topic)
         self._executor = executor_for(self.settings, self._sinks)
         self._guarantee = check_guarantee(self._sinks, self._store.capabilities, self.settings.guarantee)
-        self._mirrors = _mirrors(self.settings.listeners, self._store)
+        self._mirrors = mirrors_of(self.settings.listeners, self._store)
         self._owner = self._new_owner()
         self._beginning = threading.Lock()
         self._run: Run | None = None
@@ -226,7 +225,7 @@ class DirectStream:
 
     def _new_run(self) -> Run:
         settings = self.settings
-        listeners = Listeners(self._told())
+        listeners = listeners_of(settings.listeners, self.about())
         self._owner = self._new_owner()
         inside, request = Inside(), StopRequest()
         source, preparing = with_workers(settings, self._sinks, self._executor, self._new_source(inside))
@@ -252,11 +251,6 @@ class DirectStream:
         )
         listeners.status_through(settings.name, lambda: loop.status)
         return Run(loop, stream=self.name, source=source, request=request, inside=inside)
-
-    def _told(self) -> Sequence[Listener]:
-        """Its listeners; the log is one of them, unless somebody has put another one in its place."""
-        given = self.settings.listeners
-        return given if any(isinstance(it, StreamLog) for it in given) else (StreamLog(self.about()), *given)
 
     def about(self) -> Mapping[str, object]:
         """What it is made of, for logs: names, places, and the settings that were chosen; no secret is in it."""
@@ -297,13 +291,3 @@ def _values(settings: StreamSettings) -> Mapping[str, Any]:
 
 def _store(store: OffsetStore | SecretStr) -> OffsetStore:
     return store_from_url(store.get_secret_value()) if isinstance(store, SecretStr) else store
-
-
-def _mirrors(listeners: Sequence[Listener], store: OffsetStore) -> Sequence[OffsetMirror]:
-    found = [listener for listener in listeners if isinstance(listener, OffsetMirror)]
-    if found and store.capabilities.transaction == "kafka":
-        raise ConfigurationError(
-            f"listeners: a mirror has nothing to do, since the offsets in {store.describe()} are the consumer group's "
-            "own; leave it out"
-        )
-    return found

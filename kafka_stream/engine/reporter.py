@@ -85,24 +85,11 @@ class Reporter:
     ) -> BatchProgress:
         """A batch is committed."""
         self._moved_over(plan.ranges)
-        progress = BatchProgress(
-            stream=self._stream,
-            batch=self.status.batches + 1,
-            ranges=plan.ranges,
-            records=plan.records,
-            bytes=plan.value_bytes,
-            prepare_s=timings.prepare_s,
-            claim_s=timings.claim_s,
-            write_s=timings.write_s,
-            commit_s=timings.commit_s,
-            lag=self._lag(),
-            guarantee=self._guarantee,
-            committed_at=datetime.now(UTC),
+        progress = replace(
+            self._progress(plan, timings),
             attempt=attempt,
             dead_letters=dead_letters,
             duplicates=duplicates,
-            workers=timings.workers,
-            fetch_s=timings.fetch_s,
             times=times,
         )
         self.set(
@@ -117,6 +104,24 @@ class Reporter:
             reached={**self.status.reached, **{tp: last for tp, (_, last) in times.items()}},
         )
         return progress
+
+    def _progress(self, plan: Plan, timings: Timings) -> BatchProgress:
+        return BatchProgress(
+            stream=self._stream,
+            batch=self.status.batches + 1,
+            ranges=plan.ranges,
+            records=plan.records,
+            bytes=plan.value_bytes,
+            prepare_s=timings.prepare_s,
+            claim_s=timings.claim_s,
+            write_s=timings.write_s,
+            commit_s=timings.commit_s,
+            lag=self._lag(),
+            guarantee=self._guarantee,
+            committed_at=datetime.now(UTC),
+            workers=timings.workers,
+            fetch_s=timings.fetch_s,
+        )
 
     def _moved_over(self, ranges: Sequence[OffsetRange]) -> None:
         self._begun = ()

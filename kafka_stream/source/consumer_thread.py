@@ -54,8 +54,7 @@ class ConsumerThread:
         self._create = create
         self._followed: Sequence[str] = wanted.named
         self._only_topic = wanted.named[0] if len(wanted.named) == 1 and not wanted.patterns else None
-        self._inbox = inbox
-        self._cluster = cluster
+        self._inbox, self._cluster = inbox, cluster
         self._published = published
         self._protocol = protocol
         self._commands: SimpleQueue[Callable[[], None]] = SimpleQueue()

@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def _exposed() -> Mapping[str, Mapping[str, set[str]]]:
     listener.on_stop(ProcessingError("no"))
     tp = TopicPartition("orders", 0)
     status = StreamStatus(StreamState.RUNNING, positions={tp: 7}, lag={tp: 3}, pinned={tp: NOW}, committed_at=NOW)
+    status = replace(status, reached={tp: NOW})
     listener.status_through("s", lambda: status)
     listener.on_start("s", Owner("0123", "host", "v7"), Guarantee.EXACTLY_ONCE)
     found: dict[str, dict[str, set[str]]] = {}

@@ -37,6 +37,9 @@ CALLS = {
     "on_phase": (Phase.AFTER_FETCH, RANGES),
     "on_batch": (PROGRESS,),
     "on_retry": (ValueError("x"), 0.1),
+    "on_released": ((ORDERS_0,),),
+    "on_moved": (ORDERS_0, 1, 2),
+    "on_settled": (True,),
     "on_pinned": ({ORDERS_0: PROGRESS.committed_at},),
     "on_stop": (None,),
 }

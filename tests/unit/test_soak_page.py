@@ -12,7 +12,7 @@ A_SOAK = Recorded(
     ended_at="2026-11-27T08:30:00+00:00",
     seed=7,
     store="postgres",
-    assignment="group",
+    assignment="classic",
     brokers=1,
     seconds=600.0,
     faults={Fault.KILLED: 200, Fault.FROZEN: 10},
@@ -43,9 +43,9 @@ def test_what_is_recorded_is_read_back() -> None:
 def test_each_fault_has_a_row_for_each_store_and_assignment_that_met_it() -> None:
     other = replace(A_SOAK, store="kafka", faults={Fault.KILLED: 1_000}, lost=2, pauses={Fault.KILLED: 3.0})
     lines = page([A_SOAK, A_SOAK, other]).splitlines()
-    assert "| killed | postgres | group | 2 | 400 | 180,000 | 0 | 0 | 12.3 s |" in lines
-    assert "| killed | kafka | group | 1 | 1,000 | 90,000 | 2 | 0 | 3.0 s |" in lines
-    assert "| frozen | postgres | group | 2 | 20 | 180,000 | 0 | 0 | 12.3 s |" in lines
+    assert "| killed | postgres | classic | 2 | 400 | 180,000 | 0 | 0 | 12.3 s |" in lines
+    assert "| killed | kafka | classic | 1 | 1,000 | 90,000 | 2 | 0 | 3.0 s |" in lines
+    assert "| frozen | postgres | classic | 2 | 20 | 180,000 | 0 | 0 | 12.3 s |" in lines
     assert not [line for line in lines if line.startswith(("| frozen | kafka", "| reset |"))]
 
 
@@ -54,16 +54,16 @@ def test_what_a_soak_found_is_counted_in_its_row_and_told_in_full() -> None:
     lines = page([bad]).splitlines()
     (row,) = [line for line in lines if line.startswith("| 2026-11-27")]
     assert "| 3; 1 unexpected; 2 out of order | 0 | 1 |" in row
-    assert "- postgres, group, seed 7: member 4 has not stopped" in lines
+    assert "- postgres, classic, seed 7: member 4 has not stopped" in lines
 
 
 def test_a_soak_without_a_verdict_is_told_as_such_and_counts_nowhere() -> None:
     ended = replace(A_SOAK, seed=9, records=0, no_verdict="TimeoutError: the broker does not come up")
     lines = page([ended, A_SOAK]).splitlines()
     assert len([line for line in lines if line.startswith("| 2026-11-27")]) == 1
-    assert "| frozen | postgres | group | 1 | 10 | 90,000 | 0 | 0 | 12.3 s |" in lines
+    assert "| frozen | postgres | classic | 1 | 10 | 90,000 | 0 | 0 | 12.3 s |" in lines
     told = "after 210 faults and 10.0 minutes: TimeoutError: the broker does not come up"
-    assert f"- postgres, group, seed 9, {told}" in lines
+    assert f"- postgres, classic, seed 9, {told}" in lines
 
 
 def test_what_earlier_soaks_did_not_look_at_is_told_as_unknown() -> None:
