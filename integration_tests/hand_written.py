@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 
 import psycopg
@@ -16,13 +17,15 @@ from confluent_kafka import TopicPartition as ClientTopicPartition
 
 COUNT = 10
 _WAIT_S = 60.0
+_SESSIONS = {"session.timeout.ms": 3_000, "heartbeat.interval.ms": 500}
 
 Stop = Callable[[], None]
 
 
 def consumer(servers: str, group: str, **settings: object) -> Consumer:
     """One that reads from the start where nothing is committed."""
-    return Consumer({"bootstrap.servers": servers, "group.id": group, "auto.offset.reset": "earliest", **settings})
+    ours = {"bootstrap.servers": servers, "group.id": group, "auto.offset.reset": "earliest", **_SESSIONS}
+    return Consumer({**ours, **settings})
 
 
 def some(reader: Consumer) -> list[Message]:
@@ -53,7 +56,7 @@ def committed_by_the_client(servers: str, topic: str, database: psycopg.Connecti
     reader.subscribe([topic])
     messages = some(reader)
     while reader.committed([ClientTopicPartition(topic, 0)])[0].offset < end_of(messages):
-        reader.poll(0.1)
+        time.sleep(0.05)
     stop()
     write(database, messages)
     database.commit()
