@@ -121,7 +121,9 @@ COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --g
 # Newest versions of everything but pyspark, which `all` leaves out and build/peers has; commit both files.
 lock: $(UV)
 	$(COMPILE) --upgrade --extra all --group dev --output-file requirements-dev.lock
-	$(COMPILE) --upgrade --extra postgresql --constraint requirements-dev.lock --output-file requirements.lock
+	$(COMPILE) --upgrade --extra postgresql --extra http --constraint requirements-dev.lock --output-file requirements.lock
+	echo 'hatchling>=1.27' | $(subst pip compile pyproject.toml,pip compile -,$(COMPILE)) --constraint requirements-dev.lock --no-annotate \
+		--output-file deploy/build.lock
 
 lock-peers: $(UV)
 	$(UV) pip compile benchmarks/peers/requirements.in --universal --python-version 3.11 --generate-hashes \
