@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer with its venv module, and make. Everything else goes into .venv, pinned by hash.
 .NOTPARALLEL:
-.PHONY: has-python env lint test test-unit test-integration docs demo bench bench-quick bench-peers test-spark test-cluster test-page soak soak-state servers-up servers-down lock lock-peers clean
+.PHONY: has-python env lint test test-unit test-integration docs try demo bench bench-quick bench-peers test-spark test-cluster test-page soak soak-state servers-up servers-down lock lock-peers clean
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo $$python && break; \
@@ -31,6 +31,12 @@ test-unit: .venv/.dev
 WORKERS ?= $(if $(KAFKA_STREAM_TEST_KEEP),0,3)
 test-integration: .venv/.dev
 	$(BIN)/pytest integration_tests --numprocesses $(WORKERS) --dist loadfile $(EXAMPLES)
+
+# A look at a running system: Kafka, PostgreSQL, two copies of a stream under load, Prometheus and Grafana, all of them on
+# 127.0.0.1 (deploy/try/compose.yml says where). Needs Docker and the images; Ctrl-C ends it, and nothing is left.
+try:
+	docker build --file deploy/Dockerfile --tag kafka-stream .
+	docker compose --file deploy/try/compose.yml up; docker compose --file deploy/try/compose.yml down --volumes
 
 # The pages and the docstrings as a site in build/site, without network; a dead link, or a page that is in no menu, fails.
 docs: .venv/.dev

@@ -6,19 +6,24 @@ import json
 import os
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
+import psycopg
 import pytest
 
-from integration_tests.engine import DockerEngine, wait_until
+from integration_tests.engine import Compose, DockerEngine, wait_until
 from integration_tests.images import RECIPE
-from integration_tests.servers import KafkaServer, PostgresDatabase, free_port
+from integration_tests.servers import KafkaServer, PostgresDatabase, ServerPorts, cluster_id, free_port
 
 ROOT = Path(__file__).parents[1]
 BASE = "kafka-stream-test/python-base"
+TRY = ROOT / "deploy" / "try" / "compose.yml"
 RECORDS = 500
 APP = """
 import os
@@ -34,6 +39,14 @@ stream = DirectStream(
     kafka={"bootstrap.servers": os.environ["TEST_KAFKA"]}, store=os.environ["TEST_STORE"],
 )
 """
+
+
+class Trial(NamedTuple):
+    """The project of a compose file, and where its servers and its streams' pages are."""
+
+    compose: Compose
+    ports: ServerPorts
+    http: list[int]
 
 
 def docker(*arguments: str) -> str:
@@ -103,3 +116,43 @@ def test_the_image_runs_a_stream_as_nobody_on_a_read_only_root_and_says_that_it_
     docker("stop", "--time", "40", container)
     assert docker("inspect", "--format", "{{.State.ExitCode}}", container) == "0", "it has stopped by itself"
     assert postgres.execute("SELECT count(*), count(DISTINCT value) FROM results") == [(RECORDS, RECORDS)]
+
+
+@pytest.fixture
+def trial(image: str, engine: DockerEngine, stack: ExitStack) -> Trial:
+    """`make try` on servers of its own, without Prometheus and Grafana."""
+    ports, http = ServerPorts(), [free_port(), free_port()]
+    variables = {"STREAM_IMAGE": image, "TRY_PORT_1": str(http[0]), "TRY_PORT_2": str(http[1]), **ports.variables()}
+    variables["KAFKA_CLUSTER_ID"] = cluster_id()
+    compose = engine.compose_of(TRY, f"kafka-stream-try-{uuid.uuid4().hex[:8]}", **variables)
+    stack.callback(compose, "down", "--volumes", "--timeout", "5")
+    try:
+        compose("up", "--detach", "stream-1", "stream-2", "orders")
+    except RuntimeError as error:
+        raise RuntimeError(f"{error}\n{compose('logs', '--tail', '40', 'setup')}") from error
+    return Trial(compose, ports, http)
+
+
+def test_a_look_at_a_running_system_goes_on_when_a_copy_is_killed(trial: Trial) -> None:
+    def orders() -> int:
+        with psycopg.connect(trial.ports.postgres_url.replace("+psycopg", "")) as connection:
+            row = connection.execute("SELECT coalesce(sum(orders), 0) FROM totals").fetchone()
+        return 0 if row is None else int(row[0])
+
+    def page(port: int) -> str:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+                return str(answer.read().decode())
+        except urllib.error.URLError:
+            return ""
+
+    assert wait_until(lambda: all("totals" in page(port) for port in trial.http), 120), trial.compose("logs")
+    assert wait_until(lambda: orders() > 0, 60), trial.compose("logs")
+    trial.compose("kill", "stream-1")
+    trial.compose("start", "stream-1")
+    before = orders()
+    assert wait_until(lambda: orders() > before + 200, 120), trial.compose("logs")
+    trial.compose("stop", "orders")
+    read = KafkaServer(f"127.0.0.1:{trial.ports.kafka}").read_committed("orders")
+    assert wait_until(lambda: orders() >= len(read), 120), trial.compose("logs")
+    assert orders() == len(read), "each order is counted once"

@@ -21,7 +21,7 @@ find "$root/usr/local" -type f \( -name "$name" -o -name '*.so*' \) -exec ldd {}
   awk '$2 == "=>" && $3 ~ "^/" {print $3} $1 ~ "^/lib.*/ld-" {print $1}' | grep -v "^$prefix\|^$root" | sort -u |
   while read -r library; do install -D -m755 "$(readlink -f "$library")" "$root$library"; done
 for library in lib{stdc++.so.6,gcc_s.so.1,rt.so.1,resolv.so.2,pthread.so.0,dl.so.2,m.so.6,util.so.1,z.so.1}; do # of wheels
-  found=$(ldconfig -p | awk -v name="$library" '$1 == name {print $NF; exit}')
+  found=$(ldconfig -p | awk -v name="$library" '$1 == name && !seen++ {print $NF}')
   [ -z "$found" ] || install -D -m755 "$(readlink -f "$found")" "$root$found"
 done
 cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/" 2> /dev/null || true
