@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -113,3 +114,18 @@ def test_the_unit_restarts_what_may_work_the_next_time_and_nothing_else() -> Non
     assert float(service["TimeoutStopSec"]) >= LEAST_TO_STOP_S
     names = [pair.partition("=")[0] for pair in service["Environment"].split()]
     assert why_unknown_variable(names, StreamSettings.model_fields) is None
+
+
+def test_a_look_at_a_running_system_scrapes_the_pages_that_it_starts_and_finds_its_files() -> None:
+    """Prometheus and Grafana themselves are not started by the tests."""
+    folder = DEPLOY / "try"
+    services = yaml.safe_load((folder / "compose.yml").read_text("utf-8"))["services"]
+    bound = [volume for service in services.values() for volume in service.get("volumes", ())]
+    assert bound
+    for volume in bound:
+        assert (folder / volume.split(":")[0]).exists(), volume
+    asked = yaml.safe_load((folder / "prometheus.yml").read_text("utf-8"))["scrape_configs"][0]["static_configs"]
+    pages = [services[name]["environment"]["KAFKA_STREAM_HTTP"] for name in ("stream-1", "stream-2")]
+    assert asked[0]["targets"] == [re.sub(r"\$\{\w+:-(\d+)\}", r"\1", page) for page in pages]
+    for service in services.values():
+        assert "ports" not in service, "everything is on 127.0.0.1"
