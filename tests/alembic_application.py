@@ -59,5 +59,5 @@ def recipe() -> str:
     """What docs/operating.md tells those to write whose tables the store creates."""
     (found,) = re.findall(r"```python\n(def include_name.*?)\n```", OPERATING.read_text(), re.DOTALL)
     code, _, call = found.partition("\ncontext.configure(")
-    assert call == "…, include_name=include_name)"
+    assert call == "..., include_name=include_name)"
     return f"{code}\noptions = {{'include_name': include_name}}"
