@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 import logging
 from asyncio import CancelledError
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -74,6 +74,12 @@ class RunSummary:
     duration_s: float
     dead_letters: int = 0
     duplicates: int = 0
+
+
+def known_lag(lags: Iterable[int | None]) -> int | None:
+    """The sum of the lags that are known; ``None`` if none is."""
+    known = [lag for lag in lags if lag is not None]
+    return sum(known) if known else None
 
 
 class StreamListener:
@@ -148,21 +154,24 @@ class Listeners(StreamListener):
         except (Exception, CancelledError, GeneratorExit):
             logger.exception("listener %r failed; the stream goes on", listener)
 
-    @contextmanager
-    def preparing(self, batch: Batch) -> Iterator[None]:
+    def preparing(self, batch: Batch) -> AbstractContextManager[None]:
         """Those that are there when a batch is prepared are, for as long as the block takes."""
+        return self._beside(batch) if self._preparing else nullcontext()
+
+    @contextmanager
+    def _beside(self, batch: Batch) -> Iterator[None]:
         ends: list[Callable[[], None]] = []
+
+        def begin(listener: PreparingListener) -> None:
+            ends.append(listener.preparing(batch))
+
         for listener in self._preparing:
-            self._guarded(listener, partial(self._begin_preparing, listener, batch, ends))
+            self._guarded(listener, partial(begin, listener))
         try:
             yield
         finally:
             for end in reversed(ends):
                 self._guarded(end, end)
-
-    @staticmethod
-    def _begin_preparing(listener: PreparingListener, batch: Batch, ends: list[Callable[[], None]]) -> None:
-        ends.append(listener.preparing(batch))
 
     def status_through(self, stream: str, status: Callable[[], StreamStatus]) -> None:
         """Tell those that look at it."""

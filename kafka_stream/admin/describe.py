@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from kafka_stream.progress import known_lag
 from kafka_stream.protocols import TopicInfo
 from kafka_stream.types import PlanKind, PositionState, StoredPosition, TopicPartition
 
@@ -103,8 +104,7 @@ def not_stored(
 
 def total_lag(descriptions: Iterable[PartitionDescription]) -> int | None:
     """The sum of the lags, as far as they are known; ``None`` if none is."""
-    lags = [description.lag for description in descriptions if description.lag is not None]
-    return sum(lags) if lags else None
+    return known_lag(description.lag for description in descriptions)
 
 
 def _described(

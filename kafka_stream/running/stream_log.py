@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
 
 from kafka_stream.librdkafka import shown
-from kafka_stream.progress import StreamListener
+from kafka_stream.progress import StreamListener, StreamStatus, known_lag
 from kafka_stream.protocols import BatchProgress, Sink, WorkerShare
 from kafka_stream.settings import StreamSettings
 from kafka_stream.types import Guarantee, Owner, TopicPartition
@@ -115,6 +115,10 @@ class StreamLog(StreamListener):
     def _say(self, level: int, event: str, line: str, fields: Fields) -> None:
         self._write(level, line, {"event": event, "stream": self._stream, **fields})
 
+    def status_through(self, stream: str, status: Callable[[], StreamStatus]) -> None:
+        """Whose run it is: one that fails before it has started says so, too."""
+        self._begin(stream)
+
     def on_start(self, stream: str, owner: Owner, guarantee: Guarantee) -> None:
         """Say what runs, from where to where, as whom, and what is promised."""
         self._begin(stream)
@@ -176,7 +180,7 @@ class StreamLog(StreamListener):
             "commit_s": round(progress.commit_s, 6),
             "attempt": progress.attempt,
             "records_in_all": self._totals.records,
-            "lag": _lag_in_all(progress),
+            "lag": known_lag(progress.lag.values()),
             "ranges": [str(r) for r in progress.ranges],
         }
 
@@ -188,7 +192,7 @@ class StreamLog(StreamListener):
             "dead_letters": last.dead_letters,
             "duration_s": round(last.duration_s, 3),
             "records_in_all": self._totals.records,
-            "lag": _lag_in_all(progress),
+            "lag": known_lag(progress.lag.values()),
         }
         line = f"{self._stream}: {last.sentence()}; {thousands(self._totals.records)} in all, lag {_lag(progress)}"
         self._say(logging.INFO, "summary", line, fields)
@@ -221,13 +225,8 @@ def _cut(shown: list[str], count: int) -> str:
 
 
 def _lag(progress: BatchProgress) -> str:
-    lag = _lag_in_all(progress)
+    lag = known_lag(progress.lag.values())
     return "not known yet" if lag is None else thousands(lag)
-
-
-def _lag_in_all(progress: BatchProgress) -> int | None:
-    lags = [lag for lag in progress.lag.values() if lag is not None]
-    return sum(lags) if lags else None
 
 
 __all__ = ["SUMMARY_INTERVAL_S", "Fields", "StreamLog", "Totals", "about", "log_record", "thousands"]

@@ -109,6 +109,17 @@ def test_a_failure_is_told_with_its_type_and_the_cause_is_whoevers_who_hears_of_
     assert "planted" not in caplog.text
 
 
+def test_a_run_that_fails_before_it_has_started_says_whose_it_is(
+    store: ResultsStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.failures["open"] = [ProcessingError("no")]
+    with caplog.at_level(logging.INFO, "kafka_stream"), pytest.raises(ProcessingError):
+        _logged(twenty_each(), store).run("latest")
+    (failed,) = _fields(caplog, "failed")
+    assert failed["stream"] == "s"
+    assert failed["message"].startswith("s failed after 0 records")
+
+
 # Batches ------------------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from kafka_stream.observe.health import STUCK_AFTER_S, told, why_not_alive
 from kafka_stream.observe.page import samples as hour
 from kafka_stream.observe.page.model import Note, PartitionView, StreamView, Tone, most_urgent, shown
 from kafka_stream.observe.page.watching import StreamWatch
-from kafka_stream.progress import StreamState, StreamStatus
+from kafka_stream.progress import StreamState, StreamStatus, known_lag
 from kafka_stream.types import TopicPartition
 
 HELD = "held"
@@ -28,14 +28,13 @@ def stream_view(
 ) -> StreamView:
     """What there is to see; charts, batches and errors need a watch."""
     notes = tuple(_notes(status, now, stuck_after_s))
-    known = [lag for lag in status.lag.values() if lag is not None]
     partitions = [_partition(tp, offset, status) for tp, offset in sorted(status.positions.items())]
     view = StreamView(
         name,
         status.state.value,
         most_urgent([_TONES.get(status.state, Tone.QUIET), *(note.tone for note in notes)]),
         facts=tuple(_facts(status, now)),
-        lag=sum(known) if known else None,
+        lag=known_lag(status.lag.values()),
         committed_at=status.committed_at,
         partitions=shown(partitions),
         partitions_count=len(partitions),

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from kafka_stream.observe.page.model import Line
+from kafka_stream.progress import known_lag
 from kafka_stream.types import TopicPartition
 
 EVERY_S = 10.0
@@ -34,9 +35,8 @@ def sample(
     at: datetime, moved: int, offsets: Mapping[TopicPartition, int], lag: Mapping[TopicPartition, int | None]
 ) -> Sample:
     """One of what is known now; a stream of more partitions than the limit keeps its sums alone."""
-    known = [each for each in lag.values() if each is not None]
     kept = {tp: (offset, lag.get(tp)) for tp, offset in offsets.items()} if len(offsets) <= PARTITIONS_LIMIT else {}
-    return Sample(at, moved, sum(known) if known else None, kept)
+    return Sample(at, moved, known_lag(lag.values()), kept)
 
 
 class Samples:
