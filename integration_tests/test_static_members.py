@@ -49,6 +49,20 @@ def stopped(service: RunningService) -> None:
     assert service.wait() == 0, service.report()
 
 
+def replaced_while_frozen(
+    table: ResultTable, settings: ServiceSettings, services: Services, phase: Phase
+) -> RunningService:
+    """The copy that took the place of one which was frozen at this point, and has found that out since it woke up."""
+    zombie = services.start(settings, KAFKA_STREAM_TEST_PAUSE_AT=f"{phase}:2")
+    zombie.wait_until_stopped()
+    successor = services.start(settings)
+    wait_for_rows(table, 200, successor)
+    zombie.signal(signal.SIGCONT)
+    assert zombie.wait() == 1, zombie.report()
+    assert zombie.said("failed")[0]["type"] == "InstanceIdInUse", zombie.report()
+    return successor
+
+
 def errors_of(service: RunningService) -> str:
     return service.errors.read_text()
 
@@ -113,13 +127,7 @@ def test_a_copy_that_wakes_up_late_finds_its_place_taken_and_commits_nothing(
     kafka: KafkaServer, topic: str, table: ResultTable, settings: ServiceSettings, services: Services
 ) -> None:
     produce(kafka, topic, 0)
-    zombie = services.start(settings, KAFKA_STREAM_TEST_PAUSE_AT=f"{Phase.AFTER_ADVANCE}:2")
-    zombie.wait_until_stopped()
-    successor = services.start(settings)
-    wait_for_rows(table, 200, successor)
-    zombie.signal(signal.SIGCONT)
-    assert zombie.wait() == 1, zombie.report()
-    assert zombie.said("failed")[0]["type"] == "InstanceIdInUse", zombie.report()
+    successor = replaced_while_frozen(table, settings, services, Phase.AFTER_ADVANCE)
     produce(kafka, topic, 200)
     wait_for_rows(table, 400, successor)
     stopped(successor)

@@ -225,7 +225,7 @@ class DirectStream:
 
     def _new_run(self) -> Run:
         settings = self.settings
-        listeners = listeners_of(settings.listeners, self.about())
+        listeners = listeners_of(settings.listeners, self.about)
         self._owner = self._new_owner()
         inside, request = Inside(), StopRequest()
         source, preparing = with_workers(settings, self._sinks, self._executor, self._new_source(inside))

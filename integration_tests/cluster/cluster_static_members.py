@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from dataclasses import replace
 
@@ -15,7 +14,7 @@ from integration_tests.running_service import Services
 from integration_tests.servers import KafkaServer, PostgresDatabase
 from integration_tests.service_settings import ServiceSettings
 from integration_tests.streams import WAIT_S, assert_exactly_once, settings_of, wait_for_rows
-from integration_tests.test_static_members import COPY, errors_of, killed, produce, stopped
+from integration_tests.test_static_members import COPY, errors_of, killed, produce, replaced_while_frozen, stopped
 from kafka_stream.types import OF_EVERY_BATCH, Phase
 
 SESSION_S = 10
@@ -85,12 +84,6 @@ def test_a_copy_that_wakes_up_late_commits_nothing_wherever_it_was_frozen(
 ) -> None:
     settings = replace(settings, group_instance_id=COPY)
     produce(kafka, topic, 0)
-    zombie = services.start(settings, KAFKA_STREAM_TEST_PAUSE_AT=f"{phase}:2")
-    zombie.wait_until_stopped()
-    successor = services.start(settings)
-    wait_for_rows(table, 200, successor)
-    zombie.signal(signal.SIGCONT)
-    assert zombie.wait() == 1, zombie.report()
-    assert zombie.said("failed")[0]["type"] == "InstanceIdInUse", zombie.report()
+    successor = replaced_while_frozen(table, settings, services, phase)
     stopped(successor)
     assert_exactly_once(kafka, topic, table)

@@ -34,7 +34,15 @@ class LogFormat(enum.StrEnum):
     JSON = "json"
 
 
-class TextFormatter(logging.Formatter):
+class MessageFormatter(logging.Formatter):
+    """The message alone, where something else shows time and level; no password in a URL."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """With the traceback below it."""
+        return without_passwords(super().format(record))
+
+
+class TextFormatter(MessageFormatter):
     """A line with the time (RFC 3339, in UTC); a password in a URL is not shown, whoever wrote it there."""
 
     def __init__(self, *, with_time: bool = True) -> None:
@@ -45,18 +53,6 @@ class TextFormatter(logging.Formatter):
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
         """To the millisecond."""
         return _time(record)
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line, and the traceback below it."""
-        return without_passwords(super().format(record))
-
-
-class MessageFormatter(logging.Formatter):
-    """The message alone, where something else shows time and level; no password in a URL."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """With the traceback below it."""
-        return without_passwords(super().format(record))
 
 
 class JsonFormatter(logging.Formatter):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.models import OptionInfo
 
 from kafka_stream.cli.precedence import GivenKafka, is_variable
 
@@ -51,6 +52,14 @@ KafkaConfigOption = Annotated[
         help="A file of librdkafka's settings, a key=value on each line; variables and --kafka go before it.",
     ),
 ]
+
+
+def interval_option(why: str) -> OptionInfo:
+    """How long to wait between two looks, in seconds."""
+    option: OptionInfo = typer.Option(
+        "--interval", metavar="SECONDS", envvar="KAFKA_STREAM_INTERVAL", min=0.2, max=3600, help=why
+    )
+    return option
 
 
 def kafka_settings(

@@ -16,6 +16,7 @@ import typer
 from kafka_stream.cli.interrupts import interrupts
 from kafka_stream.cli.offsets.target import NamedStream, connected
 from kafka_stream.cli.option_classes import takes
+from kafka_stream.cli.options import interval_option
 from kafka_stream.cli.output import WIDTH_IN_A_PIPE
 
 if TYPE_CHECKING:
@@ -36,17 +37,7 @@ class TopOptions(NamedStream):
             help="Ask a process that runs with --http, such as http://127.0.0.1:8080, instead of a store.",
         ),
     ] = None
-    interval_s: Annotated[
-        float,
-        typer.Option(
-            "--interval",
-            metavar="SECONDS",
-            envvar="KAFKA_STREAM_INTERVAL",
-            min=0.2,
-            max=3600,
-            help="How long to wait between two looks.",
-        ),
-    ] = 2.0
+    interval_s: Annotated[float, interval_option("How long to wait between two looks.")] = 2.0
     once: Annotated[
         bool, typer.Option("--once", envvar="KAFKA_STREAM_ONCE", help="Look once, and end; so it does in a pipe.")
     ] = False

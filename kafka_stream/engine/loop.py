@@ -392,9 +392,9 @@ class Loop:
         progress = self._reporter.committed(
             committed.plan,
             timings,
-            self._failures + 1,
-            self._processor.set_aside,
-            self._processor.duplicates,
+            attempt=self._failures + 1,
+            dead_letters=self._processor.set_aside,
+            duplicates=self._processor.duplicates,
             times=committed.batch.times(),
         )
         self._planner.committed(committed.plan, committed.batch, progress.duration_s)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from kafka_stream.engine.partitions.ownership import Ownership
 from kafka_stream.engine.planner import Plan
@@ -15,6 +15,15 @@ from kafka_stream.errors import KafkaStreamError
 from kafka_stream.progress import RunSummary, StreamState, StreamStatus
 from kafka_stream.protocols import BatchProgress
 from kafka_stream.types import Guarantee, OffsetRange, Owner, TopicPartition
+
+
+class Told(TypedDict):
+    """What a batch's report says that its plan and its timings do not; see ``BatchProgress``."""
+
+    attempt: int
+    dead_letters: int
+    duplicates: int
+    times: Mapping[TopicPartition, tuple[datetime, datetime]]
 
 
 class Reporter:
@@ -77,35 +86,25 @@ class Reporter:
         self,
         plan: Plan,
         timings: Timings,
-        attempt: int = 1,
-        dead_letters: int = 0,
-        duplicates: int = 0,
-        *,
-        times: Mapping[TopicPartition, tuple[datetime, datetime]],
+        **told: Unpack[Told],
     ) -> BatchProgress:
         """A batch is committed."""
         self._moved_over(plan.ranges)
-        progress = replace(
-            self._progress(plan, timings),
-            attempt=attempt,
-            dead_letters=dead_letters,
-            duplicates=duplicates,
-            times=times,
-        )
+        progress = self._progress(plan, timings, told)
         self.set(
             positions=self._ownership.next_offsets(),
             lag=progress.lag,
             batches=progress.batch,
             records=self.status.records + progress.records,
-            dead_letters=self.status.dead_letters + dead_letters,
-            duplicates=self.status.duplicates + duplicates,
+            dead_letters=self.status.dead_letters + progress.dead_letters,
+            duplicates=self.status.duplicates + progress.duplicates,
             batch_started_at=None,
             committed_at=progress.committed_at,
-            reached={**self.status.reached, **{tp: last for tp, (_, last) in times.items()}},
+            reached={**self.status.reached, **{tp: last for tp, (_, last) in progress.times.items()}},
         )
         return progress
 
-    def _progress(self, plan: Plan, timings: Timings) -> BatchProgress:
+    def _progress(self, plan: Plan, timings: Timings, told: Told) -> BatchProgress:
         return BatchProgress(
             stream=self._stream,
             batch=self.status.batches + 1,
@@ -121,6 +120,7 @@ class Reporter:
             committed_at=datetime.now(UTC),
             workers=timings.workers,
             fetch_s=timings.fetch_s,
+            **told,
         )
 
     def _moved_over(self, ranges: Sequence[OffsetRange]) -> None:
@@ -150,4 +150,4 @@ class Reporter:
         }
 
 
-__all__ = ["Reporter"]
+__all__ = ["Reporter", "Told"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from kafka_stream.errors import ConfigurationError
 from kafka_stream.progress import Listeners
@@ -10,9 +10,9 @@ from kafka_stream.protocols import Listener, OffsetMirror, OffsetStore
 from kafka_stream.running.stream_log import StreamLog
 
 
-def listeners_of(given: Sequence[Listener], about: Mapping[str, object]) -> Listeners:
+def listeners_of(given: Sequence[Listener], about: Callable[[], Mapping[str, object]]) -> Listeners:
     """All of them; a log is one, unless another one was put in its place."""
-    return Listeners(given if any(isinstance(it, StreamLog) for it in given) else (StreamLog(about), *given))
+    return Listeners(given if any(isinstance(it, StreamLog) for it in given) else (StreamLog(about()), *given))
 
 
 def mirrors_of(given: Sequence[Listener], store: OffsetStore) -> Sequence[OffsetMirror]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime
@@ -23,7 +22,6 @@ from kafka_stream.errors import KafkaStreamError
 from kafka_stream.protocols import OffsetAt, TopicInfo, WantedTopics
 from kafka_stream.source.asking.groups import Groups
 from kafka_stream.source.asking.questions import REQUEST_TIMEOUT_S, until
-from kafka_stream.source.client_log import ClientLog
 from kafka_stream.source.kafka_errors import PATIENCES_S, is_missing_topic, is_unanswered, is_without_leader
 from kafka_stream.types import TopicPartition, is_before_all_records, timestamp_ms
 
@@ -43,14 +41,7 @@ class Cluster(Groups):
     ``is_given_up`` says so.
     """
 
-    def __init__(
-        self,
-        config: Mapping[str, Any],
-        logger: logging.Logger | ClientLog,
-        is_given_up: Callable[[], bool] = lambda: False,
-    ) -> None:
-        super().__init__(config, logger, is_given_up)
-        self._tells_topic_ids = True
+    _tells_topic_ids = True
 
     def topics(self, names: Sequence[str]) -> Mapping[str, TopicInfo]:
         """These topics as the broker knows them now.

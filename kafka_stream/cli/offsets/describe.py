@@ -24,6 +24,7 @@ from kafka_stream.cli.offsets.rows import (
 )
 from kafka_stream.cli.offsets.target import BROKER_TIMEOUT_S, StreamOptions, Target, connected
 from kafka_stream.cli.option_classes import takes
+from kafka_stream.cli.options import interval_option
 from kafka_stream.cli.output import Output, print_rows
 
 if TYPE_CHECKING:
@@ -50,17 +51,7 @@ class DescribeOptions(StreamOptions):
     watch: Annotated[
         bool, typer.Option("--watch", envvar="KAFKA_STREAM_WATCH", help="Show it again and again, until Ctrl-C.")
     ] = False
-    interval_s: Annotated[
-        float,
-        typer.Option(
-            "--interval",
-            metavar="SECONDS",
-            envvar="KAFKA_STREAM_INTERVAL",
-            min=0.2,
-            max=3600,
-            help="How long --watch waits in between.",
-        ),
-    ] = 2.0
+    interval_s: Annotated[float, interval_option("How long --watch waits in between.")] = 2.0
 
 
 @takes(DescribeOptions)
